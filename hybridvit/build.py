@@ -1,0 +1,249 @@
+"""The only place where configurations become objects."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from hybridvit.backbones.features import Backbone, image_size_pair
+from hybridvit.backbones.resnet import ResNet, ResNetConfig
+from hybridvit.backbones.variants import VARIANTS, ModelConfig
+from hybridvit.backbones.vit import AttentionKind, ConvConfig, PatchConfig, ViT, ViTConfig
+from hybridvit.config import nearest
+from hybridvit.layers.attention import MHSA, Attention
+from hybridvit.layers.block import Block
+from hybridvit.layers.feedforward import MLP
+from hybridvit.layers.gpsa import GPSA
+from hybridvit.layers.positions import LearnedPosition, NoPosition, SinCosPosition
+from hybridvit.layers.tokenizers import ConvTokenizer, PatchTokenizer
+from hybridvit.tasks.classification import Classifier
+
+if TYPE_CHECKING:
+    from hybridvit.recipe import Recipe
+    from hybridvit.training.run_folder import RunFolder
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the models that match a shell pattern such as ``convit*``, sorted."""
+    return sorted(name for name in VARIANTS if fnmatch(name, pattern))
+
+
+def model_config(name: str, patch_size: int | None = None) -> ModelConfig:
+    """The configuration of a named model, optionally with another patch size.
+
+    Raises:
+        ValueError: there is no such model (the nearest names are given), or it has no patches.
+    """
+    if name not in VARIANTS:
+        raise ValueError(f"there is no model {name!r}: {nearest(name, VARIANTS)}")
+    config = VARIANTS[name]()
+    if patch_size is None:
+        return config
+    if not isinstance(config, ViTConfig) or not isinstance(config.tokenizer, PatchConfig):
+        raise ValueError(f"{name} has no patches, so patch_size {patch_size} has no effect")
+    return replace(config, tokenizer=PatchConfig(patch_size=patch_size))
+
+
+def create_model(
+    model: str | ModelConfig,
+    num_classes: int = 1000,
+    image_size: int | tuple[int, int] = 224,
+    patch_size: int | None = None,
+    in_channels: int = 3,
+) -> Classifier:
+    """A classifier, randomly initialised: images ``[b, in_channels, h, w]`` -> logits ``[b, num_classes]``.
+
+    Args:
+        model: a name from :func:`list_models`, or a configuration.
+        num_classes: number of classes.
+        image_size: height and width in pixels, or one number for both.
+        patch_size: side of the patches in pixels, instead of the named model's own.
+        in_channels: channels of the images.
+
+    Raises:
+        ValueError: unknown name, or sizes that do not fit.
+    """
+    return Classifier(create_backbone(model, image_size, patch_size, in_channels), num_classes)
+
+
+def create_backbone(
+    model: str | ModelConfig,
+    image_size: int | tuple[int, int] = 224,
+    patch_size: int | None = None,
+    in_channels: int = 3,
+) -> Backbone:
+    """A backbone, randomly initialised: images ``[b, in_channels, h, w]`` -> Features. Arguments as :func:`create_model`."""
+    if isinstance(model, str):
+        model = model_config(model, patch_size)
+    elif patch_size is not None:
+        raise ValueError("patch_size goes with a name; a configuration has its own")
+    if in_channels < 1:
+        raise ValueError(f"in_channels must be at least 1, given {in_channels}")
+    size = image_size_pair(image_size)
+    return ResNet(model, size, in_channels) if isinstance(model, ResNetConfig) else _vit(model, size, in_channels)
+
+
+def _vit(config: ViTConfig, image_size: tuple[int, int], in_channels: int) -> ViT:
+    tokenizer = _tokenizer(config.tokenizer, in_channels, config.embed_dim)
+    grid = tokenizer.grid(*image_size)
+    last = max(config.depth - 1, 1)
+    blocks = [
+        Block(
+            config.embed_dim,
+            _attention(kind, config),
+            MLP(config.embed_dim, round(config.embed_dim * config.mlp_ratio), config.dropout),
+            drop_path=config.drop_path * index / last,
+        )
+        for index, kind in enumerate(config.layer_attention)
+    ]
+    return ViT(
+        tokenizer,
+        _position(config, grid),
+        blocks,
+        embed_dim=config.embed_dim,
+        grid=grid,
+        pooling=config.pooling,
+        class_token_layer=config.class_token_layer,
+        dropout=config.dropout,
+    )
+
+
+def _tokenizer(config: PatchConfig | ConvConfig, in_channels: int, dim: int) -> PatchTokenizer | ConvTokenizer:
+    if isinstance(config, PatchConfig):
+        return PatchTokenizer(in_channels, dim, config.patch_size)
+    return ConvTokenizer(in_channels, dim, config.channels, config.strides)
+
+
+def _position(config: ViTConfig, grid: tuple[int, int]) -> LearnedPosition | SinCosPosition | NoPosition:
+    if config.position == "learned":
+        return LearnedPosition(config.embed_dim, grid)
+    if config.position == "sincos2d":
+        return SinCosPosition(config.embed_dim, grid)
+    return NoPosition()
+
+
+def _attention(kind: AttentionKind, config: ViTConfig) -> Attention:
+    if kind == "gpsa":
+        return GPSA(config.embed_dim, config.num_heads, config.qkv_bias, config.locality_strength)
+    return MHSA(config.embed_dim, config.num_heads, config.qkv_bias)
+
+
+class Run:
+    """Everything a recipe stands for, checked and built, with nothing written yet.
+
+    Args:
+        recipe: what to run.
+        folder: where to write; None: nowhere.
+        command: the command to record in the result.
+        cpu: stay on the CPU even where there is a GPU.
+
+    Raises:
+        ValueError: the recipe, its data and the folder do not fit together.
+    """
+
+    def __init__(self, recipe: Recipe, folder: RunFolder | None = None, command: str = "", cpu: bool = False) -> None:
+        from hybridvit.data.datasets import load
+        from hybridvit.data.device_loader import DeviceLoader, EvaluationLoader, Normalisation
+        from hybridvit.diagnostics.gates import gates
+        from hybridvit.hydra.hydranet import HydraNet
+        from hybridvit.tasks.classification import ClassificationTask
+        from hybridvit.training.engine import Trainer, make_accelerator
+
+        self.recipe, self.folder, self.command = recipe, folder, command
+        self.splits = load(recipe.data, recipe.seed)
+        channels, *size = self.splits.image_shape
+        self.normalisation = Normalisation.of(self.splits.train.images)
+        task = ClassificationTask("label", self.splits.class_names, recipe.task)
+        self.tasks = {task.name: task}
+        self.accelerator = make_accelerator(recipe.train.precision, cpu)
+        device = self.accelerator.device
+        torch.manual_seed(recipe.seed)
+        backbone = create_backbone(recipe.model, (size[0], size[1]), in_channels=channels)
+        self.net = HydraNet(backbone, {task.name: task.head(backbone.spec)}).to(device)
+
+        def evaluation(part: Any) -> EvaluationLoader:
+            return EvaluationLoader(part, task.target, self.normalisation, 1024, device)
+
+        self.test = evaluation(self.splits.test)
+        probes: dict[str, Callable[[nn.Module], Any]] = {}
+        if any(isinstance(module, GPSA) for module in backbone.modules()):
+            probes["gates"] = lambda net: gates(net).tolist()
+        self.trainer = Trainer(
+            self.net,
+            self.tasks,
+            DeviceLoader(
+                self.splits.train,
+                task.target,
+                self.normalisation,
+                recipe.augment,
+                recipe.train.batch_size,
+                recipe.seed,
+                device,
+            ),
+            evaluation(self.splits.validation),
+            recipe.train,
+            recipe.optim,
+            self.accelerator,
+            folder,
+            probes,
+        )
+
+    @property
+    def params(self) -> int:
+        """Number of trained parameters, heads included."""
+        return sum(parameter.numel() for parameter in self.net.parameters())
+
+    def fit(self, on_step: Callable[[int, float], None] | None = None) -> dict[str, Any]:
+        """Trains, reads the test split once, and returns the result file's content."""
+        from hybridvit.training.engine import evaluate, hardware
+        from hybridvit.training.run_folder import revision, versions
+
+        began = time.perf_counter()
+        if self.folder is not None:
+            self.folder.start(self.dataset)
+        history = self.trainer.fit(on_step)
+        test = evaluate(self.trainer.evaluated, self.tasks, self.test, self.accelerator) if len(self.test) else None
+        result = {
+            "recipe": self.recipe.name,
+            "model": self.recipe.model.kind,
+            "dataset": self.splits.name,
+            "train_images": len(self.splits.train),
+            "image_size": list(self.splits.image_shape[1:]),
+            "seed": self.recipe.seed,
+            "steps": self.recipe.train.steps,
+            "params": self.params,
+            "test": test,
+            "test_images": len(self.splits.test),
+            "validation": history.best,
+            "validation_images": len(self.splits.validation),
+            "selected_step": history.best_step if history.best is not None else self.recipe.train.steps,
+            "history": {"steps": history.steps, "loss": history.loss, **history.probes},
+            "seconds": {"train": history.seconds, "compile": 0.0, "total": time.perf_counter() - began},
+            "device": hardware(self.accelerator),
+            "versions": versions(),
+            "revision": revision(),
+            "command": self.command,
+        }
+        if self.folder is not None:
+            self.folder.finish(result)
+        return result
+
+    @property
+    def dataset(self) -> dict[str, Any]:
+        """What a prediction needs to know about the data."""
+        return {
+            "name": self.splits.name,
+            "class_names": list(self.splits.class_names),
+            "image_shape": list(self.splits.image_shape),
+            "mean": list(self.normalisation.mean),
+            "std": list(self.normalisation.std),
+            "images": {
+                part: len(getattr(self.splits, part)) for part in ("train", "validation", "test")
+            },
+        }

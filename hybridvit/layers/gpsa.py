@@ -1,0 +1,142 @@
+"""Gated positional self-attention (ConViT, arXiv 2103.10697), exact and without any n x n position matrix.
+
+For head h, query i and key j at an offset (δx, δy) = position(j) - position(i), in patches:
+
+    A_ij = (1 - σ(λ_h)) · softmax_j(q_i · k_j / √d)  +  σ(λ_h) · softmax_j(v_h · (δx, δy, δx² + δy²))
+
+The position term does not depend on the image, and its exponent is a sum of a term in δx and a
+term in δy, so its softmax over a gh x gw grid factorises exactly into P_y ⊗ P_x. Applying it takes
+two small matrix products, n·(gh + gw)·d multiply-adds instead of n²·d, on any rectangular grid.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hybridvit.layers.attention import Attention, Kernel, attend, attention_scores
+
+# σ(λ) is 1 to the precision of the dtype beyond these, and exp(λ) still finite in it.
+LARGEST_GATE = {torch.float16: 10.0, torch.bfloat16: 80.0, torch.float32: 80.0, torch.float64: 700.0}
+
+# Below this many tokens the factors are too small for a matrix unit, and the content matrix is explicit
+# anyway: adding the position matrix to it costs less than two more products (measured; see LOG.md).
+DENSE_TOKENS = 64
+
+
+def axis_attention(offset: Tensor, square: Tensor, size: int) -> Tensor:
+    """softmax_j(offset_h·δ + square_h·δ²) along one axis of the grid: two ``[h]`` -> ``[h, size, size]``."""
+    position = torch.arange(size, device=offset.device, dtype=offset.dtype)
+    delta = position[None, :] - position[:, None]
+    return (square[:, None, None] * delta.square() + offset[:, None, None] * delta).softmax(dim=-1)
+
+
+def apply_on_grid(p_y: Tensor, p_x: Tensor, v: Tensor) -> Tensor:
+    """(P_y ⊗ P_x) v: ``[h, gh, gh]``, ``[h, gw, gw]`` and v ``[b, h, gh·gw, d]`` -> ``[b, h, gh·gw, d]``."""
+    gh, gw = p_y.shape[-1], p_x.shape[-1]
+    b, h, n, d = v.shape
+    rows = p_y @ v.reshape(b, h, gh, gw * d)
+    return (p_x[:, None] @ rows.view(b, h, gh, gw, d)).view(b, h, n, d)
+
+
+def outer(p_y: Tensor, p_x: Tensor) -> Tensor:
+    """P_y ⊗ P_x as one matrix for each head: ``[h, gh, gh]`` and ``[h, gw, gw]`` -> ``[h, gh·gw, gh·gw]``."""
+    return torch.einsum("hyv,hxu->hyxvu", p_y, p_x).flatten(3, 4).flatten(1, 2)
+
+
+class GPSA(Attention):
+    """Gated positional self-attention (ConViT, arXiv 2103.10697, eq. 6-8), for tokens on a grid.
+
+    Attention weights have no dropout, as in the paper.
+
+    Args:
+        dim: width of the tokens.
+        num_heads: number of heads, a perfect square: at the convolutional start they look at the
+            cells of a √h x √h window (for an even √h at half-way offsets, as in the authors' code).
+        qkv_bias: whether the projections have a bias; the paper's do not.
+        locality_strength: α, the sharpness of the convolutional start, in 1 / patches².
+
+    Raises:
+        ValueError: ``num_heads`` is no perfect square, or ``dim`` is not divisible by it.
+    """
+
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool = False, locality_strength: float = 1.0) -> None:
+        super().__init__(dim, num_heads, qkv_bias)
+        check_heads(num_heads)
+        self.locality_strength = locality_strength
+        self.position = nn.Parameter(torch.empty(num_heads, 3))  # v_h, over (δx, δy, δx² + δy²)
+        self.gate = nn.Parameter(torch.empty(num_heads))  # λ_h
+        self.start_convolutional()
+
+    @torch.no_grad()
+    def start_convolutional(self) -> None:
+        """v_h = α·(2Δx, 2Δy, -1) for the head's offset Δ, W_v = identity, λ = 1 (§3 of the paper)."""
+        side = math.isqrt(self.num_heads)
+        offset = torch.arange(side) - (side - 1) / 2
+        dy, dx = torch.meshgrid(offset, offset, indexing="ij")
+        start = torch.stack([2 * dx.flatten(), 2 * dy.flatten(), -torch.ones(self.num_heads)], dim=1)
+        self.position.copy_(self.locality_strength * start)
+        self.gate.fill_(1.0)
+        dim = self.proj.in_features
+        self.qkv.weight[2 * dim :].copy_(torch.eye(dim))
+
+    def gates(self) -> Tensor:
+        """σ(λ) ``[h]``, the share of attention that follows position rather than content."""
+        return self.gate.sigmoid()
+
+    def axes(self, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """The factors of the position attention, P_y ``[h, gh, gh]`` and P_x ``[h, gw, gw]``, in fp32 or better."""
+        position = self.position.float() if self.position.dtype.itemsize < 4 else self.position
+        x, y, square = position.unbind(dim=1)
+        return axis_attention(y, square, grid[0]), axis_attention(x, square, grid[1])
+
+    def project(self, x: Tensor) -> Tensor:
+        """As the base class, with the values already weighted by 1 - σ(λ).
+
+        Scaling the rows of a weight is free, scaling the values of every token of every image is not;
+        ``mix`` then needs the position branch at exp(λ) = σ / (1 - σ).
+        """
+        content = self._bounded_gate().neg().sigmoid().repeat_interleave(self.proj.in_features // self.num_heads)
+        scale = torch.cat([torch.ones_like(content).repeat(2), content])
+        bias = None if self.qkv.bias is None else self.qkv.bias * scale
+        return F.linear(x, self.qkv.weight * scale[:, None], bias)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, kernel: Kernel, grid: tuple[int, int] | None) -> Tensor:
+        p_y, p_x = self.axes(check_grid(grid, q.shape[-2]))
+        p_x = p_x * self._bounded_gate().to(p_x.dtype).exp()[:, None, None]
+        if not kernel.fused and q.shape[-2] < DENSE_TOKENS:
+            return (attention_scores(q, k) + outer(p_y, p_x).to(v.dtype)) @ v
+        return attend(q, k, v, kernel) + apply_on_grid(p_y.to(v.dtype), p_x.to(v.dtype), v)
+
+    def matrix(self, q: Tensor, k: Tensor, grid: tuple[int, int] | None) -> Tensor:
+        p_y, p_x = self.axes(check_grid(grid, q.shape[-2]))
+        gate = self.gates()[:, None, None]
+        return (1 - gate) * attention_scores(q, k) + gate * outer(p_y, p_x)
+
+    def _bounded_gate(self) -> Tensor:
+        autocast = torch.is_autocast_enabled(self.gate.device.type)
+        dtype = torch.get_autocast_dtype(self.gate.device.type) if autocast else self.gate.dtype
+        return self.gate.clamp(max=LARGEST_GATE[dtype])
+
+
+def check_heads(num_heads: int) -> None:
+    """Refuses a number of heads that is no perfect square, naming the nearest ones."""
+    side = math.isqrt(num_heads)
+    if side * side != num_heads:
+        raise ValueError(
+            f"GPSA starts its heads on a square window, so their number must be a perfect square: "
+            f"given {num_heads}, nearest {side**2} or {(side + 1) ** 2}"
+        )
+
+
+def check_grid(grid: tuple[int, int] | None, tokens: int) -> tuple[int, int]:
+    """Refuses a grid that does not hold exactly the given tokens."""
+    if grid is None or grid[0] * grid[1] != tokens:
+        raise ValueError(
+            f"GPSA needs tokens that fill its grid and nothing else: given {tokens} tokens and grid={grid} "
+            "(a class token enters after the last GPSA block)"
+        )
+    return grid

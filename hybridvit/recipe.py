@@ -1,0 +1,116 @@
+"""What a run and a study are made of: configuration and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from hybridvit.backbones.resnet import ResNetConfig
+from hybridvit.backbones.vit import ViTConfig
+from hybridvit.data.datasets import DataConfig
+from hybridvit.data.transforms import AugmentConfig
+from hybridvit.tasks.classification import ClassificationConfig
+from hybridvit.training.engine import TrainConfig
+from hybridvit.training.optim import OptimConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run.
+
+    Attributes:
+        name: what the recipe is called in result files.
+        model: the backbone.
+        data: images and how they are split.
+        augment: what is done to training images.
+        task: the question asked of every image.
+        optim: optimiser and schedule.
+        train: length, batch size, precision.
+        seed: seed of the subset, the start values, the order and the augmentation.
+    """
+
+    name: str
+    model: ViTConfig | ResNetConfig
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    task: ClassificationConfig = ClassificationConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed cannot be negative, given {self.seed}")
+
+
+@dataclass(frozen=True)
+class LaunchConfig:
+    """Where the runs of a study take place.
+
+    Attributes:
+        backend: joblib's backend: processes of this machine ("loky"), this process ("sequential"), or a
+            cluster ("ray", "dask").
+        workers: runs at a time; None: one for each CPU core, or all that the cluster has.
+        threads: CPU threads of each run; a result depends on it only in the last bits.
+        address: address of the cluster; None: the one that ray or dask finds, or a local one.
+    """
+
+    backend: Literal["loky", "sequential", "ray", "dask"] = "loky"
+    workers: int | None = None
+    threads: int = 1
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"workers must be at least 1, given {self.workers}")
+        if self.threads < 1:
+            raise ValueError(f"threads must be at least 1, given {self.threads}")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A learning curve for each of several models, everything else held fixed.
+
+    Attributes:
+        title: the question, as the report asks it.
+        base: what is held fixed; its model, data.train_images, optim.lr and seed are set for each run.
+        models: the models compared, by the name the report calls them.
+        reference: the model that has none of the built-in assumptions.
+        train_sizes: numbers of training images; the subsets are nested and stratified.
+        seeds: number of paired repetitions; a seed draws the same subset for every model.
+        learning_rates: tried for each model on the validation share of the largest training size; the
+            one with the best mean validation accuracy is used for all sizes, on all images.
+        selection_seeds: repetitions of that trial.
+        launch: where the runs take place.
+    """
+
+    title: str
+    base: Recipe
+    models: dict[str, ViTConfig | ResNetConfig]
+    reference: str
+    train_sizes: tuple[int, ...]
+    seeds: int = 6
+    learning_rates: tuple[float, ...] = (1e-3,)
+    selection_seeds: int = 1
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+
+    def __post_init__(self) -> None:
+        if self.reference not in self.models:
+            raise ValueError(f"reference {self.reference!r} is none of the models {', '.join(self.models)}")
+        if not self.train_sizes or min(self.train_sizes) < 1:
+            raise ValueError(f"train_sizes must be positive, given {self.train_sizes}")
+        if list(self.train_sizes) != sorted(set(self.train_sizes)):
+            raise ValueError(f"train_sizes must rise, given {self.train_sizes}")
+        if min(self.seeds, self.selection_seeds) < 1:
+            raise ValueError(f"seeds and selection_seeds must be at least 1, given {self.seeds}, {self.selection_seeds}")
+        if not self.learning_rates or min(self.learning_rates) <= 0:
+            raise ValueError(f"learning_rates must be positive, given {self.learning_rates}")
+        if len(self.learning_rates) > 1 and not self.base.data.validation:
+            raise ValueError("data.validation is 0, so there is nothing to choose among learning_rates on")
+
+    def run(self, model: str, train_size: int, seed: int, lr: float, select: bool) -> Recipe:
+        """The recipe of one run; ``select``: with the validation share set apart, else on all images."""
+        base = self.base
+        data = replace(base.data, train_images=train_size, validation=base.data.validation if select else 0.0)
+        optim = replace(base.optim, lr=lr)
+        return replace(base, name=f"{base.name}/{model}", model=self.models[model], data=data, optim=optim, seed=seed)

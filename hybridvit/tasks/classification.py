@@ -1,0 +1,116 @@
+"""One class out of a list for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hybridvit.backbones.features import Backbone, Features, FeatureSpec
+from hybridvit.layers.initialisation import linear
+from hybridvit.layers.pooling import ClassTokenPool, MeanPool
+from hybridvit.tasks.base import Task
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+UNLABELLED = -1
+
+
+@dataclass(frozen=True)
+class ClassificationConfig:
+    """Settings of a classification task; its classes come from the data.
+
+    Attributes:
+        target: name of the target column.
+        label_smoothing: share of the target spread evenly over all classes (arXiv 1512.00567, §7).
+    """
+
+    kind: Literal["classification"] = "classification"
+    target: str = "label"
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must lie in [0, 1), given {self.label_smoothing}")
+
+
+class ClassificationHead(nn.Module):
+    """Pools the tokens as the backbone asks, then one linear layer.
+
+    Args:
+        spec: the features it reads.
+        num_classes: number of classes.
+    """
+
+    def __init__(self, spec: FeatureSpec, num_classes: int) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, given {num_classes}")
+        self.pool = ClassTokenPool() if spec.pooling == "cls" else MeanPool()
+        self.fc = linear(spec.embed_dim, num_classes)
+
+    def forward(self, features: Features) -> Tensor:
+        """Features -> logits ``[b, classes]``."""
+        return self.fc(self.pool(features.tokens, features.prefix))
+
+
+class Classifier(nn.Module):
+    """A backbone with one classification head: images ``[b, c, h, w]`` -> logits ``[b, classes]``."""
+
+    def __init__(self, backbone: Backbone, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = ClassificationHead(backbone.spec, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.backbone(images))
+
+
+class ClassificationTask(Task):
+    """Cross entropy and accuracy; the label -1 means unlabelled.
+
+    Args:
+        name: key of the predictions.
+        class_names: the classes, in the order of their indices.
+        config: target column and label smoothing.
+    """
+
+    higher_is_better = {"accuracy": True}
+
+    def __init__(self, name: str, class_names: Sequence[str], config: ClassificationConfig) -> None:
+        self.name = name
+        self.target = config.target
+        self.class_names = tuple(class_names)
+        self.label_smoothing = config.label_smoothing
+
+    def head(self, spec: FeatureSpec) -> ClassificationHead:
+        return ClassificationHead(spec, len(self.class_names))
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """prediction ``[b, classes]``, target ``[b]`` of class indices or -1 -> scalar."""
+        total = F.cross_entropy(
+            prediction.float(),
+            target,
+            ignore_index=UNLABELLED,
+            label_smoothing=self.label_smoothing,
+            reduction="sum",
+        )
+        return total / (target != UNLABELLED).sum().clamp(min=1)
+
+    def metric(self) -> Metric:
+        """Top-1 accuracy over the labelled samples, in [0, 1]."""
+        from torchmetrics.classification import MulticlassAccuracy  # takes a second to import
+
+        return MulticlassAccuracy(len(self.class_names), average="micro", ignore_index=UNLABELLED)
+
+    def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
+        """The most probable class and its probability for each row of logits."""
+        probability, index = prediction.float().softmax(dim=-1).max(dim=-1)
+        return [
+            {"class": self.class_names[i], "probability": p}
+            for i, p in zip(index.tolist(), probability.tolist(), strict=True)
+        ]

@@ -1,0 +1,308 @@
+"""The training loop: one visible loop, from the first step to the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from hybridvit.data.batch import Batch
+from hybridvit.hydra.hydranet import HydraNet
+from hybridvit.tasks.base import Task
+from hybridvit.training import checkpoint
+from hybridvit.training.ema import averaged
+from hybridvit.training.optim import OptimConfig, build_optimiser, build_schedule
+from hybridvit.training.run_folder import RunFolder, device_name
+
+KEPT_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and how a model is trained.
+
+    Attributes:
+        steps: number of updates.
+        batch_size: images in an update.
+        precision: "auto" is bf16 on a GPU that has it, else fp32; "bf16" and "fp32" as said.
+        ema: decay of a running average of the weights, which is then what is evaluated; None: none.
+        log_every: steps between two lines of metrics.
+        evaluate_every: steps between two looks at the validation split, each with a checkpoint.
+    """
+
+    steps: int = 1000
+    batch_size: int = 128
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    ema: float | None = None
+    log_every: int = 25
+    evaluate_every: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "log_every", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, given {getattr(self, name)}")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema must lie in (0, 1) or be None, given {self.ema}")
+
+
+class BatchSource(Protocol):
+    """Training data: a batch for every step."""
+
+    def batch(self, step: int) -> Batch: ...
+
+
+class EvaluationSource(Protocol):
+    """A split to evaluate on; may be empty."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Any: ...
+
+
+class NonFiniteLoss(RuntimeError):
+    """Training met a loss that is not a finite number."""
+
+
+@dataclass
+class History:
+    """What happened over a run; the lists hold one entry for each logged step."""
+
+    steps: list[int] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    probes: dict[str, list[Any]] = field(default_factory=dict)
+    best_step: int = -1
+    best: dict[str, dict[str, float]] | None = None
+    seconds: float = 0.0
+
+
+def make_accelerator(precision: Literal["auto", "fp32", "bf16"], cpu: bool = False) -> Accelerator:
+    """The device and precision to train with: a GPU where there is one, unless ``cpu``."""
+    AcceleratorState._reset_state()  # several runs in one process may differ in precision
+    if precision == "auto":
+        precision = "bf16" if not cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", cpu=cpu)
+
+
+@torch.no_grad()
+def evaluate(
+    net: nn.Module, tasks: Mapping[str, Task], batches: Iterable[Batch], accelerator: Accelerator
+) -> dict[str, dict[str, float]]:
+    """Task name -> metric name -> value over all labelled samples of the batches."""
+    metrics = {name: task.metric().to(accelerator.device) for name, task in tasks.items()}
+    was_training = net.training
+    net.eval()
+    for batch in batches:
+        with accelerator.autocast():
+            predictions = net(batch.images)
+        for name, task in tasks.items():
+            metrics[name].update(predictions[name].float(), batch.targets[task.target])
+    net.train(was_training)
+    return {name: {next(iter(task.higher_is_better)): float(metrics[name].compute())} for name, task in tasks.items()}
+
+
+class Trainer:
+    """Trains a HydraNet; made by ``build.py``.
+
+    Args:
+        net: the model.
+        tasks: what its heads answer, by name; the first selects checkpoints.
+        train: a batch for every step.
+        validation: what checkpoints are selected on; empty: the last step's weights are used.
+        config: length, batch size and precision.
+        optim: optimiser and schedule.
+        accelerator: device and precision.
+        folder: where to write; None: nowhere.
+        probes: name -> a reading of the model, taken at every logged step.
+    """
+
+    def __init__(
+        self,
+        net: HydraNet,
+        tasks: Mapping[str, Task],
+        train: BatchSource,
+        validation: EvaluationSource,
+        config: TrainConfig,
+        optim: OptimConfig,
+        accelerator: Accelerator,
+        folder: RunFolder | None = None,
+        probes: Mapping[str, Callable[[nn.Module], Any]] | None = None,
+    ) -> None:
+        self.accelerator = accelerator
+        self.average = averaged(net, config.ema).to(accelerator.device) if config.ema else None
+        self.optimiser = build_optimiser(net, optim)
+        self.schedule = build_schedule(self.optimiser, config.steps, optim)
+        self.net, self.optimiser = accelerator.prepare(net, self.optimiser)
+        self.tasks = tasks
+        self.train = train
+        self.validation = validation
+        self.config = config
+        self.optim = optim
+        self.folder = folder
+        self.probes = dict(probes or {})
+        self.history = History()
+        self.best_weights: dict[str, Tensor] | None = None
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model whose predictions count: the running average, if there is one."""
+        return self.average.module if self.average is not None else self.net
+
+    def fit(self, on_step: Callable[[int, float], None] | None = None) -> History:
+        """Trains to the last step, from the last checkpoint of the folder if it has one.
+
+        Args:
+            on_step: called with the number of finished steps and the latest logged loss.
+
+        Raises:
+            NonFiniteLoss: naming the step and the last good checkpoint.
+            CorruptCheckpoint: the last checkpoint does not read back whole.
+        """
+        start = self._resume()
+        device, config = self.accelerator.device, self.config
+        loss_sum = torch.zeros((), device=device)
+        first_bad = torch.full((), -1, device=device)
+        since, loss_value = start, float("nan")
+        began = time.perf_counter()
+        self.net.train()
+        for step in range(start, config.steps):
+            batch = self.train.batch(step)
+            with self.accelerator.autocast():
+                predictions = self.net(batch.images)
+            loss = self._loss(predictions, batch)
+            self.accelerator.backward(loss)
+            if self.optim.clip_norm is not None:
+                self.accelerator.clip_grad_norm_(self.net.parameters(), self.optim.clip_norm)
+            self.optimiser.step()
+            self.schedule.step()
+            self.optimiser.zero_grad(set_to_none=True)
+            if self.average is not None:
+                self.average.update_parameters(self.net)
+
+            loss_sum += loss.detach()
+            first_bad = torch.where((first_bad < 0) & ~torch.isfinite(loss.detach()), step, first_bad)
+            done = step + 1
+            last = done == config.steps
+            if done % config.log_every == 0 or done % config.evaluate_every == 0 or last:
+                self._stop_if_bad(int(first_bad))
+                loss_value = float(loss_sum) / (done - since)
+                since = done
+                loss_sum.zero_()
+                record = {"step": done, "loss": loss_value, "lr": self.schedule.get_last_lr()[0]}
+                self._record(record, began)
+                if done % config.evaluate_every == 0 or last:
+                    self._evaluate_and_save(done)
+            if on_step is not None:
+                on_step(done, loss_value)
+        self.history.seconds += time.perf_counter() - began
+        if self.best_weights is not None:
+            self.evaluated.load_state_dict(self.best_weights)
+        return self.history
+
+    def _loss(self, predictions: dict[str, Tensor], batch: Batch) -> Tensor:
+        losses = [task.loss(predictions[name], batch.targets[task.target]) for name, task in self.tasks.items()]
+        return torch.stack(losses).sum()
+
+    def _stop_if_bad(self, first_bad: int) -> None:
+        if first_bad < 0:
+            return
+        saved = checkpoint.step_folders(self.folder.checkpoints) if self.folder else []
+        last_good = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint from before"
+        raise NonFiniteLoss(f"the loss is not a finite number at step {first_bad + 1}; {last_good}; try a lower optim.lr")
+
+    def _record(self, record: dict[str, Any], began: float) -> None:
+        self.history.steps.append(record["step"])
+        self.history.loss.append(record["loss"])
+        for name, probe in self.probes.items():
+            reading = probe(self.evaluated)
+            self.history.probes.setdefault(name, []).append(reading)
+            record[name] = reading
+        if self.folder:
+            self.folder.log({**record, "seconds": self.history.seconds + time.perf_counter() - began})
+
+    def _evaluate_and_save(self, done: int) -> None:
+        if len(self.validation):
+            scores = evaluate(self.evaluated, self.tasks, self.validation, self.accelerator)
+            if self.folder:
+                self.folder.log({"step": done, "validation": scores})
+            if self._better(scores):
+                self.history.best, self.history.best_step = scores, done
+                self.best_weights = {k: v.detach().clone() for k, v in self.evaluated.state_dict().items()}
+                if self.folder:
+                    state = {"step": done, "validation": scores}
+                    checkpoint.save_checkpoint(self.folder.checkpoints / checkpoint.BEST, state, self.best_weights)
+        if self.folder:
+            self._save(self.folder, done)
+
+    def _better(self, scores: dict[str, dict[str, float]]) -> bool:
+        if self.history.best is None:
+            return True
+        name, task = next(iter(self.tasks.items()))
+        metric, higher = next(iter(task.higher_is_better.items()))
+        new, old = scores[name][metric], self.history.best[name][metric]
+        return new >= old if higher else new <= old
+
+    def _save(self, folder: RunFolder, done: int) -> None:
+        tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
+        tensors |= checkpoint.optimiser_tensors(self.optimiser)
+        tensors["rng.cpu"] = torch.get_rng_state()
+        if self.accelerator.device.type == "cuda":
+            tensors["rng.cuda"] = torch.cuda.get_rng_state()
+        if self.average is not None:
+            tensors |= {f"ema.{k}": v.clone() for k, v in self.average.state_dict().items()}
+        state = {"step": done, "history": vars(self.history)}
+        weights = {k: v.clone() for k, v in self.evaluated.state_dict().items()}
+        checkpoint.save_checkpoint(folder.checkpoints / f"step_{done:07d}", state, weights, tensors)
+        for old in checkpoint.step_folders(folder.checkpoints)[:-KEPT_CHECKPOINTS]:
+            checkpoint.remove(old)
+
+    def _resume(self) -> int:
+        saved = checkpoint.step_folders(self.folder.checkpoints) if self.folder else []
+        if not saved or self.folder is None:
+            return 0
+        tensors = read_or_offer(saved[-1], checkpoint.TRAINING, "remove the corrupt folder to go on from there")
+        state = checkpoint.read_state(saved[-1])
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        checkpoint.load_state(self.net, part("net."), saved[-1])
+        if self.average is not None:
+            checkpoint.load_state(self.average, part("ema."), saved[-1])
+        checkpoint.load_optimiser(self.optimiser, tensors)
+        torch.set_rng_state(tensors["rng.cpu"])
+        if "rng.cuda" in tensors and self.accelerator.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["rng.cuda"])
+        self.history = History(**state["history"])
+        if self.history.best is not None:
+            best = read_or_offer(self.folder.checkpoints / checkpoint.BEST, checkpoint.WEIGHTS, "start anew elsewhere")
+            self.best_weights = {k: v.to(self.accelerator.device) for k, v in best.items()}
+        step = int(state["step"])
+        self.schedule.last_epoch = step - 1
+        self.schedule.step()
+        self.folder.rewind(step)
+        return step
+
+
+def read_or_offer(folder: Path, name: str, advice: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint; where it is corrupt, the error names the newest whole one beside it.
+
+    Raises:
+        CorruptCheckpoint: with the name of another checkpoint, and the advice.
+    """
+    try:
+        return checkpoint.read_tensors(folder, name)
+    except checkpoint.CorruptCheckpoint as error:
+        whole = checkpoint.others(folder)
+        offer = f"{whole[0].name} is whole: {advice}" if whole else "no other checkpoint is whole"
+        raise checkpoint.CorruptCheckpoint(f"{error}; {offer}") from error
+
+
+def hardware(accelerator: Accelerator) -> str:
+    """The device in words, for result files."""
+    return device_name(accelerator.device)

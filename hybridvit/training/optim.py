@@ -1,0 +1,79 @@
+"""Optimiser, parameter groups and learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with warm-up and cosine decay.
+
+    Attributes:
+        lr: highest learning rate, reached at the end of the warm-up.
+        weight_decay: decoupled decay of weight matrices and kernels; nothing else decays.
+        beta1: decay of the gradient's running mean.
+        beta2: decay of the squared gradient's running mean.
+        warmup: share of the steps over which the learning rate rises linearly.
+        final_lr: learning rate of the last step, as a share of lr.
+        clip_norm: largest norm of the whole gradient; None: not clipped.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    beta1: float = 0.9
+    beta2: float = 0.999
+    warmup: float = 0.1
+    final_lr: float = 0.01
+    clip_norm: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise ValueError(f"lr must be positive, given {self.lr}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay cannot be negative, given {self.weight_decay}")
+        for name, value in (("beta1", self.beta1), ("beta2", self.beta2), ("warmup", self.warmup)):
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} must lie in [0, 1), given {value}")
+        if not 0 <= self.final_lr <= 1:
+            raise ValueError(f"final_lr is a share of lr in [0, 1], given {self.final_lr}")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise ValueError(f"clip_norm must be positive or None, given {self.clip_norm}")
+
+
+NO_DECAY = ("prefix", "position", "embedding", "gate")
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Weight matrices and kernels decay; biases, norms, position embeddings, prefix tokens and gates do not."""
+    decay, rest = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            no_decay = parameter.ndim < 2 or name.rsplit(".", 1)[-1] in NO_DECAY
+            (rest if no_decay else decay).append(parameter)
+    return [{"params": decay, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def build_optimiser(model: nn.Module, config: OptimConfig) -> AdamW:
+    """AdamW (arXiv 1711.05101) with one fused update for all parameters."""
+    groups = parameter_groups(model, config.weight_decay)
+    return AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
+
+
+def lr_share(step: int, steps: int, config: OptimConfig) -> float:
+    """Learning rate at a step, counted from 0, as a share of the highest."""
+    warmup = config.warmup * steps
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    progress = (step - warmup) / max(steps - 1 - warmup, 1)
+    return config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def build_schedule(optimiser: AdamW, steps: int, config: OptimConfig) -> LambdaLR:
+    """The schedule of :func:`lr_share`, stepped once for each update."""
+    return LambdaLR(optimiser, lambda step: lr_share(step, steps, config))
