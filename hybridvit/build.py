@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,7 +18,7 @@ from hybridvit.backbones.features import Backbone, image_size_pair
 from hybridvit.backbones.resnet import ResNet, ResNetConfig
 from hybridvit.backbones.variants import VARIANTS, ModelConfig
 from hybridvit.backbones.vit import AttentionKind, ConvConfig, PatchConfig, ViT, ViTConfig
-from hybridvit.config import nearest
+from hybridvit.config import from_yaml, nearest
 from hybridvit.layers.attention import MHSA, Attention
 from hybridvit.layers.block import Block
 from hybridvit.layers.feedforward import MLP
@@ -247,3 +250,79 @@ class Run:
                 part: len(getattr(self.splits, part)) for part in ("train", "validation", "test")
             },
         }
+
+
+class Trained:
+    """A run read back for use; needs no training data.
+
+    Args:
+        path: the run folder.
+        which: name of a checkpoint; None: the best on validation data, else the last.
+
+    Raises:
+        ValueError: no run there, no such checkpoint, or one that is corrupt (another one is offered).
+    """
+
+    def __init__(self, path: Path, which: str | None = None) -> None:
+        from hybridvit.data.device_loader import Normalisation
+        from hybridvit.hydra.hydranet import HydraNet
+        from hybridvit.recipe import Recipe
+        from hybridvit.tasks.classification import ClassificationTask
+        from hybridvit.training import checkpoint
+        from hybridvit.training.engine import read_or_offer
+
+        if not (path / "recipe.yaml").is_file() or not (path / "dataset.json").is_file():
+            raise ValueError(f"{path} is not a run folder: it has no recipe.yaml and dataset.json")
+        self.recipe = from_yaml(Recipe, (path / "recipe.yaml").read_text(encoding="utf-8"))
+        dataset = json.loads((path / "dataset.json").read_text(encoding="utf-8"))
+        self.channels, *self.size = dataset["image_shape"]
+        self.normalisation = Normalisation(tuple(dataset["mean"]), tuple(dataset["std"]))
+        task = ClassificationTask("label", dataset["class_names"], self.recipe.task)
+        self.tasks = {task.name: task}
+
+        saved = {folder.name: folder for folder in checkpoint.step_folders(path / "checkpoints")}
+        best = path / "checkpoints" / checkpoint.BEST
+        if best.is_dir():
+            saved[best.name] = best
+        if not saved:
+            raise ValueError(f"{path} has no checkpoint yet")
+        if which is not None and which not in saved:
+            raise ValueError(f"{path} has no checkpoint {which!r}: {nearest(which, saved)}")
+        self.checkpoint = saved[which] if which is not None else list(saved.values())[-1]
+        tensors = read_or_offer(self.checkpoint, checkpoint.WEIGHTS, "choose it with --checkpoint")
+        backbone = create_backbone(self.recipe.model, (self.size[0], self.size[1]), in_channels=self.channels)
+        self.net = HydraNet(backbone, {task.name: task.head(backbone.spec)})
+        checkpoint.load_state(self.net, tensors, self.checkpoint)
+        self.net.eval()
+
+    def evaluate(self, split: Literal["test", "validation"]) -> tuple[dict[str, dict[str, float]], int]:
+        """Metrics of each task on a split of the run's data, and its number of images."""
+        from hybridvit.data.datasets import load
+        from hybridvit.data.device_loader import EvaluationLoader
+        from hybridvit.training.engine import evaluate, make_accelerator
+
+        part = getattr(load(self.recipe.data, self.recipe.seed), split)
+        if not len(part):
+            raise ValueError(f"the data of this run has no {split} images")
+        accelerator = make_accelerator(self.recipe.train.precision)
+        loader = EvaluationLoader(part, self.recipe.task.target, self.normalisation, 1024, accelerator.device)
+        return evaluate(self.net.to(accelerator.device), self.tasks, loader, accelerator), len(part)
+
+    @torch.no_grad()
+    def predict(self, images: Sequence[Path]) -> list[dict[str, Any]]:
+        """What every task says of each image file, as ``{"image": path, task: {...}}``.
+
+        Raises:
+            ValueError: a file that cannot be read.
+        """
+        from hybridvit.data.folder import read_image
+
+        pixels = [read_image(image, self.channels, (self.size[0], self.size[1])) for image in images]
+        rows: list[dict[str, Any]] = [{"image": str(image)} for image in images]
+        for start in range(0, len(pixels), 256):
+            batch = torch.from_numpy(np.stack(pixels[start : start + 256]))
+            predictions = self.net(self.normalisation(batch))
+            for name, task in self.tasks.items():
+                for row, decoded in zip(rows[start:], task.decode(predictions[name]), strict=False):
+                    row[name] = decoded
+        return rows

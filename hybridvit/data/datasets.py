@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,7 @@ def _read(config: DataConfig) -> Splits:
     raise ValueError(f"data.root {str(root)!r} is neither a folder nor an .npz file")
 
 
+@cache
 def _digits() -> Splits:
     from sklearn.datasets import load_digits  # takes a second to import
 

@@ -1,0 +1,46 @@
+"""Vision transformers, hybrids and CNNs for few images, several tasks, and the study of inductive bias."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from hybridvit import diagnostics as diagnostics
+    from hybridvit import layers as layers
+    from hybridvit.backbones import ConvConfig as ConvConfig
+    from hybridvit.backbones import PatchConfig as PatchConfig
+    from hybridvit.backbones import ResNetConfig as ResNetConfig
+    from hybridvit.backbones import ViTConfig as ViTConfig
+    from hybridvit.build import create_backbone as create_backbone
+    from hybridvit.build import create_model as create_model
+    from hybridvit.build import list_models as list_models
+    from hybridvit.hydra.hydranet import HydraNet as HydraNet
+
+# Where each public name lives; imported at its first use, so that `import hybridvit` costs nothing.
+_PUBLIC = {
+    "ConvConfig": "hybridvit.backbones",
+    "HydraNet": "hybridvit.hydra.hydranet",
+    "PatchConfig": "hybridvit.backbones",
+    "ResNetConfig": "hybridvit.backbones",
+    "ViTConfig": "hybridvit.backbones",
+    "create_backbone": "hybridvit.build",
+    "create_model": "hybridvit.build",
+    "diagnostics": "",
+    "layers": "",
+    "list_models": "hybridvit.build",
+}
+__all__ = sorted([*_PUBLIC, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'hybridvit' has no attribute {name!r}")
+    home = _PUBLIC[name]
+    return getattr(import_module(home), name) if home else import_module(f"hybridvit.{name}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,130 @@
+"""What a user asked for: a recipe file and flags, read strictly."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from hybridvit.config import field_paths, from_yaml, nearest
+from hybridvit.recipe import Recipe, Study
+
+C = TypeVar("C", Recipe, Study)
+KINDS: dict[str, type[Recipe] | type[Study]] = {"recipe": Recipe, "study": Study}
+COMMANDS = {"recipe": "train", "study": "study"}
+
+
+def read_recipe(path: Path, kind: Literal["recipe", "study"]) -> Any:
+    """A Recipe or Study from a Python file with a ``recipe()`` or ``study()`` function, or from YAML.
+
+    Raises:
+        ValueError: the file is not there, is neither, or does not give what it should.
+    """
+    if not path.is_file():
+        beside = [str(other) for other in sorted(path.parent.glob("*")) if other.suffix in (".py", ".yaml")]
+        raise ValueError(f"there is no recipe {path}" + (f": {nearest(str(path), beside)}" if beside else ""))
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            return from_yaml(KINDS[kind], path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+    if path.suffix != ".py":
+        raise ValueError(f"a recipe is a .py or .yaml file, given {path}")
+    namespace = _execute(path)
+    function = getattr(namespace, kind, None)
+    if function is None:
+        for other, command in COMMANDS.items():
+            if hasattr(namespace, other):
+                raise ValueError(f"{path} has no {kind}() function, but a {other}(): hybridvit {command} {path}")
+        raise ValueError(f"{path} has no {kind}() function")
+    try:
+        made = function()
+    except Exception as error:  # whatever the user's own code raises
+        raise ValueError(f"{path}{_line(error, path)}: {error}") from error
+    if not isinstance(made, KINDS[kind]):
+        raise ValueError(f"{path}: {kind}() should give a {KINDS[kind].__name__}, gave {type(made).__name__}")
+    return made
+
+
+def apply_flags(config: C, flags: Sequence[str], program: str) -> C:
+    """The configuration with fields changed by flags such as ``--optim.lr 1e-3``.
+
+    Raises:
+        ValueError: an unknown field (with the nearest name), or a value that does not fit it.
+    """
+    import tyro
+
+    wants_help = "-h" in flags or "--help" in flags
+    if not wants_help:
+        _check_names(config, flags)
+    caught = io.StringIO()
+    try:
+        with contextlib.nullcontext() if wants_help else contextlib.redirect_stderr(caught):
+            return tyro.cli(
+                type(config),
+                default=config,
+                args=list(flags),
+                prog=program,
+                config=(tyro.conf.AvoidSubcommands,),
+            )
+    except SystemExit as stop:
+        if wants_help:
+            raise
+        raise ValueError(_message(caught.getvalue())) from stop
+
+
+def _check_names(config: Any, flags: Sequence[str]) -> None:
+    names = field_paths(config)
+    for flag in flags:
+        if flag.startswith("--"):
+            given = flag[2:].split("=", 1)[0]
+            name = given.replace("-", "_")
+            head, _, last = name.rpartition(".")
+            positive = f"{head}.{last.removeprefix('no_')}" if head else last.removeprefix("no_")
+            if name not in names and positive not in names:
+                raise ValueError(f"unknown field {given}: {_nearest_path(name, names)}")
+        elif flag.startswith("-") and not flag.lstrip("-")[:1].isdigit() and flag[1:2] != ".":
+            raise ValueError(f"unknown flag {flag}: fields are named in full, as in --{names[0]}")
+
+
+def _nearest_path(name: str, names: list[str]) -> str:
+    """The nearest field: by its own name wherever it stands, or by its whole path."""
+    last = name.rsplit(".", 1)[-1]
+    exact = [path for path in names if path.rsplit(".", 1)[-1] == last]
+    if exact:
+        return f"did you mean {' or '.join(exact[:3])}?"
+    return nearest(name, names) if len(names) < 12 or "did you mean" in nearest(name, names) else "--help lists the fields"
+
+
+def _message(box: str) -> str:
+    """The first paragraph of tyro's framed error as one line."""
+    lines = []
+    for line in box.splitlines()[1:]:
+        text = line.strip(" │|")
+        if set(text) <= set("─╰╯-"):
+            break
+        lines.append(text)
+    return " ".join(" ".join(lines).split()).replace("Error parsing ", "")
+
+
+def _execute(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's own code raises
+        raise ValueError(f"{path}{_line(error, path)}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _line(error: BaseException, path: Path) -> str:
+    """The line of the user's file that an error came from."""
+    if isinstance(error, SyntaxError):
+        return f", line {error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    return f", line {lines[-1]}" if lines else ""

@@ -1,0 +1,232 @@
+"""The report of a study: one self-contained page, and the same as CSV, JSON and PNG."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.resources import files
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from matplotlib.figure import Figure
+
+from hybridvit import plots
+from hybridvit.config import to_dict
+from hybridvit.recipe import Study
+from hybridvit.studies.grid import final_cells, validation_accuracy
+from hybridvit.studies.run import Outcome, StudyFolder
+from hybridvit.studies.statistics import MIN_SEEDS_FOR_CLAIM, MIN_SEEDS_FOR_INTERVAL, Interval
+from hybridvit.studies.table import Equivalence, Table, runs_csv, table_csv, tabulate
+from hybridvit.training.checkpoint import write_text
+
+PARAMETER_TOLERANCE = 0.10
+
+
+def write_report(study: Study, folder: StudyFolder, outcome: Outcome, command: str) -> Path | None:
+    """Writes report.html, table.csv, runs.csv, study.json and the PNGs; None while no seed is complete.
+
+    Args:
+        study: the study.
+        folder: where to write.
+        outcome: its results.
+        command: what a reader types to get the same study.
+    """
+    cells = final_cells(study, outcome.learning_rates)
+    first = next((outcome.results[cell.key] for cell in cells if cell.key in outcome.results), None)
+    table = tabulate(study, outcome.learning_rates, outcome.results, first["test_images"]) if first else None
+    if first is None or table is None:
+        return None
+    figures = {}
+    for name, draw in _figures(study, table, outcome).items():
+        figures[name] = {theme.name: plots.to_svg(draw(theme)) for theme in plots.THEMES}
+        (folder.path / f"{name}.png").write_bytes(plots.to_png(draw(plots.LIGHT)))
+    write_text(folder.path / "table.csv", table_csv(table))
+    write_text(folder.path / "runs.csv", runs_csv(study, outcome.learning_rates, outcome.results))
+    facts = _facts(study, table, outcome, first, command)
+    write_text(folder.path / "study.json", json.dumps(facts["summary"], indent=1))
+    page = _environment().get_template("report.html.jinja").render(figures=figures, themes=plots.THEMES, **facts)
+    write_text(folder.path / "report.html", page)
+    return folder.path / "report.html"
+
+
+def _figures(study: Study, table: Table, outcome: Outcome) -> dict[str, Callable[[plots.Theme], Figure]]:
+    means: dict[str, dict[str, Any]] = {"value": {}, "low": {}, "high": {}}
+    for model in study.models:
+        intervals = [table.interval(model, index) for index in range(len(table.sizes))]
+        for end, values in means.items():
+            values[model] = np.array([getattr(interval, end) for interval in intervals])
+    factors = {model: (*worth.factor, worth.bounded) for model, worth in table.equivalence.items()}
+    figures: dict[str, Callable[[plots.Theme], Figure]] = {
+        "learning_curves": lambda theme: plots.learning_curves(table.sizes, *means.values(), theme),
+    }
+    if factors:
+        figures["equivalence"] = lambda theme: plots.equivalence_bars(factors, list(study.models), study.reference, theme)
+    for model, steps, gates in _gates(study, outcome):
+        figures[f"gates_{model}"] = lambda theme, steps=steps, gates=gates: plots.gate_curves(steps, gates, theme)
+    return figures
+
+
+def _gates(study: Study, outcome: Outcome) -> list[tuple[str, list[int], np.ndarray]]:
+    """model, steps and σ(λ) ``[t, layers, heads]``, mean over the seeds of the largest training size."""
+    found = []
+    cells = final_cells(study, outcome.learning_rates)
+    for model in study.models:
+        histories = [
+            outcome.results[cell.key]["history"]
+            for cell in cells
+            if cell.model == model and cell.train_size == study.train_sizes[-1] and cell.key in outcome.results
+        ]
+        if histories and "gates" in histories[0]:
+            gates = np.mean([history["gates"] for history in histories], axis=0)
+            found.append((model, histories[0]["steps"], gates))
+    return found
+
+
+def _facts(study: Study, table: Table, outcome: Outcome, first: dict[str, Any], command: str) -> dict[str, Any]:
+    reference_params = table.params[study.reference]
+    off = {m: n for m, n in table.params.items() if abs(n / reference_params - 1) > PARAMETER_TOLERANCE}
+    seeds = len(table.seeds)
+    summary = {
+        "title": study.title,
+        "reference": study.reference,
+        "train_images": [int(size) for size in table.sizes],
+        "seeds": list(table.seeds),
+        "accuracy": {model: values.tolist() for model, values in table.accuracy.items()},
+        "params": table.params,
+        "learning_rates": outcome.learning_rates,
+        "equivalence": {
+            model: {
+                "factor": worth.factor.value,
+                "interval": [_json_number(worth.factor.low), _json_number(worth.factor.high)],
+                "bound_only": worth.bounded,
+                "gain": worth.gain.value,
+                "p": worth.p,
+            }
+            for model, worth in table.equivalence.items()
+        },
+        "failed": [{"cell": str(cell), "error": error} for cell, error in outcome.failed],
+        "seconds": {"runs": sum(result["seconds"]["total"] for result in outcome.results.values())},
+        "device": first["device"],
+        "versions": first["versions"],
+        "revision": first["revision"],
+        "command": command,
+    }
+    gates = _gates(study, outcome)
+    return {
+        "summary": summary,
+        "study": study,
+        "table": table,
+        "sentences": [_sentence(study, model, worth, seeds) for model, worth in table.equivalence.items()],
+        "claim": _claim(table, seeds),
+        "rows": [_row(study, table, outcome, model) for model in study.models],
+        "validation": validation_accuracy(study, outcome.results) if len(study.learning_rates) > 1 else {},
+        "off": off,
+        "gates": [(m, float(g[0].mean()), g[-1].mean(axis=1).tolist(), f"gates_{m}") for m, _, g in gates],
+        "held_fixed": _held_fixed(study, first),
+        "failed": outcome.failed,
+        "intervals": seeds >= MIN_SEEDS_FOR_INTERVAL,
+        "first": first,
+    }
+
+
+def _sentence(study: Study, model: str, worth: Equivalence, seeds: int) -> dict[str, str]:
+    factor = worth.factor.value
+    interval = f"95 % interval {_times(worth.factor.low)} to {_times(worth.factor.high)}" if isfinite(worth.factor.low) else ""
+    bound = "at least " if worth.bounded and factor > 1 else "at most " if worth.bounded else ""
+    return {"model": model, "factor": f"{bound}{_times(factor)}", "interval": interval, "difference": _difference(study, model)}
+
+
+def _difference(study: Study, model: str) -> str:
+    """In words, what sets a model apart from the reference."""
+    config, reference = to_dict(study.models[model]), to_dict(study.models[study.reference])
+    if config["kind"] != reference["kind"]:
+        return "convolution in every layer, no attention"
+    said = []
+    if config["tokenizer"]["kind"] != reference["tokenizer"]["kind"]:
+        said.append("a convolutional stem instead of patches")
+    if config["attention"] != reference["attention"]:
+        said.append("gated positional self-attention that starts as a convolution" if "gpsa" in config["attention"] else "other attention")
+    rest = [n for n in config if config[n] != reference[n] and n not in ("tokenizer", "attention")]
+    if rest:
+        said.append("and " + ", ".join(f"{name} {config[name]} instead of {reference[name]}" for name in rest))
+    return ", ".join(said)
+
+
+def _claim(table: Table, seeds: int) -> str:
+    if seeds < MIN_SEEDS_FOR_CLAIM:
+        return (
+            f"{seeds} {'seed' if seeds == 1 else 'seeds'}: too few to claim significance "
+            f"({MIN_SEEDS_FOR_CLAIM} or more are needed), so none is claimed"
+            + ("." if seeds >= MIN_SEEDS_FOR_INTERVAL else f", and below {MIN_SEEDS_FOR_INTERVAL} there is no interval either.")
+        )
+    parts = [f"{model} p = {worth.p:.3f}" for model, worth in table.equivalence.items() if worth.p is not None]
+    text = (
+        f"Exact two-sided sign-flip test of the accuracy gained over all sizes, paired by seed, Holm-adjusted for "
+        f"{len(parts)} comparisons: {', '.join(parts)}."
+    )
+    if table.smallest_p > 0.05:
+        text += f" With {seeds} seeds no adjusted p can fall below {table.smallest_p:.3f}, so none is called significant."
+    return text
+
+
+def _row(study: Study, table: Table, outcome: Outcome, model: str) -> dict[str, Any]:
+    worth = table.equivalence.get(model)
+    return {
+        "model": model,
+        "params": table.params[model],
+        "ratio": table.params[model] / table.params[study.reference],
+        "lr": outcome.learning_rates[model],
+        "seconds": table.seconds[model],
+        "accuracy": [table.interval(model, index) for index in range(len(table.sizes))],
+        "by_size": [_by_size(table, value, index) for index, value in enumerate(worth.by_size)] if worth else None,
+    }
+
+
+def _by_size(table: Table, factor: float, index: int) -> str:
+    if factor == float("inf"):
+        return f"> {_times(table.sizes[-1] / table.sizes[index])}"
+    if factor == 0:
+        return f"< {_times(table.sizes[0] / table.sizes[index])}"
+    return _times(factor)
+
+
+def _held_fixed(study: Study, first: dict[str, Any]) -> list[tuple[str, str]]:
+    base = study.base
+    augment = ", ".join(f"{name} {value}" for name, value in to_dict(base.augment).items() if value) or "none"
+    ema = f", weights averaged with decay {base.train.ema}" if base.train.ema else ""
+    return [
+        ("Data", f"{first['dataset']}, {' × '.join(map(str, first['image_size']))} pixels; the same {first['test_images']} test images for every run, read once, after the last step"),
+        ("Budget", f"{base.train.steps} steps of {base.train.batch_size} images for every model and size (steps, not epochs){ema}"),
+        ("Subsets", "nested and class-stratified; a seed draws the same subset for every model"),
+        ("Augmentation", augment),
+        ("Optimiser", f"AdamW, weight decay {base.optim.weight_decay}, betas {base.optim.beta1} and {base.optim.beta2}, warm-up over {base.optim.warmup:.0%} of the steps, cosine decay, gradient norm ≤ {base.optim.clip_norm}"),
+        ("Loss", f"cross entropy, label smoothing {base.task.label_smoothing}"),
+        ("Selection", f"learning rate of each model from {', '.join(f'{lr:g}' for lr in study.learning_rates)}, on {base.data.validation:.0%} of the training images set apart, {study.selection_seeds} seed(s); then trained on all of them" if len(study.learning_rates) > 1 else "none: one learning rate for all models"),
+        ("Precision", base.train.precision),
+    ]  # fmt: skip
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.1f}×" if factor < 9.95 else f"{factor:.0f}×"
+
+
+def _json_number(value: float) -> float | None:
+    return value if isfinite(value) else None
+
+
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.value:.1f}"
+
+
+def _environment() -> jinja2.Environment:
+    text = files("hybridvit.studies").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        loader=jinja2.DictLoader({"report.html.jinja": text}), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["percent"] = _percent
+    environment.tests["finite"] = isfinite
+    return environment

@@ -1,0 +1,117 @@
+"""Conducts a study: choose learning rates, run the grid, keep every result, write the report."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hybridvit.config import to_yaml
+from hybridvit.recipe import LaunchConfig, Study
+from hybridvit.studies.grid import Cell, choose_learning_rates, final_cells, selection_cells
+from hybridvit.studies.launch import launch
+from hybridvit.studies.progress import Display
+from hybridvit.training.checkpoint import write_text
+
+
+class StudyFolder:
+    """A study on disk: study.yaml, one JSON file for each finished run under cells/, and the report.
+
+    Args:
+        path: the folder; made when the first file is written.
+        study: what it holds.
+
+    Raises:
+        ValueError: the folder holds another study, or files that are no study.
+    """
+
+    def __init__(self, path: Path, study: Study) -> None:
+        self.path = path
+        self.yaml = to_yaml(replace(study, launch=LaunchConfig()))  # where it runs is no part of what it is
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path} is a file, not a folder for a study")
+        held = path / "study.yaml"
+        if held.exists():
+            if held.read_text(encoding="utf-8") != self.yaml:
+                raise ValueError(f"{path} already holds another study: choose another --out")
+        elif path.is_dir() and any(path.iterdir()):
+            raise ValueError(f"{path} is not empty and holds no study: choose another --out")
+
+    def start(self) -> None:
+        """Writes study.yaml."""
+        write_text(self.path / "study.yaml", self.yaml)
+
+    def cell(self, cell: Cell) -> Path:
+        """The file of a finished cell."""
+        return self.path / "cells" / f"{cell.key}.json"
+
+    def read(self, cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
+        """Results of those cells that are finished, by key."""
+        found = {}
+        for cell in cells:
+            path = self.cell(cell)
+            if path.exists():
+                found[cell.key] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    def write(self, cell: Cell, result: dict[str, Any]) -> None:
+        """Keeps a result, or, for a failed cell, its traceback beside where the result would be."""
+        path = self.cell(cell)
+        failure = path.with_suffix(".failed.txt")
+        if "error" in result:
+            write_text(failure, result["traceback"])
+        else:
+            write_text(path, json.dumps(result, indent=1))
+            failure.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished study.
+
+    Attributes:
+        learning_rates: the chosen learning rate of each model.
+        results: cell key -> result, trials included.
+        failed: cells that failed, with their errors.
+    """
+
+    learning_rates: dict[str, float]
+    results: dict[str, dict[str, Any]]
+    failed: tuple[tuple[Cell, str], ...]
+
+
+def conduct(study: Study, folder: StudyFolder, display: Display) -> Outcome:
+    """Runs what has no result yet; a finished cell is never run again.
+
+    Raises:
+        NoLearningRate: every trial of a model failed, so that no learning rate can be chosen.
+    """
+    folder.start()
+    failed: list[tuple[Cell, str]] = []
+    trials = selection_cells(study)
+    results = _run_missing("choosing learning rates", trials, study, folder, display, failed) if trials else {}
+    learning_rates = choose_learning_rates(study, results)
+    results |= _run_missing("learning curves", final_cells(study, learning_rates), study, folder, display, failed)
+    return Outcome(learning_rates, results, tuple(failed))
+
+
+def _run_missing(
+    name: str, cells: list[Cell], study: Study, folder: StudyFolder, display: Display, failed: list[tuple[Cell, str]]
+) -> dict[str, dict[str, Any]]:
+    results = folder.read(cells)
+    missing = [cell for cell in cells if cell.key not in results]
+    workers = study.launch.workers or os.cpu_count() or 1
+    display.stage(name, len(cells), len(results), workers)
+    if not missing:
+        return results
+    for cell, result in launch(missing, study.launch, display.started):
+        folder.write(cell, result)
+        if "error" in result:
+            failed.append((cell, result["error"]))
+        else:
+            results[cell.key] = result
+        display.ended(cell, result)
+    return results
