@@ -81,7 +81,10 @@ def create_backbone(
     patch_size: int | None = None,
     in_channels: int = 3,
 ) -> Backbone:
-    """A backbone, randomly initialised: images ``[b, in_channels, h, w]`` -> Features. Arguments as :func:`create_model`."""
+    """A backbone, randomly initialised: images ``[b, in_channels, h, w]`` -> Features.
+
+    Arguments and errors as for :func:`create_model`.
+    """
     if isinstance(model, str):
         model = model_config(model, patch_size)
     elif patch_size is not None:
@@ -246,9 +249,7 @@ class Run:
             "image_shape": list(self.splits.image_shape),
             "mean": list(self.normalisation.mean),
             "std": list(self.normalisation.std),
-            "images": {
-                part: len(getattr(self.splits, part)) for part in ("train", "validation", "test")
-            },
+            "images": {part: len(getattr(self.splits, part)) for part in ("train", "validation", "test")},
         }
 
 

@@ -129,7 +129,9 @@ def study(words: list[str]) -> int:
     _print_study(out)
     print(f"report: {page}")
     if outcome.failed:
-        return _say(f"{len(outcome.failed)} runs failed, see {out / 'cells'}; the same command tries them again", FAILED)
+        return _say(
+            f"{len(outcome.failed)} runs failed, see {out / 'cells'}; the same command tries them again", FAILED
+        )
     return DONE
 
 
@@ -147,7 +149,11 @@ def evaluate(words: list[str]) -> int:
     trained = Trained(known.run, known.checkpoint)
     scores, images = trained.evaluate(known.split)
     if known.json:
-        print(json.dumps({"run": str(known.run), "checkpoint": trained.checkpoint.name, known.split: scores, "images": images}))
+        print(
+            json.dumps(
+                {"run": str(known.run), "checkpoint": trained.checkpoint.name, known.split: scores, "images": images}
+            )
+        )
     else:
         print(f"{known.run}, checkpoint {trained.checkpoint.name}, {images:,} {known.split} images: {_scores(scores)}")
     return DONE
@@ -187,7 +193,7 @@ def models(words: list[str]) -> int:
     from hybridvit.build import create_model, list_models
     from hybridvit.config import nearest
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in list_models(known.pattern):
         with torch.device("meta"):
             params = sum(parameter.numel() for parameter in create_model(name).parameters())
@@ -242,7 +248,14 @@ def _training_bar(steps: int, every: int) -> Any:
     import contextlib
 
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     @contextlib.contextmanager
     def bar() -> Any:
@@ -256,9 +269,14 @@ def _training_bar(steps: int, every: int) -> Any:
             yield line
             return
         columns = (
-            TextColumn("training"), BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-        )  # fmt: skip
+            TextColumn("training"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=console, expand=True) as progress:
             task = progress.add_task("training", total=steps, loss="–")
 
@@ -272,28 +290,34 @@ def _training_bar(steps: int, every: int) -> Any:
 
 def _print_result(result: dict[str, Any]) -> None:
     if result["validation"] is not None:
-        print(f"validation ({result['validation_images']} images, step {result['selected_step']}): {_scores(result['validation'])}")
+        chosen = f"{result['validation_images']} images, chosen at step {result['selected_step']}"
+        print(f"validation ({chosen}): {_scores(result['validation'])}")
     if result["test"] is not None:
         print(f"test ({result['test_images']} images): {_scores(result['test'])}")
 
 
 def _print_study(out: Path) -> None:
     summary = json.loads((out / "study.json").read_text(encoding="utf-8"))
-    sizes = summary["train_images"]
-    print(f"\ntest accuracy, %  {'images':>8} " + " ".join(f"{size:>7,}" for size in sizes) + f"   worth, in images of the {summary['reference']}")
+    sizes = " ".join(f"{size:>7,}" for size in summary["train_images"])
+    print(f"\n{'test accuracy in %, images:':<27} {sizes}   worth, in images of the {summary['reference']}")
     for model, accuracy in summary["accuracy"].items():
         means = " ".join(f"{100 * sum(row) / len(row):7.1f}" for row in accuracy)
-        worth = summary["equivalence"].get(model)
-        text = ""
+        worth, text = summary["equivalence"].get(model), ""
         if worth:
             low, high = worth["interval"]
-            text = f"{worth['factor']:.1f}×" + (f" ({low:.1f} to {high:.1f})" if low is not None and high is not None else "")
-        print(f"  {model:<24} {means}   {text}".rstrip())
+            text = f"{worth['factor']:.1f}×"
+            if worth["bound_only"]:
+                text = f"{'at least' if worth['factor'] > 1 else 'at most'} {text}"
+            elif low is not None:
+                text += f" ({low:.1f} to {high:.1f})"
+        print(f"  {model:<25} {means}   {text}".rstrip())
     print()
 
 
 def _scores(scores: dict[str, dict[str, float]]) -> str:
-    return ", ".join(f"{metric} {100 * value:.2f} %" for metrics in scores.values() for metric, value in metrics.items())
+    return ", ".join(
+        f"{metric} {100 * value:.2f} %" for metrics in scores.values() for metric, value in metrics.items()
+    )
 
 
 def _command(name: str, words: list[str]) -> str:

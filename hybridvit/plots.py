@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 SIZE = (5.0, 3.7)  # inches; at 10 pt still legible on a phone 360 pixels wide
-FONT = {"font.size": 10, "font.family": "DejaVu Sans", "svg.fonttype": "path", "svg.hashsalt": "hybridvit"}
+FONT: Any = {"font.size": 10, "font.family": "DejaVu Sans", "svg.fonttype": "path", "svg.hashsalt": "hybridvit"}
 
 
 @dataclass(frozen=True)
@@ -31,32 +32,32 @@ class Theme:
     series: tuple[str, ...]
 
 
-LIGHT = Theme("light", "#1d2430", "#d8dce3", "#ffffff", ("#0b6fb8", "#c8442e", "#15803d", "#8a4fbf", "#a86b00", "#5b6472"))
-DARK = Theme("dark", "#e6e9ef", "#3a4250", "#151a22", ("#5bb0f0", "#ff8a72", "#5fd08a", "#c79bf2", "#f0b84a", "#a7b0bf"))
+LIGHT = Theme(
+    "light", "#1d2430", "#d8dce3", "#ffffff", ("#0b6fb8", "#c8442e", "#15803d", "#8a4fbf", "#a86b00", "#5b6472")
+)
+DARK = Theme(
+    "dark", "#e6e9ef", "#3a4250", "#151a22", ("#5bb0f0", "#ff8a72", "#5fd08a", "#c79bf2", "#f0b84a", "#a7b0bf")
+)
 THEMES = (LIGHT, DARK)
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
-def learning_curves(
-    sizes: Array, accuracy: Mapping[str, Array], low: Mapping[str, Array], high: Mapping[str, Array], theme: Theme
-) -> Figure:
+def learning_curves(sizes: Array, accuracy: Mapping[str, Array], theme: Theme) -> Figure:
     """Test error in % against training images, both on log axes, with intervals.
 
     Args:
         sizes: training sizes ``[k]``.
-        accuracy: model -> mean accuracy ``[k]`` in [0, 1].
-        low: lower ends of the intervals; NaN where there are none.
-        high: upper ends.
+        accuracy: model -> mean accuracy and the ends of its interval, ``[k, 3]`` in [0, 1]; NaN ends: none.
         theme: colours.
     """
     figure, axes = _figure(theme)
-    everything = np.concatenate([100 * (1 - values) for values in accuracy.values()])
-    floor = max(everything[everything > 0].min(initial=0.1), 0.05) / 1.5
-    for index, (model, values) in enumerate(accuracy.items()):
+    errors = {model: 100 * (1 - values) for model, values in accuracy.items()}
+    means = np.concatenate([error[:, 0] for error in errors.values()])
+    floor = max(means[means > 0].min(initial=100.0), 0.05) / 1.5  # where an error of 0 is drawn
+    for index, (model, error) in enumerate(errors.items()):
         colour = theme.series[index % len(theme.series)]
-        error = np.maximum(100 * (1 - values), floor)
-        axes.plot(sizes, error, color=colour, marker=MARKERS[index % len(MARKERS)], ms=5, lw=1.8, label=model)
-        top, bottom = np.maximum(100 * (1 - low[model]), floor), np.maximum(100 * (1 - high[model]), floor)
+        mean, top, bottom = np.maximum(error, floor).T
+        axes.plot(sizes, mean, color=colour, marker=MARKERS[index % len(MARKERS)], ms=5, lw=1.8, label=model)
         axes.fill_between(sizes, bottom, top, color=colour, alpha=0.16, lw=0)
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -81,7 +82,9 @@ def equivalence_bars(
     """
     figure, axes = _figure(theme, height=1.3 + 0.5 * len(factors))
     highest = max([f for f, *_ in factors.values()] + [h for _, _, h, _ in factors.values() if np.isfinite(h)])
-    lowest = min([1.0] + [f for f, *_ in factors.values()] + [low for _, low, _, _ in factors.values() if np.isfinite(low)])
+    lowest = min(
+        [1.0] + [f for f, *_ in factors.values()] + [low for _, low, _, _ in factors.values() if np.isfinite(low)]
+    )
     for row, (model, (factor, low, high, bounded)) in enumerate(factors.items()):
         colour = theme.series[models.index(model) % len(theme.series)]
         axes.plot([1, factor], [row, row], color=colour, lw=9, alpha=0.35, solid_capstyle="butt")
@@ -161,7 +164,9 @@ def _figure(theme: Theme, height: float = SIZE[1]) -> tuple[Figure, Axes]:
 
 
 def _legend(axes: Axes, theme: Theme) -> None:
-    axes.legend(frameon=False, labelcolor=theme.ink, ncols=2, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
+    axes.legend(
+        frameon=False, labelcolor=theme.ink, ncols=2, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2
+    )
 
 
 def _plain_ticks(axis: matplotlib.axis.Axis, values: Sequence[float] | Array) -> None:

@@ -102,7 +102,9 @@ class Study:
         if list(self.train_sizes) != sorted(set(self.train_sizes)):
             raise ValueError(f"train_sizes must rise, given {self.train_sizes}")
         if min(self.seeds, self.selection_seeds) < 1:
-            raise ValueError(f"seeds and selection_seeds must be at least 1, given {self.seeds}, {self.selection_seeds}")
+            raise ValueError(
+                f"seeds and selection_seeds must be at least 1, given {self.seeds}, {self.selection_seeds}"
+            )
         if not self.learning_rates or min(self.learning_rates) <= 0:
             raise ValueError(f"learning_rates must be positive, given {self.learning_rates}")
         if len(self.learning_rates) > 1 and not self.base.data.validation:

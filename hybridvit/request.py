@@ -97,7 +97,9 @@ def _nearest_path(name: str, names: list[str]) -> str:
     exact = [path for path in names if path.rsplit(".", 1)[-1] == last]
     if exact:
         return f"did you mean {' or '.join(exact[:3])}?"
-    return nearest(name, names) if len(names) < 12 or "did you mean" in nearest(name, names) else "--help lists the fields"
+    return (
+        nearest(name, names) if len(names) < 12 or "did you mean" in nearest(name, names) else "--help lists the fields"
+    )
 
 
 def _message(box: str) -> str:
@@ -113,7 +115,8 @@ def _message(box: str) -> str:
 
 def _execute(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

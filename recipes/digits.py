@@ -7,6 +7,8 @@ a ViT with a convolutional stem; and a ResNet.
     hybridvit study recipes/digits.py
 """
 
+from dataclasses import replace
+
 from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, ViTConfig
 from hybridvit.data.datasets import DataConfig
 from hybridvit.recipe import Recipe, Study
@@ -14,24 +16,17 @@ from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optim import OptimConfig
 
-VIT = ViTConfig(embed_dim=32, depth=4, num_heads=4, mlp_ratio=1.0, tokenizer=PatchConfig(patch_size=2))
-CONVIT = ViTConfig(
-    embed_dim=32,
-    depth=4,
-    num_heads=4,
-    mlp_ratio=1.0,
-    tokenizer=PatchConfig(patch_size=2),
-    attention=("gpsa", "gpsa", "gpsa", "mhsa"),
-    class_token_layer=3,
-)
-HYBRID = ViTConfig(
-    embed_dim=32,
+VIT = ViTConfig(
+    embed_dim=40,
     depth=3,
     num_heads=4,
     mlp_ratio=1.0,
-    tokenizer=ConvConfig(channels=(16, 32), strides=(1, 2)),
+    tokenizer=PatchConfig(patch_size=2),
+    pooling="mean",
 )
-RESNET = ResNetConfig(depths=(1, 1), width=18)
+CONVIT = replace(VIT, attention=("gpsa", "gpsa", "mhsa"))
+HYBRID = replace(VIT, tokenizer=ConvConfig(channels=(16, 40), strides=(1, 2)), depth=2)
+RESNET = ResNetConfig(depths=(1, 1), width=20)
 
 
 def base() -> Recipe:
@@ -41,7 +36,7 @@ def base() -> Recipe:
         model=VIT,
         data=DataConfig(validation=0.2),
         task=ClassificationConfig(label_smoothing=0.1),
-        optim=OptimConfig(lr=6e-3, beta2=0.98),
+        optim=OptimConfig(lr=1e-2, weight_decay=0.5, beta2=0.95),
         train=TrainConfig(steps=300, batch_size=64, precision="fp32", ema=0.98, log_every=20, evaluate_every=300),
     )
 
@@ -55,5 +50,5 @@ def study() -> Study:
         reference="ViT",
         train_sizes=(90, 225, 570, 1437),
         seeds=6,
-        learning_rates=(3e-3, 6e-3, 1.2e-2),
+        learning_rates=(5e-3, 1e-2, 2e-2),
     )

@@ -1,6 +1,6 @@
 """One ConViT on scikit-learn's digits, its best checkpoint chosen on validation images.
 
-    hybridvit train recipes/digits_convit.py --out runs/digits_convit --optim.lr 6e-3
+hybridvit train recipes/digits_convit.py --out runs/digits_convit --optim.lr 6e-3
 """
 
 from dataclasses import replace

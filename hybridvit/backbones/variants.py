@@ -41,7 +41,7 @@ def _convit(num_heads: int, head_dim: int) -> ViTConfig:
 
 
 def convit_tiny() -> ViTConfig:
-    """ConViT-Ti: 4 heads of 48, ten GPSA blocks, then the class token and two MHSA blocks (arXiv 2103.10697, table 1)."""
+    """ConViT-Ti: 4 heads of 48, ten GPSA blocks, then class token and two MHSA blocks (arXiv 2103.10697, table 1)."""
     return _convit(num_heads=4, head_dim=48)
 
 

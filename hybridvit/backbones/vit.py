@@ -92,10 +92,9 @@ class ViTConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.embed_dim, self.depth, self.num_heads) < 1:
-            raise ValueError(
-                f"embed_dim, depth and num_heads must be positive, given {self.embed_dim}, {self.depth}, {self.num_heads}"
-            )
+        for name in ("embed_dim", "depth", "num_heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, given {getattr(self, name)}")
         if self.embed_dim % self.num_heads:
             raise ValueError(f"embed_dim {self.embed_dim} is not divisible by num_heads {self.num_heads}")
         if self.position == "sincos2d" and self.embed_dim % 4:

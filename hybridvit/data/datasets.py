@@ -90,7 +90,9 @@ def _digits() -> Splits:
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]
     everything = ImageSet(images, digits.target.astype(np.int64))
-    return Splits("digits", tuple(str(name) for name in digits.target_names), everything, everything[:0], everything[:0])
+    return Splits(
+        "digits", tuple(str(name) for name in digits.target_names), everything, everything[:0], everything[:0]
+    )
 
 
 def _resized(splits: Splits, image_size: int | tuple[int, int] | None) -> Splits:
@@ -113,6 +115,4 @@ def _resized(splits: Splits, image_size: int | tuple[int, int] | None) -> Splits
         ).numpy()
         return ImageSet(images, part.labels)
 
-    return replace(
-        splits, train=resize(splits.train), validation=resize(splits.validation), test=resize(splits.test)
-    )
+    return replace(splits, train=resize(splits.train), validation=resize(splits.validation), test=resize(splits.test))

@@ -57,8 +57,9 @@ def read_folder(root: Path, image_size: int | tuple[int, int] | None, skip_unrea
         for index, (path, _) in enumerate(kept):
             images[index] = _channels_first(decoded[path], channels)
         parts.append(ImageSet(images, np.array([label for _, label in kept], dtype=np.int64)))
-    for index in np.flatnonzero(np.bincount(parts[0].labels, minlength=len(class_names)) == 0):
-        raise ValueError(f"{folders[0] / class_names[index]}: class {class_names[index]!r} has no image that can be read")
+    for missing in np.flatnonzero(np.bincount(parts[0].labels, minlength=len(class_names)) == 0):
+        name = class_names[missing]
+        raise ValueError(f"{folders[0] / name}: class {name!r} has no image that can be read")
     return Splits(root.resolve().name, tuple(class_names), *parts)
 
 
@@ -120,11 +121,12 @@ def _decode(path: Path, size: tuple[int, int] | None, grey: bool | None) -> NDAr
     """``[h, w]`` for a grey picture, else ``[h, w, 3]``; ``grey`` None: as the file is."""
     with Image.open(path) as file:
         is_grey = file.mode in GREY_MODES if grey is None else grey
+        picture: Image.Image = file
         if file.mode in ("I", "I;16", "F"):  # more than 8 bits: scale to 8 instead of clipping
             values = np.asarray(file, dtype=np.float64)
             depth = 65535.0 if values.max() > 255 else 255.0
-            file = Image.fromarray((values.clip(0, depth) * (255 / depth)).round().astype(np.uint8))
-        picture = ImageOps.exif_transpose(file).convert("L" if is_grey else "RGB")
+            picture = Image.fromarray((values.clip(0, depth) * (255 / depth)).round().astype(np.uint8))
+        picture = ImageOps.exif_transpose(picture).convert("L" if is_grey else "RGB")
     if size is not None and picture.size != (size[1], size[0]):
         picture = ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.BICUBIC)
     return np.asarray(picture)

@@ -52,18 +52,18 @@ def _part(path: Path, arrays: dict[str, NDArray[np.generic]], name: str) -> Imag
         return ImageSet(np.zeros((0, c, h, w), np.uint8), np.zeros(0, np.int64))
     if labels is None:
         raise ValueError(f"{path} has {name}_images but no {name}_labels")
-    images = _channels_first(path, name, images)
+    pixels = _channels_first(path, name, images)
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"{path}: {name}_labels must be whole numbers [n] or [n, 1], given {labels.dtype} {list(labels.shape)}"
         )
-    if len(images) != len(labels):
-        raise ValueError(f"{path}: {len(images)} {name}_images but {len(labels)} {name}_labels")
-    labels = labels.astype(np.int64)
-    if len(labels) and labels.min() < -1:
-        raise ValueError(f"{path}: {name}_labels go from 0, or -1 for none, given {labels.min()}")
-    return ImageSet(images, labels)
+    if len(pixels) != len(labels):
+        raise ValueError(f"{path}: {len(pixels)} {name}_images but {len(labels)} {name}_labels")
+    classes = labels.astype(np.int64)
+    if len(classes) and classes.min() < -1:
+        raise ValueError(f"{path}: {name}_labels go from 0, or -1 for none, given {classes.min()}")
+    return ImageSet(pixels, classes)
 
 
 def _channels_first(path: Path, name: str, images: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -29,7 +29,9 @@ def stratified_order(labels: NDArray[np.integer], seed: int) -> NDArray[np.int64
     return np.argsort(quantile, kind="stable")
 
 
-def stratified_split(labels: NDArray[np.integer], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def stratified_split(
+    labels: NDArray[np.integer], share: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices of the samples kept and of the ``share`` (rounded up) set apart, each in rising order."""
     order = stratified_order(labels, seed)
     apart = int(np.ceil(share * len(labels) - 1e-9))

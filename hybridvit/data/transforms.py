@@ -29,9 +29,7 @@ class AugmentConfig:
 def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """``[b, c, h, w]`` of any dtype -> the same shape; ``generator`` lives on the images' device."""
     if config.crop_padding:
-        shifts = torch.randint(
-            2 * config.crop_padding + 1, (len(images), 2), generator=generator, device=images.device
-        )
+        shifts = torch.randint(2 * config.crop_padding + 1, (len(images), 2), generator=generator, device=images.device)
         images = crop(images, shifts, config.crop_padding)
     if config.flip:
         mirrored = torch.rand(len(images), generator=generator, device=images.device) < 0.5
@@ -50,7 +48,7 @@ def crop(images: Tensor, corner: Tensor, padding: int) -> Tensor:
     Returns:
         ``[b, c, h, w]``.
     """
-    b, c, h, w = images.shape
+    b, _, h, w = images.shape
     padded = F.pad(images, (padding,) * 4)
     rows = corner[:, :1] + torch.arange(h, device=images.device)
     columns = corner[:, 1:] + torch.arange(w, device=images.device)

@@ -30,9 +30,12 @@ class PatchTokenizer(nn.Module):
         """
         for name, size in (("height", height), ("width", width)):
             if size % self.stride or not size:
+                fits = [side for side in range(1, size + 1) if size % side == 0]
+                patch = min(fits, key=lambda side: abs(side - self.stride), default=1)
                 nearest = max(round(size / self.stride), 1) * self.stride
                 raise ValueError(
-                    f"patch_size {self.stride} does not divide the image {name} {size}; the nearest {name} that fits is {nearest}"
+                    f"patch_size {self.stride} does not divide the image {name} {size}: "
+                    f"choose patch_size {patch}, or a {name} of {nearest}"
                 )
         return height // self.stride, width // self.stride
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from hybridvit.studies.grid import Cell
@@ -71,21 +71,29 @@ class ProgressDisplay:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.bar = Progress(
-            TextColumn("[bold]{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"), console=self.console, expand=True,
-        )  # fmt: skip
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=self.console,
+            expand=True,
+        )
         self.running: dict[str, str] = {}
         self.last = ""
-        self.live = Live(get_renderable=self._render, console=self.console, refresh_per_second=4)
         self.estimate = Estimate(0, 0, 1)
-        self.name, self.task, self.announced = "", None, 0
+        self.name, self.announced = "", 0
+        self.task: TaskID | None = None
+        self.live = Live(get_renderable=self._render, console=self.console, refresh_per_second=4)
 
     def __enter__(self) -> ProgressDisplay:
         if self.console.is_terminal:
             self.live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.running.clear()
         if self.console.is_terminal:
             self.live.stop()
@@ -104,7 +112,7 @@ class ProgressDisplay:
         self.estimate.end(cell.key)
         self.running.pop(cell.key, None)
         if "error" in result:
-            self.console.print(f"failed: {cell}: {result['error']}", style="red", highlight=False)
+            self.console.print(f"failed: {cell}: {result['error']}", style="red", highlight=False, soft_wrap=True)
         else:
             split = "test" if cell.stage == "final" else "validation"
             self.last = f"{cell}: {100 * result[split]['label']['accuracy']:.1f} % {split} accuracy"
@@ -114,7 +122,9 @@ class ProgressDisplay:
         if not self.console.is_terminal and tenth > self.announced:
             self.announced = tenth
             done, total = self.estimate.done, self.estimate.total
-            self.console.print(f"{self.name}: {done} of {total} runs, {self._left()}; {self.last}", highlight=False)
+            self.console.print(
+                f"{self.name}: {done} of {total} runs, {self._left()}; {self.last}", highlight=False, soft_wrap=True
+            )
 
     def _left(self) -> str:
         left = self.estimate.left()

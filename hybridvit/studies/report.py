@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from math import isfinite
 from pathlib import Path
@@ -53,19 +54,17 @@ def write_report(study: Study, folder: StudyFolder, outcome: Outcome, command: s
 
 
 def _figures(study: Study, table: Table, outcome: Outcome) -> dict[str, Callable[[plots.Theme], Figure]]:
-    means: dict[str, dict[str, Any]] = {"value": {}, "low": {}, "high": {}}
-    for model in study.models:
-        intervals = [table.interval(model, index) for index in range(len(table.sizes))]
-        for end, values in means.items():
-            values[model] = np.array([getattr(interval, end) for interval in intervals])
-    factors = {model: (*worth.factor, worth.bounded) for model, worth in table.equivalence.items()}
-    figures: dict[str, Callable[[plots.Theme], Figure]] = {
-        "learning_curves": lambda theme: plots.learning_curves(table.sizes, *means.values(), theme),
+    accuracy = {
+        model: np.array([table.interval(model, index) for index in range(len(table.sizes))]) for model in study.models
     }
-    if factors:
-        figures["equivalence"] = lambda theme: plots.equivalence_bars(factors, list(study.models), study.reference, theme)
+    figures: dict[str, Callable[[plots.Theme], Figure]] = {
+        "learning_curves": partial(plots.learning_curves, table.sizes, accuracy),
+    }
+    if table.equivalence:
+        factors = {model: (*worth.factor, worth.bounded) for model, worth in table.equivalence.items()}
+        figures["equivalence"] = partial(plots.equivalence_bars, factors, list(study.models), study.reference)
     for model, steps, gates in _gates(study, outcome):
-        figures[f"gates_{model}"] = lambda theme, steps=steps, gates=gates: plots.gate_curves(steps, gates, theme)
+        figures[f"gates_{model}"] = partial(plots.gate_curves, steps, gates)
     return figures
 
 
@@ -81,7 +80,7 @@ def _gates(study: Study, outcome: Outcome) -> list[tuple[str, list[int], np.ndar
         ]
         if histories and "gates" in histories[0]:
             gates = np.mean([history["gates"] for history in histories], axis=0)
-            found.append((model, histories[0]["steps"], gates))
+            found.append((model, [0, *histories[0]["steps"]], gates))
     return found
 
 
@@ -119,7 +118,7 @@ def _facts(study: Study, table: Table, outcome: Outcome, first: dict[str, Any], 
         "summary": summary,
         "study": study,
         "table": table,
-        "sentences": [_sentence(study, model, worth, seeds) for model, worth in table.equivalence.items()],
+        "sentences": [_sentence(study, model, worth) for model, worth in table.equivalence.items()],
         "claim": _claim(table, seeds),
         "rows": [_row(study, table, outcome, model) for model in study.models],
         "validation": validation_accuracy(study, outcome.results) if len(study.learning_rates) > 1 else {},
@@ -132,11 +131,15 @@ def _facts(study: Study, table: Table, outcome: Outcome, first: dict[str, Any], 
     }
 
 
-def _sentence(study: Study, model: str, worth: Equivalence, seeds: int) -> dict[str, str]:
-    factor = worth.factor.value
-    interval = f"95 % interval {_times(worth.factor.low)} to {_times(worth.factor.high)}" if isfinite(worth.factor.low) else ""
-    bound = "at least " if worth.bounded and factor > 1 else "at most " if worth.bounded else ""
-    return {"model": model, "factor": f"{bound}{_times(factor)}", "interval": interval, "difference": _difference(study, model)}
+def _sentence(study: Study, model: str, worth: Equivalence) -> dict[str, str]:
+    low, high = worth.factor.low, worth.factor.high
+    if worth.bounded:
+        factor = f"{'at least' if worth.factor.value > 1 else 'at most'} {_times(worth.factor.value)}"
+        interval = "the two curves do not meet within the sizes studied"
+    else:
+        factor = _times(worth.factor.value)
+        interval = f"95 % interval {_times(low)} to {_times(high)}" if isfinite(low) else ""
+    return {"model": model, "factor": factor, "interval": interval, "difference": _difference(study, model)}
 
 
 def _difference(study: Study, model: str) -> str:
@@ -148,7 +151,11 @@ def _difference(study: Study, model: str) -> str:
     if config["tokenizer"]["kind"] != reference["tokenizer"]["kind"]:
         said.append("a convolutional stem instead of patches")
     if config["attention"] != reference["attention"]:
-        said.append("gated positional self-attention that starts as a convolution" if "gpsa" in config["attention"] else "other attention")
+        said.append(
+            "gated positional self-attention that starts as a convolution"
+            if "gpsa" in config["attention"]
+            else "other attention"
+        )
     rest = [n for n in config if config[n] != reference[n] and n not in ("tokenizer", "attention")]
     if rest:
         said.append("and " + ", ".join(f"{name} {config[name]} instead of {reference[name]}" for name in rest))
@@ -160,7 +167,11 @@ def _claim(table: Table, seeds: int) -> str:
         return (
             f"{seeds} {'seed' if seeds == 1 else 'seeds'}: too few to claim significance "
             f"({MIN_SEEDS_FOR_CLAIM} or more are needed), so none is claimed"
-            + ("." if seeds >= MIN_SEEDS_FOR_INTERVAL else f", and below {MIN_SEEDS_FOR_INTERVAL} there is no interval either.")
+            + (
+                "."
+                if seeds >= MIN_SEEDS_FOR_INTERVAL
+                else f", and below {MIN_SEEDS_FOR_INTERVAL} there is no interval either."
+            )
         )
     parts = [f"{model} p = {worth.p:.3f}" for model, worth in table.equivalence.items() if worth.p is not None]
     text = (
@@ -168,7 +179,9 @@ def _claim(table: Table, seeds: int) -> str:
         f"{len(parts)} comparisons: {', '.join(parts)}."
     )
     if table.smallest_p > 0.05:
-        text += f" With {seeds} seeds no adjusted p can fall below {table.smallest_p:.3f}, so none is called significant."
+        text += (
+            f" With {seeds} seeds no adjusted p can fall below {table.smallest_p:.3f}, so none is called significant."
+        )
     return text
 
 
@@ -194,19 +207,40 @@ def _by_size(table: Table, factor: float, index: int) -> str:
 
 
 def _held_fixed(study: Study, first: dict[str, Any]) -> list[tuple[str, str]]:
-    base = study.base
-    augment = ", ".join(f"{name} {value}" for name, value in to_dict(base.augment).items() if value) or "none"
-    ema = f", weights averaged with decay {base.train.ema}" if base.train.ema else ""
+    base, optim = study.base, study.base.optim
+    size = " × ".join(str(side) for side in first["image_size"])
+    augment = ", ".join(f"{name} {value}" for name, value in to_dict(base.augment).items() if value)
+    ema = f"; weights averaged with decay {base.train.ema}" if base.train.ema else ""
+    if len(study.learning_rates) == 1:
+        selection = "none: one learning rate for all models"
+    else:
+        tried = ", ".join(f"{lr:g}" for lr in study.learning_rates)
+        seeds = "one seed" if study.selection_seeds == 1 else f"{study.selection_seeds} seeds"
+        selection = (
+            f"the learning rate of each model, from {tried}, on {base.data.validation:.0%} of the "
+            f"{study.train_sizes[-1]:,} training images set apart ({seeds}); then trained on all of them"
+        )
     return [
-        ("Data", f"{first['dataset']}, {' × '.join(map(str, first['image_size']))} pixels; the same {first['test_images']} test images for every run, read once, after the last step"),
-        ("Budget", f"{base.train.steps} steps of {base.train.batch_size} images for every model and size (steps, not epochs){ema}"),
+        (
+            "Data",
+            f"{first['dataset']}, {size} pixels; the same {first['test_images']:,} test images for every run, "
+            "read once, after the last step",
+        ),
+        (
+            "Budget",
+            f"{base.train.steps} steps of {base.train.batch_size} images at every size (steps, not epochs){ema}",
+        ),
         ("Subsets", "nested and class-stratified; a seed draws the same subset for every model"),
-        ("Augmentation", augment),
-        ("Optimiser", f"AdamW, weight decay {base.optim.weight_decay}, betas {base.optim.beta1} and {base.optim.beta2}, warm-up over {base.optim.warmup:.0%} of the steps, cosine decay, gradient norm ≤ {base.optim.clip_norm}"),
-        ("Loss", f"cross entropy, label smoothing {base.task.label_smoothing}"),
-        ("Selection", f"learning rate of each model from {', '.join(f'{lr:g}' for lr in study.learning_rates)}, on {base.data.validation:.0%} of the training images set apart, {study.selection_seeds} seed(s); then trained on all of them" if len(study.learning_rates) > 1 else "none: one learning rate for all models"),
+        ("Augmentation", augment or "none"),
+        (
+            "Optimiser",
+            f"AdamW, weight decay {optim.weight_decay:g}, betas {optim.beta1:g} and {optim.beta2:g}, warm-up over "
+            f"{optim.warmup:.0%} of the steps, cosine decay, gradient norm at most {optim.clip_norm}",
+        ),
+        ("Loss", f"cross entropy, label smoothing {base.task.label_smoothing:g}"),
+        ("Selection", selection),
         ("Precision", base.train.precision),
-    ]  # fmt: skip
+    ]
 
 
 def _times(factor: float) -> str:

@@ -129,7 +129,7 @@ def _equivalences(
     for model in others:
         mean = errors[model].mean(axis=1)
         factor = equivalence_interval(sizes, errors[reference], errors[model])
-        bounded = mean.min() > reference_mean.max() or mean.max() < reference_mean.min()
+        bounded = bool(mean.min() > reference_mean.max() or mean.max() < reference_mean.min())
         by_size = tuple(equivalence_at(sizes, reference_mean, mean, index) for index in range(len(sizes)))
         found[model] = Equivalence(factor, bounded, by_size, mean_interval(gains[model]), p_values.get(model))
     return found

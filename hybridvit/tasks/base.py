@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -26,7 +26,7 @@ class Task(ABC):
 
     name: str
     target: str
-    higher_is_better: dict[str, bool]
+    higher_is_better: ClassVar[dict[str, bool]]
 
     @abstractmethod
     def head(self, spec: FeatureSpec) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -79,7 +79,7 @@ class ClassificationTask(Task):
         config: target column and label smoothing.
     """
 
-    higher_is_better = {"accuracy": True}
+    higher_is_better: ClassVar = {"accuracy": True}
 
     def __init__(self, name: str, class_names: Sequence[str], config: ClassificationConfig) -> None:
         self.name = name

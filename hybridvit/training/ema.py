@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 def averaged(model: nn.Module, decay: float) -> AveragedModel:
     """A running average of parameters and buffers.
@@ -14,7 +16,7 @@ def averaged(model: nn.Module, decay: float) -> AveragedModel:
     """
 
     @torch.no_grad()
-    def update(averages: list[Tensor], values: list[Tensor], updates: Tensor | int) -> None:
+    def update(averages: Tensors, values: Tensors, updates: Tensor | int) -> None:
         t = int(updates)
         weight = 1 - min(decay, (1 + t) / (10 + t))
         for average, value in zip(averages, values, strict=True):

@@ -71,7 +71,16 @@ class NonFiniteLoss(RuntimeError):
 
 @dataclass
 class History:
-    """What happened over a run; the lists hold one entry for each logged step."""
+    """What happened over a run.
+
+    Attributes:
+        steps: logged steps.
+        loss: mean training loss since the last of them.
+        probes: probe name -> readings, at step 0 and at every logged step.
+        best_step: step of the best validation metrics, -1 without a validation split.
+        best: those metrics, by task and name.
+        seconds: time spent training, validation included.
+    """
 
     steps: list[int] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
@@ -168,6 +177,8 @@ class Trainer:
         loss_sum = torch.zeros((), device=device)
         first_bad = torch.full((), -1, device=device)
         since, loss_value = start, float("nan")
+        if start == 0:
+            self._probe()
         began = time.perf_counter()
         self.net.train()
         for step in range(start, config.steps):
@@ -213,17 +224,22 @@ class Trainer:
             return
         saved = checkpoint.step_folders(self.folder.checkpoints) if self.folder else []
         last_good = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint from before"
-        raise NonFiniteLoss(f"the loss is not a finite number at step {first_bad + 1}; {last_good}; try a lower optim.lr")
+        raise NonFiniteLoss(
+            f"the loss is not a finite number at step {first_bad + 1}; {last_good}; try a lower optim.lr"
+        )
 
     def _record(self, record: dict[str, Any], began: float) -> None:
         self.history.steps.append(record["step"])
         self.history.loss.append(record["loss"])
-        for name, probe in self.probes.items():
-            reading = probe(self.evaluated)
-            self.history.probes.setdefault(name, []).append(reading)
-            record[name] = reading
+        record |= self._probe()
         if self.folder:
             self.folder.log({**record, "seconds": self.history.seconds + time.perf_counter() - began})
+
+    def _probe(self) -> dict[str, Any]:
+        readings = {name: probe(self.evaluated) for name, probe in self.probes.items()}
+        for name, reading in readings.items():
+            self.history.probes.setdefault(name, []).append(reading)
+        return readings
 
     def _evaluate_and_save(self, done: int) -> None:
         if len(self.validation):

@@ -51,7 +51,8 @@ NO_DECAY = ("prefix", "position", "embedding", "gate")
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Weight matrices and kernels decay; biases, norms, position embeddings, prefix tokens and gates do not."""
-    decay, rest = [], []
+    decay: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             no_decay = parameter.ndim < 2 or name.rsplit(".", 1)[-1] in NO_DECAY

@@ -1,0 +1,101 @@
+"""ResNets against torchvision's with the same state dict, and the backbone contract."""
+
+import pytest
+import torch
+from torchvision import models
+
+from hybridvit.backbones.resnet import ResNetConfig
+from hybridvit.build import create_backbone, create_model
+
+TORCHVISION = {
+    "resnet18": (ResNetConfig(stem="imagenet"), 11_689_512),
+    "resnet34": (ResNetConfig(stem="imagenet", depths=(3, 4, 6, 3)), 21_797_672),
+    "resnet50": (ResNetConfig(stem="imagenet", block="bottleneck", depths=(3, 4, 6, 3)), 25_557_032),
+}
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_equals_torchvision_with_the_same_state_dict(name, training):
+    theirs = getattr(models, name)(num_classes=7)
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.data.uniform_(0.5, 1.5)
+            module.bias.data.normal_(std=0.1)
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    state = theirs.state_dict()
+    head = {key.removeprefix("fc."): state.pop(key) for key in ("fc.weight", "fc.bias")}
+    ours = create_model(TORCHVISION[name][0], num_classes=7, image_size=(40, 72))
+    ours.backbone.load_state_dict(state)
+    ours.head.fc.load_state_dict(head)
+    images = torch.randn(2, 3, 40, 72)
+    expected = theirs.train(training)(images)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(ours.train(training)(images), expected, rtol=1e-5, atol=1e-5)
+    for key, value in ours.backbone.state_dict().items():  # after training mode: the running statistics too
+        torch.testing.assert_close(value, theirs.state_dict()[key], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_published_number_of_parameters(name):
+    config, published = TORCHVISION[name]
+    with torch.device("meta"):
+        assert sum(p.numel() for p in create_model(config).parameters()) == published
+        small = create_model(ResNetConfig(block=config.block, depths=config.depths))
+    assert sum(p.numel() for p in small.parameters()) == published - 3 * 64 * (7 * 7 - 3 * 3)
+
+
+@pytest.mark.parametrize("size", [(8, 24), (11, 17), (9, 8)])
+@pytest.mark.parametrize(
+    ("config", "strides", "channels"),
+    [
+        (ResNetConfig(width=3), (1, 2, 4, 8), (3, 6, 12, 24)),
+        (ResNetConfig(width=5, depths=(1, 2, 1)), (1, 2, 4), (5, 10, 20)),
+        (ResNetConfig(width=5, depths=(1, 1), stem="imagenet"), (4, 8), (5, 10)),
+        (ResNetConfig(block="bottleneck", depths=(1, 1)), (1, 2), (256, 512)),
+    ],
+)
+def test_features_are_as_declared(config, strides, channels, size):
+    backbone = create_backbone(config, image_size=size, in_channels=2)
+    spec = backbone.spec
+    assert spec.map_channels == dict(zip(strides, channels, strict=True))
+    assert (spec.embed_dim, spec.prefix_tokens, spec.pooling) == (channels[-1], 0, "mean")
+    features = backbone(torch.randn(2, 2, *size))
+    for stride in strides:
+        expected = tuple(-(-side // stride) for side in size)
+        assert features.maps[stride].shape == (2, spec.map_channels[stride], *expected)
+    assert features.grid == spec.grid == expected
+    assert features.prefix.shape == (2, 0, channels[-1])
+    last = features.maps[strides[-1]]
+    for row in range(expected[0]):
+        for column in range(expected[1]):
+            assert torch.equal(last[:, :, row, column], features.tokens[:, row * expected[1] + column])
+
+
+@pytest.mark.parametrize("stem", ["small", "imagenet"])
+def test_images_smaller_than_the_last_stride_are_refused(stem):
+    config = ResNetConfig(stem=stem)
+    least = 8 if stem == "small" else 32
+    create_backbone(config, image_size=(least, 40))
+    with pytest.raises(ValueError, match=f"40x{least - 1} pixels are smaller than the stride {least}"):
+        create_backbone(config, image_size=(40, least - 1))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"depths": ()}, "at least one block"),
+        ({"depths": (2, 0)}, "at least one block"),
+        ({"width": 0}, "width must be positive"),
+        ({"block": "bottleneck", "width": 32}, "width of 64, given 32"),
+    ],
+)
+def test_configurations_that_make_no_sense_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        ResNetConfig(**fields)
+
+
+def test_images_with_other_channels_are_refused():
+    with pytest.raises(ValueError, match=r"expected images \[b, 1, h, w\], given \[2, 3, 8, 8\]"):
+        create_backbone(ResNetConfig(width=4), image_size=8, in_channels=1)(torch.randn(2, 3, 8, 8))

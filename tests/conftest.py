@@ -1,0 +1,64 @@
+"""What all tests share: a fixed seed, two threads, and builders of small things."""
+
+import pytest
+import torch
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def randomise():
+    """Fills every parameter with noise, so that no start value hides a fault."""
+
+    def fill(module, scale=0.3):
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.normal_(std=scale)
+        return module
+
+    return fill
+
+
+@pytest.fixture
+def tiny_model():
+    """A ConViT with every kind of randomness, on 4x4 patches of the digits."""
+    from hybridvit.backbones.vit import PatchConfig, ViTConfig
+
+    return ViTConfig(
+        embed_dim=16,
+        depth=3,
+        num_heads=4,
+        mlp_ratio=2.0,
+        tokenizer=PatchConfig(patch_size=2),
+        attention=("gpsa", "gpsa", "mhsa"),
+        class_token_layer=2,
+        dropout=0.1,
+        drop_path=0.1,
+    )
+
+
+@pytest.fixture
+def tiny_recipe(tiny_model):
+    """A recipe on 300 digits; keyword arguments go to its train section."""
+    from hybridvit.data.datasets import DataConfig
+    from hybridvit.data.transforms import AugmentConfig
+    from hybridvit.recipe import Recipe
+    from hybridvit.training.engine import TrainConfig
+
+    def recipe(seed=0, **train):
+        settings = {"steps": 10, "batch_size": 16, "ema": 0.9, "log_every": 2, "evaluate_every": 4, **train}
+        return Recipe(
+            name="tiny",
+            model=tiny_model,
+            data=DataConfig(train_images=300),
+            augment=AugmentConfig(crop_padding=1),
+            train=TrainConfig(**settings),
+            seed=seed,
+        )
+
+    return recipe
