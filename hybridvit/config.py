@@ -9,9 +9,6 @@ import typing
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
 C = TypeVar("C")
 
 
@@ -36,6 +33,8 @@ def to_dict(config: Any) -> Any:
 
 def to_yaml(config: Any) -> str:
     """A configuration as YAML, every field written out."""
+    import yaml
+
     return yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None, width=100)
 
 
@@ -45,6 +44,8 @@ def from_yaml(cls: type[C], text: str) -> C:
     Raises:
         ValueError: naming the field that is unknown, missing or of another type.
     """
+    import yaml
+
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -63,8 +64,12 @@ def from_dict(kind: Any, data: Any, path: str = "") -> Any:
         return {str(key): from_dict(value_kind, value, _join(path, str(key))) for key, value in data.items()}
     if variants:
         raise ValueError(f"{path or 'the recipe'} should be a mapping of fields, given {data!r}")
+    from pydantic import ConfigDict, TypeAdapter, ValidationError  # takes a third of a second to import
+
     try:
-        return _leaf(kind).validate_python(tuple(data) if isinstance(data, list) else data)
+        return TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(
+            tuple(data) if isinstance(data, list) else data
+        )
     except ValidationError as error:
         wanted = " or ".join(dict.fromkeys(part["msg"].removeprefix("Input should be ") for part in error.errors()))
         raise ValueError(f"{path} should be {wanted}, given {data!r}") from error
@@ -110,10 +115,6 @@ def _variant(variants: list[Any], data: dict[str, Any], path: str) -> Any:
 
 def _options(kind: Any) -> tuple[Any, ...]:
     return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-
-
-def _leaf(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind, config=ConfigDict(strict=True))
 
 
 def _join(path: str, name: str) -> str:

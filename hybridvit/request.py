@@ -103,14 +103,15 @@ def _nearest_path(name: str, names: list[str]) -> str:
 
 
 def _message(box: str) -> str:
-    """The first paragraph of tyro's framed error as one line."""
-    lines = []
+    """The first paragraph of tyro's framed error as one line; the frame is of box characters, or plain ASCII."""
+    words: list[str] = []
     for line in box.splitlines()[1:]:
         text = line.strip(" │|")
-        if set(text) <= set("─╰╯-"):
+        if text and not set(text) <= set("─╰╯-"):
+            words += text.split()
+        elif words:
             break
-        lines.append(text)
-    return " ".join(" ".join(lines).split()).replace("Error parsing ", "")
+    return " ".join(words).replace("Error parsing ", "")
 
 
 def _execute(path: Path) -> Any:

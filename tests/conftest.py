@@ -1,9 +1,9 @@
-"""What all tests share: a fixed seed, two threads, and builders of small things."""
+"""What all tests share: a fixed seed, one thread, and builders of small things."""
 
 import pytest
 import torch
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # the tensors are tiny: more threads wait for each other, worst of all on a busy machine
 
 
 @pytest.fixture(autouse=True)

@@ -33,9 +33,9 @@ def launch(
     def calls() -> Iterator[Any]:
         for index, cell in enumerate(cells):
             on_start(cell)
-            yield joblib.delayed(run_cell)(index, cell.recipe, config.threads)
+            yield joblib.delayed(run)(index, cell.recipe, config.threads)
 
-    with _backend(config):
+    with _backend(config) as run:
         parallel = joblib.Parallel(batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered")
         results = parallel(calls())
         try:
@@ -66,33 +66,53 @@ def ignore_interrupt() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+Runner = Callable[[int, Recipe, int], tuple[int, dict[str, Any]]]
+
+
 @contextlib.contextmanager
-def _backend(config: LaunchConfig) -> Iterator[None]:
+def _backend(config: LaunchConfig) -> Iterator[Runner]:
+    """Sets joblib's backend, and gives the function that it should call."""
     workers = config.workers if config.workers is not None else -1
     if config.backend == "ray":
-        _ray(config.address)
-        with joblib.parallel_config("ray", n_jobs=workers):
-            yield
+        with _ray(config) as run:
+            yield run
     elif config.backend == "dask":
         with _dask(config), joblib.parallel_config("dask", n_jobs=workers):
-            yield
+            yield run_cell
     elif config.backend == "loky":
         with joblib.parallel_config("loky", n_jobs=workers, initializer=ignore_interrupt):
-            yield
+            yield run_cell
     else:
         with joblib.parallel_config("sequential", n_jobs=1):
-            yield
+            yield run_cell
 
 
-def _ray(address: str | None) -> None:
+@contextlib.contextmanager
+def _ray(config: LaunchConfig) -> Iterator[Runner]:
+    """One thread for each running cell, which waits for a ray task.
+
+    Ray's own joblib backend gives results back only when all are there, and so would lose them on an interruption.
+    """
     try:
         import ray
-        from ray.util.joblib import register_ray
     except ImportError as error:
         raise ValueError("launch.backend ray needs ray: pip install 'hybridvit[ray]'") from error
-    if not ray.is_initialized():
-        ray.init(address=address, log_to_driver=False, include_dashboard=False)
-    register_ray()
+    ours = not ray.is_initialized()
+    if ours:
+        cpus = config.workers * config.threads if config.workers and not config.address else None
+        ray.init(address=config.address, num_cpus=cpus, log_to_driver=False, include_dashboard=False)
+    task = ray.remote(num_cpus=config.threads, max_retries=0)(run_cell)
+    workers = config.workers or max(int(ray.cluster_resources().get("CPU", 1)) // config.threads, 1)
+
+    def run(index: int, recipe: Recipe, threads: int) -> tuple[int, dict[str, Any]]:
+        return ray.get(task.remote(index, recipe, threads))
+
+    try:
+        with joblib.parallel_config("threading", n_jobs=workers):
+            yield run
+    finally:
+        if ours:
+            ray.shutdown()
 
 
 def _dask(config: LaunchConfig) -> Any:

@@ -15,15 +15,24 @@ SMALL = ViTConfig(embed_dim=28, depth=3, num_heads=4, mlp_ratio=2.0, tokenizer=P
 CONVIT = replace(SMALL, attention=("gpsa", "gpsa", "mhsa"), class_token_layer=2, qkv_bias=False)
 
 
+NAMES = {  # timm's -> ours
+    "patch_embed.": "tokenizer.",
+    ".attn.": ".attention.",
+    ".mlp.": ".feedforward.",
+    ".pos_proj.weight": ".position",
+    ".gating_param": ".gate",
+}
+
+
 def copied(theirs):
     """timm's state dict, for a classifier of ours."""
     state = {}
     for name, value in theirs.state_dict().items():
-        name = name.replace("patch_embed.", "tokenizer.").replace(".attn.", ".attention.").replace(".mlp.", ".feedforward.")
-        name = name.replace(".pos_proj.weight", ".position").replace(".gating_param", ".gate")
+        for part, ours in NAMES.items():
+            name = name.replace(part, ours)
         state["head.fc." + name[5:] if name.startswith("head.") else "backbone." + name] = value
     prefix, position = state.pop("backbone.cls_token")[0], state.pop("backbone.pos_embed")[0]
-    if len(position) > theirs.patch_embed.num_patches:  # the class token's own vector, which ours has added to the token
+    if len(position) > theirs.patch_embed.num_patches:  # the class token's own, which ours adds once
         prefix, position = prefix + position[:1], position[1:]
     state["backbone.prefix"], state["backbone.position.embedding"] = prefix, position
     for name in [name for name in state if name.endswith(".qk.weight")]:
@@ -36,11 +45,8 @@ def copied(theirs):
 @pytest.mark.parametrize("side", [12, 18])  # 36 tokens and 81: both attention kernels
 def test_convit_equals_timm_with_the_same_weights(side, randomise):
     convit = pytest.importorskip("timm.models.convit")
-    theirs = randomise(
-        convit.ConVit(
-            img_size=side, patch_size=2, embed_dim=7, depth=3, num_heads=4, mlp_ratio=2.0, num_classes=5, local_up_to_layer=2
-        )
-    ).eval()
+    sizes = {"patch_size": 2, "embed_dim": 7, "depth": 3, "num_heads": 4, "mlp_ratio": 2.0, "num_classes": 5}
+    theirs = randomise(convit.ConVit(img_size=side, local_up_to_layer=2, **sizes)).eval()
     ours = create_model(CONVIT, num_classes=5, image_size=side).eval()
     ours.load_state_dict(copied(theirs))
     images = torch.randn(2, 3, side, side)
@@ -51,11 +57,8 @@ def test_convit_equals_timm_with_the_same_weights(side, randomise):
 
 def test_vit_equals_timm_with_the_same_weights(randomise):
     vit = pytest.importorskip("timm.models.vision_transformer")
-    theirs = randomise(
-        vit.VisionTransformer(
-            img_size=(6, 20), patch_size=2, embed_dim=28, depth=3, num_heads=4, mlp_ratio=2.0, num_classes=5
-        )
-    ).eval()
+    sizes = {"patch_size": 2, "embed_dim": 28, "depth": 3, "num_heads": 4, "mlp_ratio": 2.0, "num_classes": 5}
+    theirs = randomise(vit.VisionTransformer(img_size=(6, 20), **sizes)).eval()
     ours = create_model(SMALL, num_classes=5, image_size=(6, 20)).eval()
     ours.load_state_dict(copied(theirs))
     images = torch.randn(2, 3, 6, 20)
@@ -152,9 +155,9 @@ def test_images_of_another_shape_are_refused(shape):
     ("fields", "message"),
     [
         ({"embed_dim": 30}, "embed_dim 30 is not divisible by num_heads 4"),
-        ({"depth": 0}, "must be positive"),
-        ({"num_heads": 0}, "must be positive"),
-        ({"embed_dim": -4}, "must be positive"),
+        ({"depth": 0}, "depth must be at least 1, given 0"),
+        ({"num_heads": 0}, "num_heads must be at least 1, given 0"),
+        ({"embed_dim": -4}, "embed_dim must be at least 1, given -4"),
         ({"embed_dim": 30, "num_heads": 3, "position": "sincos2d"}, "divisible by 4, given 30"),
         ({"attention": ("mhsa", "gpsa")}, "each of the 3 blocks .* given 2"),
         ({"attention": ()}, "each of the 3 blocks .* given 0"),

@@ -142,7 +142,7 @@ def test_bf16_units_are_detected_as_a_plain_answer():
 
 @pytest.mark.parametrize("kind", [MHSA, GPSA])
 def test_width_that_does_not_split_is_refused(kind):
-    with pytest.raises(ValueError, match="30.*4 heads"):
+    with pytest.raises(ValueError, match=r"30.*4 heads"):
         kind(30, 4)
 
 

@@ -1,0 +1,64 @@
+"""Many heads on one backbone."""
+
+import torch
+from torch import nn
+
+from hybridvit.backbones.vit import PatchConfig, ViTConfig
+from hybridvit.build import create_backbone
+from hybridvit.hydra.hydranet import HydraNet
+from hybridvit.tasks.classification import ClassificationHead
+
+CONFIG = ViTConfig(embed_dim=8, depth=1, num_heads=2, tokenizer=PatchConfig(patch_size=2))
+
+
+class DenseHead(nn.Module):
+    """A head that reads the map instead of the tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(8, 2, 1)
+
+    def forward(self, features):
+        return self.conv(features.maps[2])
+
+
+def net():
+    backbone = create_backbone(CONFIG, image_size=(6, 10))
+    kind, age = ClassificationHead(backbone.spec, 3), ClassificationHead(backbone.spec, 5)
+    return HydraNet(backbone, {"kind": kind, "age": age, "mask": DenseHead()})
+
+
+def test_every_head_answers_from_one_pass_of_the_backbone():
+    model, passes = net(), []
+    model.backbone.register_forward_hook(lambda *_: passes.append(1))
+    images = torch.randn(2, 3, 6, 10)
+    predictions = model(images)
+    assert len(passes) == 1
+    shapes = {name: tuple(prediction.shape) for name, prediction in predictions.items()}
+    assert shapes == {"kind": (2, 3), "age": (2, 5), "mask": (2, 2, 3, 5)}
+    features = model.backbone(images)
+    for name, head in model.heads.items():
+        assert torch.equal(predictions[name], head(features))
+
+
+def test_gradients_of_the_heads_add_up_in_the_backbone():
+    model, images = net(), torch.randn(2, 3, 6, 10)
+    shared = list(model.backbone.parameters())
+    alone = [torch.autograd.grad(model(images)[name].sum(), shared, allow_unused=True) for name in ("kind", "mask")]
+    predictions = model(images)
+    together = torch.autograd.grad(predictions["kind"].sum() + predictions["mask"].sum(), shared)
+    for first, second, both in zip(*alone, together, strict=True):
+        parts = [part for part in (first, second) if part is not None]
+        torch.testing.assert_close(sum(parts), both, rtol=1e-4, atol=1e-5)
+
+
+def test_a_head_without_loss_gets_no_gradient():
+    model = net()
+    model(torch.randn(2, 3, 6, 10))["age"].sum().backward()
+    assert all(p.grad is not None for p in model.heads["age"].parameters())
+    assert all(p.grad is None for name in ("kind", "mask") for p in model.heads[name].parameters())
+
+
+def test_parameters_are_named_by_task():
+    names = set(net().state_dict())
+    assert {"heads.kind.fc.weight", "heads.age.fc.bias", "heads.mask.conv.weight", "backbone.prefix"} <= names

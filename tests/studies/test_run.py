@@ -1,0 +1,148 @@
+"""A tiny study from start to report: resumed, interrupted, with a failing model."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from hybridvit.backbones import PatchConfig, ResNetConfig, ViTConfig
+from hybridvit.recipe import LaunchConfig, Recipe, Study
+from hybridvit.studies import launch
+from hybridvit.studies.grid import final_cells
+from hybridvit.studies.report import write_report
+from hybridvit.studies.run import StudyFolder, conduct
+from hybridvit.studies.table import tabulate
+from hybridvit.training.engine import TrainConfig
+
+VIT = ViTConfig(embed_dim=12, depth=1, num_heads=4, tokenizer=PatchConfig(patch_size=4), pooling="mean")
+STUDY = Study(
+    title="Is this <question> escaped?",
+    base=Recipe(name="tiny", model=VIT, train=TrainConfig(steps=3, batch_size=8, log_every=1)),
+    models={"ResNet": ResNetConfig(depths=(1,), width=6), "ConViT": replace(VIT, attention=("gpsa",)), "ViT": VIT},
+    reference="ViT",
+    train_sizes=(30, 70),
+    seeds=3,
+    launch=LaunchConfig(backend="sequential"),
+)
+
+
+class Recorder:
+    """A display that remembers."""
+
+    def __init__(self, stop_after=None):
+        self.ran, self.stages, self.stop_after = [], [], stop_after
+
+    def stage(self, name, total, done, workers):
+        self.stages.append((name, total, done))
+
+    def started(self, cell):
+        pass
+
+    def ended(self, cell, result):
+        self.ran.append(cell.key)
+        if len(self.ran) == self.stop_after:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The study, interrupted after five runs and then gone on with."""
+    path = tmp_path_factory.mktemp("study") / "out"
+    interrupted, resumed = Recorder(stop_after=5), Recorder()
+    with pytest.raises(KeyboardInterrupt):
+        conduct(STUDY, StudyFolder(path, STUDY), interrupted)
+    folder = StudyFolder(path, STUDY)
+    outcome = conduct(STUDY, folder, resumed)
+    page = write_report(STUDY, folder, outcome, "hybridvit study tiny.py")
+    return folder, outcome, page, interrupted, resumed
+
+
+def test_no_cell_runs_twice(finished):
+    _, outcome, _, interrupted, resumed = finished
+    assert not set(interrupted.ran) & set(resumed.ran)
+    assert set(interrupted.ran) | set(resumed.ran) == set(outcome.results)
+    assert len(outcome.results) == 3 * 2 * 3
+    assert resumed.stages == [("learning curves", 18, 5)]
+
+
+def test_report_is_one_file_that_needs_no_network(finished):
+    text = finished[2].read_text(encoding="utf-8")
+    for outside in ("src=", "<link", "<script", "@import", "url(http"):
+        assert outside not in text
+    assert "Is this &lt;question&gt; escaped?" in text
+    assert "hybridvit study tiny.py" in text
+    assert "prefers-color-scheme: dark" in text
+    assert 'name="viewport"' in text
+    assert text.count("<svg") == 2 * 3  # curves, equivalence and gates, light and dark
+
+
+def test_report_files_agree(finished):
+    folder, outcome, *_ = finished
+    summary = json.loads((folder.path / "study.json").read_text())
+    table = tabulate(STUDY, outcome.learning_rates, outcome.results, 360)
+    assert summary["accuracy"]["ViT"] == table.accuracy["ViT"].tolist()
+    assert len((folder.path / "runs.csv").read_text().splitlines()) == 1 + 18
+    rows = (folder.path / "table.csv").read_text().splitlines()
+    assert len(rows) == 1 + 3 * 2
+    assert rows[-1].startswith("ViT,70,3,")
+    for name in ("learning_curves", "equivalence", "gates_ConViT"):
+        assert (folder.path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_significance_from_three_seeds(finished):
+    text = finished[2].read_text(encoding="utf-8")
+    assert "too few to claim significance" in text
+    assert "p =" not in text
+
+
+def test_results_are_paired_by_seed(finished):
+    _, outcome, *_ = finished
+    cells = final_cells(STUDY, outcome.learning_rates)
+    for cell in cells:
+        assert outcome.results[cell.key]["seed"] == cell.seed
+        assert outcome.results[cell.key]["train_images"] == cell.train_size
+
+
+def test_a_failed_cell_is_reported_and_does_not_sink_the_rest(tmp_path):
+    study = replace(STUDY, models={**STUDY.models, "Broken": ResNetConfig(depths=(1, 1, 1, 1, 1), width=4)}, seeds=1)
+    folder = StudyFolder(tmp_path / "out", study)
+    outcome = conduct(study, folder, Recorder())
+    assert {cell.model for cell, _ in outcome.failed} == {"Broken"}
+    assert "smaller than the stride" in outcome.failed[0][1]
+    assert len(outcome.results) == 3 * 2
+    assert len(list((folder.path / "cells").glob("*.failed.txt"))) == 2
+    assert write_report(study, folder, outcome, "") is None  # not one seed is complete for all models
+
+
+def test_a_folder_with_another_study_is_refused_and_left_alone(finished):
+    folder = finished[0]
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="already holds another study"):
+        StudyFolder(folder.path, replace(STUDY, seeds=4))
+    assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
+
+
+def test_where_it_runs_is_no_part_of_a_study(finished):
+    StudyFolder(finished[0].path, replace(STUDY, launch=LaunchConfig(backend="loky", workers=2)))
+    assert "sequential" not in (finished[0].path / "study.yaml").read_text()
+
+
+def test_processes_give_the_same_results(finished):
+    """Two processes against this one, to the last bit."""
+    outcome = finished[1]
+    cells = final_cells(STUDY, outcome.learning_rates)[:4]
+    results = dict(launch.launch(cells, LaunchConfig(workers=2), lambda cell: None))
+    for cell, result in results.items():
+        assert result["history"]["loss"] == outcome.results[cell.key]["history"]["loss"]
+    assert len(results) == 4
+
+
+@pytest.mark.parametrize("backend", ["ray", "dask"])
+def test_a_cluster_gives_the_same_results(finished, backend):
+    pytest.importorskip({"ray": "ray", "dask": "distributed"}[backend])
+    outcome = finished[1]
+    cells = final_cells(STUDY, outcome.learning_rates)[:3]
+    results = dict(launch.launch(cells, LaunchConfig(backend=backend, workers=2), lambda cell: None))
+    assert len(results) == 3
+    for cell, result in results.items():
+        assert result["history"]["loss"] == outcome.results[cell.key]["history"]["loss"]

@@ -1,0 +1,113 @@
+"""The classification task: loss against scipy, missing labels, accuracy and decoding by hand."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax
+
+from hybridvit.backbones.features import Features, FeatureSpec
+from hybridvit.backbones.vit import PatchConfig, ViTConfig
+from hybridvit.build import create_model
+from hybridvit.tasks.classification import ClassificationConfig, ClassificationHead, ClassificationTask
+
+CLASSES = ("ant", "bee", "cat")
+
+
+def task(label_smoothing=0.0):
+    return ClassificationTask("kind", CLASSES, ClassificationConfig(target="species", label_smoothing=label_smoothing))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("labels", [[0, 1, 2, 1, 2], [0, -1, 2, -1, -1]])
+def test_loss_is_the_mean_cross_entropy_of_the_labelled_samples(labels, smoothing):
+    logits = torch.randn(5, 3) * 3
+    log_p = log_softmax(logits.double().numpy(), axis=1)
+    losses = [
+        -sum(((1 - smoothing) * (c == label) + smoothing / 3) * log_p[i, c] for c in range(3))
+        for i, label in enumerate(labels)
+        if label >= 0
+    ]
+    loss = task(smoothing).loss(logits, torch.tensor(labels))
+    assert loss.shape == ()
+    assert loss.item() == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_missing_label_contributes_no_gradient(smoothing):
+    logits = torch.randn(5, 3, requires_grad=True)
+    labels = torch.tensor([-1, 2, -1, 0, 1])
+    task(smoothing).loss(logits, labels).backward()
+    labelled = logits.detach()[labels >= 0].requires_grad_()
+    task(smoothing).loss(labelled, labels[labels >= 0]).backward()
+    assert not logits.grad[labels < 0].any()
+    torch.testing.assert_close(logits.grad[labels >= 0], labelled.grad)
+    assert labelled.grad.abs().min() > 0
+
+
+def test_missing_labels_leave_the_gradient_of_a_model_alone():
+    config = ViTConfig(embed_dim=8, depth=1, num_heads=2, tokenizer=PatchConfig(patch_size=2))
+    model = create_model(config, num_classes=3, image_size=(4, 6))
+    images, labels = torch.randn(5, 3, 4, 6), torch.tensor([-1, 2, -1, 0, 1])
+    parameters = list(model.parameters())
+    mixed = torch.autograd.grad(task().loss(model(images), labels), parameters)
+    alone = torch.autograd.grad(task().loss(model(images[labels >= 0]), labels[labels >= 0]), parameters)
+    for a, b in zip(mixed, alone, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_batch_without_labels_has_no_loss_and_no_gradient(smoothing):
+    logits = torch.randn(2, 3, requires_grad=True)
+    loss = task(smoothing).loss(logits, torch.tensor([-1, -1]))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(logits.grad, torch.zeros(2, 3))
+
+
+def test_loss_of_half_precision_logits_is_taken_in_fp32():
+    logits = torch.tensor([[300.0, 0, 0], [0, 0.0078125, 0]])
+    labels = torch.tensor([1, 1])
+    loss = task().loss(logits.bfloat16(), labels)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, task().loss(logits, labels))
+
+
+def test_accuracy_counts_labelled_samples_over_all_batches():
+    metric = task().metric()
+    logits = torch.eye(3)[torch.tensor([0, 1, 2, 1])]
+    metric.update(logits, torch.tensor([0, -1, 1, 1]))  # 2 of 3
+    metric.update(logits[:1], torch.tensor([1]))  # 0 of 1
+    assert metric.compute().item() == pytest.approx(2 / 4)
+    assert next(iter(task().higher_is_better.items())) == ("accuracy", True)
+    assert task().metric() is not task().metric()
+
+
+def test_decode_by_hand():
+    logits = torch.log(torch.tensor([[0.2, 0.7, 0.1], [0.5, 0.25, 0.25]]))
+    rows = task().decode(logits.bfloat16().float())
+    assert [row["class"] for row in rows] == ["bee", "ant"]
+    assert [row["probability"] for row in rows] == pytest.approx([0.7, 0.5], abs=0.01)
+    assert all(type(row["probability"]) is float for row in rows)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_head_pools_as_the_backbone_asks_then_maps_linearly(pooling, randomise):
+    prefix = 2 if pooling == "cls" else 0
+    head = randomise(task().head(FeatureSpec(7, (3, 5), prefix, pooling, {})))
+    features = Features(torch.randn(2, 15, 7), torch.randn(2, prefix, 7), (3, 5), {})
+    vector = features.prefix[:, 0] if pooling == "cls" else features.tokens.sum(1) / 15
+    expected = vector @ head.fc.weight.T + head.fc.bias
+    torch.testing.assert_close(head(features), expected)
+    assert head(features).shape == (2, 3)
+
+
+def test_task_knows_its_name_and_target_column():
+    assert (task().name, task().target, task().class_names) == ("kind", "species", CLASSES)
+
+
+def test_settings_that_make_no_sense_are_refused():
+    for value in (-0.1, 1.0):
+        with pytest.raises(ValueError, match=r"label_smoothing must lie in \[0, 1\), given"):
+            ClassificationConfig(label_smoothing=value)
+    with pytest.raises(ValueError, match="num_classes must be at least 1, given 0"):
+        ClassificationHead(FeatureSpec(7, (3, 5), 0, "mean", {}), 0)

@@ -1,0 +1,264 @@
+"""Configurations to YAML and back, strictly."""
+
+import dataclasses
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import pytest
+import yaml
+
+from hybridvit.backbones.resnet import ResNetConfig
+from hybridvit.backbones.variants import VARIANTS
+from hybridvit.backbones.vit import ConvConfig, PatchConfig, ViTConfig
+from hybridvit.config import field_paths, from_dict, from_yaml, nearest, to_dict, to_yaml
+from hybridvit.data.datasets import DataConfig
+from hybridvit.data.transforms import AugmentConfig
+from hybridvit.recipe import LaunchConfig, Recipe, Study
+from hybridvit.tasks.classification import ClassificationConfig
+from hybridvit.training.engine import TrainConfig
+from hybridvit.training.optim import OptimConfig
+
+# Every field of every section away from its default.
+FULL = Recipe(
+    name="näme: with #signs, 'quotes' and a \n line",
+    model=ViTConfig(
+        embed_dim=36,
+        depth=3,
+        num_heads=9,
+        mlp_ratio=2.5,
+        tokenizer=ConvConfig(channels=(3, 5), strides=(2, 1)),
+        position="sincos2d",
+        attention=("gpsa", "mhsa", "mhsa"),
+        class_token_layer=1,
+        qkv_bias=False,
+        locality_strength=0.1,
+        drop_path=0.2,
+        dropout=0.3,
+    ),
+    data=DataConfig(
+        root="~", image_size=(3, 5), train_images=7, validation=0.125, test=1e-9, split_seed=11, skip_unreadable=True
+    ),
+    augment=AugmentConfig(crop_padding=2, flip=True),
+    task=ClassificationConfig(target="on", label_smoothing=0.1),
+    optim=OptimConfig(lr=1e-05, weight_decay=3e-20, beta1=0.8, beta2=0.99, warmup=0.2, final_lr=1e-3, clip_norm=None),
+    train=TrainConfig(steps=3, batch_size=5, precision="bf16", ema=0.999, log_every=7, evaluate_every=11),
+    seed=13,
+)
+
+
+def recipe(model):
+    return Recipe(name="1e3", model=model)
+
+
+def study():
+    return Study(
+        title="what is it worth?",
+        base=FULL,
+        models={"vit": ViTConfig(), "cnn": ResNetConfig(width=32), "conv": replace(FULL.model, depth=3)},
+        reference="vit",
+        train_sizes=(10, 100),
+        seeds=3,
+        learning_rates=(1e-4, 0.5),
+        launch=LaunchConfig(backend="sequential", workers=2, address="host:1"),
+    )
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_comes_back_from_yaml(name):
+    config = recipe(VARIANTS[name]())
+    assert from_yaml(Recipe, to_yaml(config)) == config
+
+
+@pytest.mark.parametrize("config", [FULL, study()], ids=["recipe", "study"])
+def test_every_field_comes_back_from_yaml(config):
+    text = to_yaml(config)
+    again = from_yaml(type(config), text)
+    assert again == config
+    assert to_yaml(again) == text
+    assert type(again.launch.workers if isinstance(again, Study) else again.data.image_size[0]) is int
+
+
+def test_the_sample_of_every_field_differs_from_the_defaults():
+    """...or the test above would miss a field that is not read."""
+    plain = recipe(ViTConfig())
+    for section in ("model", "data", "augment", "task", "optim", "train"):
+        ours, default = getattr(FULL, section), getattr(plain, section)
+        same = [f.name for f in dataclasses.fields(ours) if getattr(ours, f.name) == getattr(default, f.name)]
+        assert set(same) <= {"kind", "feedforward", "pooling"}
+
+
+def test_yaml_has_every_field_of_the_recipe():
+    plain = yaml.safe_load(to_yaml(recipe(ResNetConfig())))
+    assert plain == to_dict(recipe(ResNetConfig()))
+    assert plain["model"] == {"kind": "resnet", "block": "basic", "depths": [2, 2, 2, 2], "width": 64, "stem": "small"}
+    assert set(plain) == {"name", "model", "data", "augment", "task", "optim", "train", "seed"}
+
+
+def test_fields_left_out_have_their_defaults():
+    config = from_yaml(Recipe, "name: x\nmodel: {kind: resnet}\noptim: {lr: 0.5}")
+    assert config == Recipe(name="x", model=ResNetConfig(), optim=OptimConfig(lr=0.5))
+
+
+def changed(path, value):
+    """FULL as plain mappings, with one field set."""
+    data = to_dict(FULL)
+    *parents, last = path.split(".")
+    at = data
+    for parent in parents:
+        at = at[parent]
+    at[last] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("sed", "unknown field sed: did you mean seed"),
+        ("optim.learning_rate", "unknown field optim.learning_rate: "),
+        ("optim.weight_deacy", "unknown field optim.weight_deacy: did you mean weight_decay"),
+        ("train.Steps", "unknown field train.Steps: did you mean steps"),
+        ("model.tokenizer.stride", "unknown field model.tokenizer.stride: did you mean strides"),
+        ("data.zzz", "unknown field data.zzz: choose from root, image_size"),
+    ],
+)
+def test_an_unknown_field_is_refused_with_the_nearest_name(path, message):
+    with pytest.raises(ValueError, match=message):
+        from_dict(Recipe, changed(path, 1))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("seed", "3", "seed should be a valid integer, given '3'"),
+        ("seed", 3.0, "seed should be a valid integer, given 3.0"),
+        ("seed", True, "seed should be a valid integer, given True"),
+        ("name", 3, "name should be a valid string, given 3"),
+        ("optim.lr", "fast", "optim.lr should be a valid number, given 'fast'"),
+        ("optim.lr", None, "optim.lr should be a valid number, given None"),
+        ("optim.clip_norm", "no", "optim.clip_norm should be .*, given 'no'"),
+        ("augment.flip", 1, "augment.flip should be a valid boolean, given 1"),
+        ("augment.flip", "yes", "augment.flip should be a valid boolean"),
+        ("data.image_size", [3, 5, 7], r"data.image_size should be .*, given \[3, 5, 7\]"),
+        ("data.image_size", 3.5, "data.image_size should be .*, given 3.5"),
+        ("model.tokenizer.strides", 2, "model.tokenizer.strides should be a valid tuple, given 2"),
+        ("model.tokenizer.strides", [2, "1"], r"model.tokenizer.strides should be a valid integer, given \[2, '1'\]"),
+        ("model.attention", ["gpsa", "mhsa", "conv"], "model.attention should be 'mhsa' or 'gpsa', given"),
+        ("model.position", "Learned", "model.position should be 'learned', 'sincos2d' or 'none', given 'Learned'"),
+        ("train.precision", 16, "train.precision should be 'auto', 'fp32' or 'bf16', given 16"),
+        ("model", "convit_tiny", "model should be a mapping of fields, given 'convit_tiny'"),
+        ("optim", None, "optim should be a mapping of fields, given None"),
+        ("model.tokenizer", [2], r"model.tokenizer should be a mapping of fields, given \[2\]"),
+        ("model.kind", "vitt", "model.kind is 'vitt': did you mean vit"),
+        ("model.tokenizer.kind", "xyz", "model.tokenizer.kind is 'xyz': choose from patch, conv"),
+        ("optim.lr", -1.0, "optim: lr must be positive, given -1.0"),
+        ("model.num_heads", 7, "model: embed_dim 36 is not divisible by num_heads 7"),
+        ("model.tokenizer.strides", [0, 1], "model.tokenizer: channels and strides must be positive"),
+        ("seed", -1, "^seed cannot be negative, given -1"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_by_name(path, value, message):
+    with pytest.raises(ValueError, match=message):
+        from_dict(Recipe, changed(path, value))
+
+
+def test_whole_numbers_serve_as_real_ones():
+    config = from_dict(Recipe, changed("optim.lr", 1))
+    assert config.optim.lr == 1
+    assert type(config.optim.lr) is float
+
+
+@pytest.mark.parametrize("size", [5, (3, 7), None])
+def test_a_union_of_leaves_takes_each_of_them(size):
+    assert from_dict(Recipe, changed("data.image_size", size)).data.image_size == size
+
+
+def test_unions_are_told_apart_by_kind():
+    model = {"kind": "vit", "tokenizer": {"kind": "patch", "patch_size": 3}}
+    assert from_dict(Recipe, {"name": "x", "model": model}).model.tokenizer == PatchConfig(patch_size=3)
+    with pytest.raises(ValueError, match=r"unknown field model.tokenizer.channels"):
+        from_dict(Recipe, {"name": "x", "model": {"kind": "vit", "tokenizer": {"kind": "patch", "channels": [3]}}})
+    with pytest.raises(ValueError, match=r"model.kind is None: choose from vit, resnet"):
+        from_dict(Recipe, {"name": "x", "model": {"embed_dim": 3}})
+
+
+def test_a_missing_field_is_named():
+    with pytest.raises(ValueError, match="field model is missing"):
+        from_yaml(Recipe, "name: x")
+    with pytest.raises(ValueError, match=r"field base.name is missing"):
+        from_dict(Study, {**to_dict(study()), "base": {"model": {"kind": "vit"}}})
+
+
+@pytest.mark.parametrize("text", ["", "3", "[1, 2]", "just text"])
+def test_yaml_that_is_no_mapping_is_refused(text):
+    with pytest.raises(ValueError, match="the recipe should be a mapping of fields"):
+        from_yaml(Recipe, text)
+
+
+@pytest.mark.parametrize("text", ["name: [", "a: b: c", "\tname: x", "name: !!python/object:os.system {}"])
+def test_broken_yaml_is_refused_in_one_line(text):
+    with pytest.raises(ValueError, match="no valid YAML: ") as caught:
+        from_yaml(Recipe, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_mappings_of_models_are_read_one_by_one():
+    data = to_dict(study())
+    data["models"]["cnn"]["widht"] = 3
+    with pytest.raises(ValueError, match=r"unknown field models.cnn.widht: did you mean width"):
+        from_dict(Study, data)
+
+
+def test_nearest_names():
+    assert nearest("convit_tny", ["convit_tiny", "resnet18"]) == "did you mean convit_tiny?"
+    assert nearest("CONVIT_TINY", ["convit_tiny", "vit"]) == "did you mean convit_tiny?"
+    assert nearest("resnet", ["resnet18", "resnet34", "resnet50"]).count(" or ") == 1
+    assert nearest("zzz", ["a", "b"]) == "choose from a, b"
+
+
+def test_field_paths_are_dotted_names_of_leaves():
+    @dataclass(frozen=True)
+    class Inner:
+        x: int = 1
+        kind: Literal["inner"] = "inner"
+
+    @dataclass(frozen=True)
+    class Outer:
+        inner: Inner = Inner()
+        sizes: tuple[int, ...] = (1, 2)
+
+    assert field_paths(Outer()) == ["inner.x", "inner.kind", "sizes"]
+    assert {"model.tokenizer.strides", "optim.lr", "seed"} <= set(field_paths(FULL))
+    assert {"models.cnn.width", "launch.backend"} <= set(field_paths(study()))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"reference": "mlp"}, "reference 'mlp' is none of the models vit, cnn, conv"),
+        ({"train_sizes": ()}, "train_sizes must be positive"),
+        ({"train_sizes": (0, 10)}, "train_sizes must be positive"),
+        ({"train_sizes": (100, 10)}, "train_sizes must rise"),
+        ({"train_sizes": (10, 10)}, "train_sizes must rise"),
+        ({"seeds": 0}, "seeds and selection_seeds must be at least 1, given 0, 1"),
+        ({"learning_rates": ()}, "learning_rates must be positive"),
+        ({"learning_rates": (0.0, 1.0)}, "learning_rates must be positive"),
+        ({"base": replace(FULL, data=DataConfig(validation=0.0))}, "nothing to choose among learning_rates"),
+    ],
+)
+def test_studies_that_make_no_sense_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        replace(study(), **fields)
+
+
+def test_a_run_of_a_study_changes_what_it_says_and_nothing_else():
+    run = study().run("cnn", 100, seed=5, lr=0.5, select=False)
+    data = replace(FULL.data, train_images=100, validation=0.0)
+    optim = replace(FULL.optim, lr=0.5)
+    assert run == replace(FULL, name=f"{FULL.name}/cnn", model=ResNetConfig(width=32), data=data, optim=optim, seed=5)
+    assert study().run("cnn", 100, seed=5, lr=0.5, select=True).data.validation == FULL.data.validation
+
+
+def test_launch_settings_that_make_no_sense_are_refused():
+    for name in ("workers", "threads"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1, given 0"):
+            LaunchConfig(**{name: 0})

@@ -1,0 +1,119 @@
+"""Parameter groups and the schedule, worked out by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from hybridvit.backbones.vit import ConvConfig, PatchConfig, ViTConfig
+from hybridvit.build import create_model
+from hybridvit.training.optim import OptimConfig, build_optimiser, build_schedule, lr_share, parameter_groups
+
+
+@pytest.mark.parametrize("tokenizer", [PatchConfig(patch_size=2), ConvConfig(channels=(4,), strides=(2,))])
+def test_weights_decay_and_nothing_else_does(tokenizer):
+    config = ViTConfig(
+        embed_dim=8, depth=2, num_heads=4, attention=("gpsa", "mhsa"), class_token_layer=1, tokenizer=tokenizer
+    )
+    model = create_model(config, num_classes=3, image_size=8)
+    names = {id(p): name for name, p in model.named_parameters()}
+    decay, rest = parameter_groups(model, 0.05)
+    assert (decay["weight_decay"], rest["weight_decay"]) == (0.05, 0.0)
+    block = "backbone.blocks.{}."
+    matrices = ["attention.qkv.weight", "attention.proj.weight", "feedforward.fc1.weight", "feedforward.fc2.weight"]
+    wanted = {block.format(i) + name for i in (0, 1) for name in matrices}
+    wanted |= {"head.fc.weight", "backbone.tokenizer.proj.weight"}
+    if isinstance(tokenizer, ConvConfig):
+        wanted.add("backbone.tokenizer.convs.0.weight")
+    assert {names[id(p)] for p in decay["params"]} == wanted
+    others = {names[id(p)] for p in rest["params"]}
+    assert others == set(names.values()) - wanted
+    assert {"backbone.prefix", "backbone.position.embedding", "backbone.norm.weight", "head.fc.bias"} <= others
+    assert {block.format(0) + name for name in ("attention.position", "attention.gate", "norm1.weight")} <= others
+
+
+def test_frozen_parameters_are_left_out():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    model[0].requires_grad_(False)
+    assert [len(group["params"]) for group in parameter_groups(model, 0.1)] == [1, 1]
+
+
+def test_adamw_gets_the_settings():
+    config = OptimConfig(lr=0.003, weight_decay=0.07, beta1=0.8, beta2=0.95)
+    optimiser = build_optimiser(nn.Linear(2, 3), config)
+    assert isinstance(optimiser, torch.optim.AdamW)
+    assert [group["weight_decay"] for group in optimiser.param_groups] == [0.07, 0.0]
+    for group in optimiser.param_groups:
+        assert (group["lr"], group["betas"]) == (0.003, (0.8, 0.95))
+
+
+def test_one_step_of_adamw_by_hand():
+    layer = nn.Linear(1, 1)
+    with torch.no_grad():
+        layer.weight.fill_(2.0)
+        layer.bias.fill_(3.0)
+    optimiser = build_optimiser(layer, OptimConfig(lr=0.1, weight_decay=0.5))
+    (5 * layer.weight + 7 * layer.bias).sum().backward()
+    optimiser.step()  # the first step has length lr, after a decay of lr · weight_decay
+    assert layer.weight.item() == pytest.approx(2 * (1 - 0.05) - 0.1, rel=1e-5)
+    assert layer.bias.item() == pytest.approx(3 - 0.1, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup", "final", "expected"),
+    [
+        # two steps of warm-up, then a cosine over the seven steps from 2 to 9
+        (10, 0.2, 0.1, [1 / 3, 2 / 3] + [0.1 + 0.45 * (1 + math.cos(math.pi * k / 7)) for k in range(8)]),
+        (5, 0.0, 0.0, [1, 0.5 + 0.25 * math.sqrt(2), 0.5, 0.5 - 0.25 * math.sqrt(2), 0]),
+        (3, 0.0, 1.0, [1, 1, 1]),
+        (4, 0.5, 0.2, [1 / 3, 2 / 3, 1, 0.2]),
+        (1, 0.0, 0.3, [1]),
+    ],
+)
+def test_schedule_by_hand(steps, warmup, final, expected):
+    config = OptimConfig(lr=0.02, warmup=warmup, final_lr=final)
+    assert [lr_share(step, steps, config) for step in range(steps)] == pytest.approx(expected)
+    optimiser = build_optimiser(nn.Linear(2, 3), config)
+    schedule = build_schedule(optimiser, steps, config)
+    used = []
+    for _ in range(steps):
+        used.append([group["lr"] for group in optimiser.param_groups])
+        optimiser.step()
+        schedule.step()
+    assert used == [pytest.approx([0.02 * share] * 2) for share in expected]
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.37, 0.9])
+@pytest.mark.parametrize("steps", [1, 2, 7, 100])
+def test_schedule_rises_then_falls_and_ends_at_final_lr(steps, warmup):
+    config = OptimConfig(warmup=warmup, final_lr=0.05)
+    shares = [lr_share(step, steps, config) for step in range(steps + 1)]
+    top = shares.index(max(shares))
+    assert shares[: top + 1] == sorted(shares[: top + 1])
+    assert shares[top:] == sorted(shares[top:], reverse=True)
+    assert all(0 < share <= 1 for share in shares)
+    assert top <= math.ceil(warmup * steps)
+    if steps > 2 and warmup < 0.5:
+        assert shares[steps - 1] == pytest.approx(0.05)
+        assert max(shares) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"lr": 0.0}, "lr must be positive, given 0.0"),
+        ({"lr": -1.0}, "lr must be positive"),
+        ({"lr": math.inf}, "lr must be positive"),
+        ({"lr": math.nan}, "lr must be positive"),
+        ({"weight_decay": -0.1}, "weight_decay cannot be negative, given -0.1"),
+        ({"beta1": 1.0}, r"beta1 must lie in \[0, 1\), given 1.0"),
+        ({"beta2": -0.1}, r"beta2 must lie in \[0, 1\)"),
+        ({"warmup": 1.0}, r"warmup must lie in \[0, 1\)"),
+        ({"final_lr": 1.5}, r"final_lr is a share of lr in \[0, 1\], given 1.5"),
+        ({"clip_norm": 0.0}, "clip_norm must be positive or None, given 0.0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        OptimConfig(**fields)
