@@ -11,6 +11,12 @@ def _seeded():
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _no_fsync(monkeypatch):
+    """Checkpoints of tests need not survive a power cut, and a busy disk takes long to promise that."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+
+
 @pytest.fixture
 def randomise():
     """Fills every parameter with noise, so that no start value hides a fault."""
@@ -24,7 +30,7 @@ def randomise():
     return fill
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_model():
     """A ConViT with every kind of randomness, on 4x4 patches of the digits."""
     from hybridvit.backbones.vit import PatchConfig, ViTConfig
@@ -42,7 +48,7 @@ def tiny_model():
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_recipe(tiny_model):
     """A recipe on 300 digits; keyword arguments go to its train section."""
     from hybridvit.data.datasets import DataConfig

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torchvision import models
+from torchvision.models.resnet import Bottleneck
 
 from hybridvit.backbones.resnet import ResNetConfig
 from hybridvit.build import create_backbone, create_model
@@ -14,10 +15,23 @@ TORCHVISION = {
 }
 
 
+SHALLOW = (2, 1, 1, 1)  # blocks of a bottleneck network, deep enough to have every kind of block
+
+
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_equals_torchvision_with_the_same_state_dict(name, training):
-    theirs = getattr(models, name)(num_classes=7)
+@pytest.mark.parametrize(
+    ("theirs", "config"),
+    [
+        (lambda: models.resnet18(num_classes=7), ResNetConfig(stem="imagenet")),
+        (
+            lambda: models.ResNet(Bottleneck, SHALLOW, num_classes=7),
+            ResNetConfig(stem="imagenet", block="bottleneck", depths=SHALLOW),
+        ),
+    ],
+    ids=["resnet18", "bottleneck"],
+)
+def test_equals_torchvision_with_the_same_state_dict(theirs, config, training):
+    theirs = theirs()
     for module in theirs.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.weight.data.uniform_(0.5, 1.5)
@@ -26,7 +40,7 @@ def test_equals_torchvision_with_the_same_state_dict(name, training):
             module.running_var.uniform_(0.5, 1.5)
     state = theirs.state_dict()
     head = {key.removeprefix("fc."): state.pop(key) for key in ("fc.weight", "fc.bias")}
-    ours = create_model(TORCHVISION[name][0], num_classes=7, image_size=(40, 72))
+    ours = create_model(config, num_classes=7, image_size=(40, 72))
     ours.backbone.load_state_dict(state)
     ours.head.fc.load_state_dict(head)
     images = torch.randn(2, 3, 40, 72)

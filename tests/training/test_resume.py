@@ -1,6 +1,7 @@
 """Runs that are interrupted: reproducible to the bit, resumable at any step, corrupt checkpoints named."""
 
 import json
+import shutil
 import warnings
 from dataclasses import replace
 
@@ -50,11 +51,18 @@ def metrics(path):
     return [timeless(line) for line in lines]
 
 
+@pytest.fixture(scope="module")
+def once(tiny_recipe, tmp_path_factory):
+    path = tmp_path_factory.mktemp("straight")
+    run = start(tiny_recipe(), path)
+    return timeless(run.fit()), weights(run), path
+
+
 @pytest.fixture
-def uninterrupted(tiny_recipe, tmp_path):
-    """A run of ten steps with checkpoints at 4, 8 and 10, and what it gave."""
-    run = start(tiny_recipe(), tmp_path / "straight")
-    return timeless(run.fit()), weights(run), tmp_path / "straight"
+def uninterrupted(once, tmp_path):
+    """A run of ten steps with checkpoints at 4, 8 and 10: its result, its weights, and a copy of its folder."""
+    result, final, folder = once
+    return result, final, shutil.copytree(folder, tmp_path / "straight")
 
 
 def test_two_runs_of_one_recipe_are_equal_to_the_bit(tiny_recipe, uninterrupted, tmp_path):
