@@ -15,7 +15,8 @@ from hybridvit.data.splits import ImageSet, Splits
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 PARTS = ("train", "val", "test")
-GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")
+DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+GREY_MODES = ("1", "L", "LA", "F", *DEEP_MODES)
 
 
 def read_folder(root: Path, image_size: int | tuple[int, int] | None, skip_unreadable: bool) -> Splits:
@@ -71,7 +72,7 @@ def read_image(path: Path, channels: int, size: tuple[int, int]) -> NDArray[np.u
     """
     try:
         array = _decode(path, size, grey=channels == 1)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except Exception as error:
         raise ValueError(f"{path} cannot be read as an image: {_reason(error)}") from error
     return _channels_first(array, channels)
 
@@ -102,7 +103,7 @@ def _decode_all(
     def decode(path: Path) -> NDArray[np.uint8] | None:
         try:
             return _decode(path, size, grey=None)
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        except Exception as error:  # PIL's decoders also raise SyntaxError, ValueError, struct.error ...
             unreadable.append(f"{path} ({_reason(error)})")
             return None
 
@@ -122,9 +123,9 @@ def _decode(path: Path, size: tuple[int, int] | None, grey: bool | None) -> NDAr
     with Image.open(path) as file:
         is_grey = file.mode in GREY_MODES if grey is None else grey
         picture: Image.Image = file
-        if file.mode in ("I", "I;16", "F"):  # more than 8 bits: scale to 8 instead of clipping
+        if file.mode in (*DEEP_MODES, "F"):  # more than 8 bits: scale to 8 instead of clipping
             values = np.asarray(file, dtype=np.float64)
-            depth = 65535.0 if values.max() > 255 else 255.0
+            depth = 65535.0 if file.mode in DEEP_MODES or values.max() > 255 else 255.0
             picture = Image.fromarray((values.clip(0, depth) * (255 / depth)).round().astype(np.uint8))
         picture = ImageOps.exif_transpose(picture).convert("L" if is_grey else "RGB")
     if size is not None and picture.size != (size[1], size[0]):

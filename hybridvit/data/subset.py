@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,9 +11,9 @@ from numpy.typing import NDArray
 def stratified_order(labels: NDArray[np.integer], seed: int) -> NDArray[np.int64]:
     """An order of the samples whose every prefix is a class-stratified random subset.
 
-    The k-th of the m samples of a class, in random order, stands at the quantile (k + u) / m
-    with one random u in [0, 1) for each class. So each prefix holds every class in proportion,
-    to within one sample, and a shorter prefix is part of every longer one.
+    The k-th of the m samples of a class, in random order, may stand at the places where the class is within
+    one sample of its proportion; each place goes to the sample that must stand soonest, which always leaves
+    a place for all (Steiner and Yeomans 1993). A shorter prefix is part of every longer one.
 
     Args:
         labels: class index of each sample, ``[n]``.
@@ -22,11 +24,23 @@ def stratified_order(labels: NDArray[np.integer], seed: int) -> NDArray[np.int64
     """
     rng = np.random.default_rng(seed)
     labels = np.asarray(labels)
-    quantile = np.empty(len(labels))
+    n = len(labels)
+    first, last = np.empty(n, np.int64), np.empty(n, np.int64)
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        quantile[members] = (np.arange(len(members)) + rng.random()) / len(members)
-    return np.argsort(quantile, kind="stable")
+        k, m = np.arange(len(members)), len(members)
+        first[members] = np.maximum(-(-k * n // m) - 1, 0)
+        last[members] = (k + 1) * n // m
+    chance = rng.random(n)
+    waiting = np.lexsort((chance, first))[::-1].tolist()
+    ready: list[tuple[int, float, int]] = []
+    order = np.empty(n, np.int64)
+    for place in range(n):
+        while waiting and first[waiting[-1]] <= place:
+            sample = waiting.pop()
+            heapq.heappush(ready, (int(last[sample]), chance[sample], sample))
+        order[place] = heapq.heappop(ready)[2]
+    return order
 
 
 def stratified_split(

@@ -51,6 +51,7 @@ def attention_scores(q: Tensor, k: Tensor) -> Tensor:
 
 def attend(q: Tensor, k: Tensor, v: Tensor, kernel: Kernel) -> Tensor:
     """Exact scaled dot-product attention: ``[b, h, n, d]`` three times -> ``[b, h, n, d]``."""
+    q, k, v = q.to(kernel.dtype), k.to(kernel.dtype), v.to(kernel.dtype)
     if kernel.fused:
         return F.scaled_dot_product_attention(q, k, v)
     return attention_scores(q, k) @ v
@@ -107,7 +108,7 @@ class Attention(nn.Module):
         q, k, v = split_heads(self.project(x), self.num_heads)
         kernel = choose_kernel(q.device.type, q.dtype, q.shape[-2])
         with torch.autocast(q.device.type, enabled=False):
-            out = self.mix(q.to(kernel.dtype), k.to(kernel.dtype), v.to(kernel.dtype), kernel, grid)
+            out = self.mix(q, k, v, kernel, grid)
         return self.proj(merge_heads(out).to(q.dtype))
 
     def weights(self, x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:

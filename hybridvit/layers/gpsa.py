@@ -99,14 +99,17 @@ class GPSA(Attention):
         Scaling the rows of a weight is free, scaling the values of every token of every image is not;
         ``mix`` then needs the position branch at exp(λ) = σ / (1 - σ).
         """
-        content = self._bounded_gate().neg().sigmoid().repeat_interleave(self.proj.in_features // self.num_heads)
+        autocast = torch.is_autocast_enabled(x.device.type)
+        dtype = torch.get_autocast_dtype(x.device.type) if autocast else self.gate.dtype
+        content = self._bounded_gate(dtype).neg().sigmoid().repeat_interleave(self.proj.in_features // self.num_heads)
         scale = torch.cat([torch.ones_like(content).repeat(2), content])
         bias = None if self.qkv.bias is None else self.qkv.bias * scale
         return F.linear(x, self.qkv.weight * scale[:, None], bias)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, kernel: Kernel, grid: tuple[int, int] | None) -> Tensor:
         p_y, p_x = self.axes(check_grid(grid, q.shape[-2]))
-        p_x = p_x * self._bounded_gate().to(p_x.dtype).exp()[:, None, None]
+        p_x = p_x * self._bounded_gate(q.dtype).to(p_x.dtype).exp()[:, None, None]
+        q, k, v = q.to(kernel.dtype), k.to(kernel.dtype), v.to(kernel.dtype)
         if not kernel.fused and q.shape[-2] < DENSE_TOKENS:
             return (attention_scores(q, k) + outer(p_y, p_x).to(v.dtype)) @ v
         return attend(q, k, v, kernel) + apply_on_grid(p_y.to(v.dtype), p_x.to(v.dtype), v)
@@ -116,9 +119,8 @@ class GPSA(Attention):
         gate = self.gates()[:, None, None]
         return (1 - gate) * attention_scores(q, k) + gate * outer(p_y, p_x)
 
-    def _bounded_gate(self) -> Tensor:
-        autocast = torch.is_autocast_enabled(self.gate.device.type)
-        dtype = torch.get_autocast_dtype(self.gate.device.type) if autocast else self.gate.dtype
+    def _bounded_gate(self, dtype: torch.dtype) -> Tensor:
+        """λ, bounded for the dtype that q, k and v are projected to; ``project`` and ``mix`` must agree."""
         return self.gate.clamp(max=LARGEST_GATE[dtype])
 
 

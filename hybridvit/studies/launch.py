@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -60,10 +62,16 @@ def run_cell(index: int, recipe: Recipe, threads: int) -> tuple[int, dict[str, A
         return index, {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
 
 
-def ignore_interrupt() -> None:
-    """Leaves Ctrl-C to the process that started the workers."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+def prepare_worker(parent: int) -> None:
+    """Leaves Ctrl-C to the process that started this one, and ends with it, however that is ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 Runner = Callable[[int, Recipe, int], tuple[int, dict[str, Any]]]
@@ -80,7 +88,7 @@ def _backend(config: LaunchConfig) -> Iterator[Runner]:
         with _dask(config), joblib.parallel_config("dask", n_jobs=workers):
             yield run_cell
     elif config.backend == "loky":
-        with joblib.parallel_config("loky", n_jobs=workers, initializer=ignore_interrupt):
+        with joblib.parallel_config("loky", n_jobs=workers, initializer=prepare_worker, initargs=(os.getpid(),)):
             yield run_cell
     else:
         with joblib.parallel_config("sequential", n_jobs=1):

@@ -53,6 +53,7 @@ def save_checkpoint(
         if tensors is not None:
             save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary / name)
             digests[name] = _digest(temporary / name)
+    digests[STATE] = _state_digest(state)
     write_text(temporary / STATE, json.dumps({**state, "sha256": digests}, indent=1))
     for path in temporary.iterdir():
         with open(path, "rb") as file:
@@ -73,9 +74,14 @@ def read_state(folder: Path) -> dict[str, Any]:
     Raises:
         CorruptCheckpoint: it is missing or no JSON.
     """
+    replaced = folder.with_name(f".{folder.name}.old")
+    if replaced.is_dir() and not folder.exists():  # the process was killed between the two renames of a save
+        replaced.rename(folder)
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        if _state_digest({k: v for k, v in state.items() if k != "sha256"}) != state["sha256"][STATE]:
+            raise ValueError("its SHA-256 is not the one written with it")
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise CorruptCheckpoint(f"checkpoint {folder} is corrupt: {STATE}: {error}") from error
     return dict(state)
 
@@ -159,6 +165,10 @@ def load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor])
             _, index, name = key.split(".", 2)
             state.setdefault(int(index), {})[name] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _state_digest(state: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -179,7 +179,7 @@ class Trainer:
         since, loss_value = start, float("nan")
         if start == 0:
             self._probe()
-        began = time.perf_counter()
+        began, before = time.perf_counter(), self.history.seconds
         self.net.train()
         for step in range(start, config.steps):
             batch = self.train.batch(step)
@@ -204,13 +204,15 @@ class Trainer:
                 loss_value = float(loss_sum) / (done - since)
                 since = done
                 loss_sum.zero_()
+                self.history.seconds = before + time.perf_counter() - began
                 record = {"step": done, "loss": loss_value, "lr": self.schedule.get_last_lr()[0]}
-                self._record(record, began)
+                self._record(record)
                 if done % config.evaluate_every == 0 or last:
+                    self._stop_if_weights_are_bad(done)
                     self._evaluate_and_save(done)
             if on_step is not None:
                 on_step(done, loss_value)
-        self.history.seconds += time.perf_counter() - began
+        self.history.seconds = before + time.perf_counter() - began
         if self.best_weights is not None:
             self.evaluated.load_state_dict(self.best_weights)
         return self.history
@@ -220,20 +222,24 @@ class Trainer:
         return torch.stack(losses).sum()
 
     def _stop_if_bad(self, first_bad: int) -> None:
-        if first_bad < 0:
-            return
+        if first_bad >= 0:
+            self._stop(f"the loss is not a finite number at step {first_bad + 1}")
+
+    def _stop_if_weights_are_bad(self, done: int) -> None:
+        if not all(bool(p.isfinite().all()) for p in self.net.parameters()):
+            self._stop(f"the weights are not finite numbers after step {done}")
+
+    def _stop(self, what: str) -> NoReturn:
         saved = checkpoint.step_folders(self.folder.checkpoints) if self.folder else []
         last_good = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint from before"
-        raise NonFiniteLoss(
-            f"the loss is not a finite number at step {first_bad + 1}; {last_good}; try a lower optim.lr"
-        )
+        raise NonFiniteLoss(f"{what}; {last_good}; try a lower optim.lr")
 
-    def _record(self, record: dict[str, Any], began: float) -> None:
+    def _record(self, record: dict[str, Any]) -> None:
         self.history.steps.append(record["step"])
         self.history.loss.append(record["loss"])
         record |= self._probe()
         if self.folder:
-            self.folder.log({**record, "seconds": self.history.seconds + time.perf_counter() - began})
+            self.folder.log({**record, "seconds": self.history.seconds})
 
     def _probe(self) -> dict[str, Any]:
         readings = {name: probe(self.evaluated) for name, probe in self.probes.items()}
@@ -280,6 +286,8 @@ class Trainer:
     def _resume(self) -> int:
         saved = checkpoint.step_folders(self.folder.checkpoints) if self.folder else []
         if not saved or self.folder is None:
+            if self.folder is not None:
+                self.folder.rewind(0)
             return 0
         tensors = read_or_offer(saved[-1], checkpoint.TRAINING, "remove the corrupt folder to go on from there")
         state = checkpoint.read_state(saved[-1])
@@ -299,8 +307,7 @@ class Trainer:
             best = read_or_offer(self.folder.checkpoints / checkpoint.BEST, checkpoint.WEIGHTS, "start anew elsewhere")
             self.best_weights = {k: v.to(self.accelerator.device) for k, v in best.items()}
         step = int(state["step"])
-        self.schedule.last_epoch = step - 1
-        self.schedule.step()
+        self.schedule = build_schedule(self.optimiser, self.config.steps, self.optim, step)
         self.folder.rewind(step)
         return step
 

@@ -75,6 +75,8 @@ def lr_share(step: int, steps: int, config: OptimConfig) -> float:
     return config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
-def build_schedule(optimiser: AdamW, steps: int, config: OptimConfig) -> LambdaLR:
-    """The schedule of :func:`lr_share`, stepped once for each update."""
-    return LambdaLR(optimiser, lambda step: lr_share(step, steps, config))
+def build_schedule(optimiser: AdamW, steps: int, config: OptimConfig, done: int = 0) -> LambdaLR:
+    """The schedule of :func:`lr_share`, stepped once for each update; ``done`` updates were made before."""
+    for group in optimiser.param_groups:
+        group.setdefault("initial_lr", config.lr)
+    return LambdaLR(optimiser, lambda step: lr_share(step, steps, config), last_epoch=done - 1)
