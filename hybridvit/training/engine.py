@@ -174,6 +174,7 @@ class Trainer:
         """
         start = self._resume()
         device, config = self.accelerator.device, self.config
+        parameters = list(self.net.parameters())
         loss_sum = torch.zeros((), device=device)
         first_bad = torch.full((), -1, device=device)
         since, loss_value = start, float("nan")
@@ -188,7 +189,7 @@ class Trainer:
             loss = self._loss(predictions, batch)
             self.accelerator.backward(loss)
             if self.optim.clip_norm is not None:
-                self.accelerator.clip_grad_norm_(self.net.parameters(), self.optim.clip_norm)
+                self.accelerator.clip_grad_norm_(parameters, self.optim.clip_norm)
             self.optimiser.step()
             self.schedule.step()
             self.optimiser.zero_grad(set_to_none=True)
