@@ -1,5 +1,6 @@
 """README tells the truth about its two commands, its files and its pictures."""
 
+import json
 import re
 from pathlib import Path
 
@@ -38,3 +39,12 @@ def test_pictures_and_links_are_there():
     assert any(target.endswith(".png") for target in local)
     for target in local:
         assert (ROOT / target).exists(), target
+
+
+def test_table_is_the_result_file():
+    study = json.loads((ROOT / "recipes" / "results" / "digits_study.json").read_text())
+    for model, accuracy in study["accuracy"].items():
+        means = " | ".join(f"{100 * sum(row) / len(row):.1f}" for row in accuracy)
+        worth = study["equivalence"].get(model)
+        end = f"{worth['factor']:.1f}× ({worth['interval'][0]:.1f} to {worth['interval'][1]:.1f})" if worth else "1×"
+        assert f"| {model} | {means} | {end} |" in README
