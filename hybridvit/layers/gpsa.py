@@ -112,6 +112,7 @@ class GPSA(Attention):
         q, k, v = q.to(kernel.dtype), k.to(kernel.dtype), v.to(kernel.dtype)
         if not kernel.fused and q.shape[-2] < DENSE_TOKENS:
             return (attention_scores(q, k) + outer(p_y, p_x).to(v.dtype)) @ v
+        v = v.contiguous()  # one copy here saves one in each branch, forward and backward
         return attend(q, k, v, kernel) + apply_on_grid(p_y.to(v.dtype), p_x.to(v.dtype), v)
 
     def matrix(self, q: Tensor, k: Tensor, grid: tuple[int, int] | None) -> Tensor:
