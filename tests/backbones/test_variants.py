@@ -62,7 +62,7 @@ def test_variants_are_named_after_their_functions_and_cite_a_paper():
         assert variant() == variant()
 
 
-def takes_one_step(model, images):
+def check_takes_one_step(model, images):
     """One step downhill: every parameter has a finite gradient, moves, and the loss on the batch falls."""
     labels = torch.arange(len(images)) % 5
     before = F.cross_entropy(model(images), labels)
@@ -87,7 +87,7 @@ def test_every_variant_trains_one_step(name):
         config = replace(config, embed_dim=min(config.embed_dim, 8 * config.num_heads))
         size = (2 * config.tokenizer.patch_size, 3 * config.tokenizer.patch_size)
     model = create_model(config, num_classes=5, image_size=size)
-    takes_one_step(model, torch.randn(5, 3, *size))
+    check_takes_one_step(model, torch.randn(5, 3, *size))
 
 
 SOCKETS = list(
@@ -123,7 +123,7 @@ def test_every_combination_of_sockets_trains_one_step(tokenizer, position, atten
         qkv_bias=pooling == "mean",
     )
     model = create_model(config, num_classes=5, image_size=(6, 10), in_channels=2)
-    takes_one_step(model, torch.randn(5, 2, 6, 10))
+    check_takes_one_step(model, torch.randn(5, 2, 6, 10))
 
 
 @pytest.mark.parametrize("stem", ["small", "imagenet"])
@@ -131,4 +131,4 @@ def test_every_combination_of_sockets_trains_one_step(tokenizer, position, atten
 def test_every_kind_of_resnet_trains_one_step(stem, block, width):
     config = ResNetConfig(block=block, width=width, depths=(1, 2), stem=stem)
     model = create_model(config, num_classes=5, image_size=(16, 24), in_channels=2)
-    takes_one_step(model, torch.randn(5, 2, 16, 24))
+    check_takes_one_step(model, torch.randn(5, 2, 16, 24))

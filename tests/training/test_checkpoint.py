@@ -1,5 +1,6 @@
 """Checkpoints: whole or not at all, and every damage named."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -95,12 +96,12 @@ def test_a_kill_while_saving_leaves_the_old_checkpoint_or_the_new(tmp_path, monk
     dies(shutil, "rmtree")
     dies(checkpoint, "save_file")
     dies(checkpoint, "write_text")
-    try:
-        save(folder, 2)
-    except Killed:
-        pass
+    if at <= 6:  # that many calls there are, each killed in turn
+        with pytest.raises(Killed):
+            save(folder, 2)
     else:
-        assert at > 6, calls  # everything was killed in turn
+        with contextlib.suppress(Killed):  # a call more or less does not matter, as long as what is read is whole
+            save(folder, 2)
     monkeypatch.undo()
     assert read_tensors(folder)["weight"].tolist() in ([1, 1], [2, 2])
     save(folder, 3)
