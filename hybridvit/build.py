@@ -207,8 +207,8 @@ class Run:
 
     def fit(self, on_step: Callable[[int, float], None] | None = None) -> dict[str, Any]:
         """Trains, reads the test split once, and returns the result file's content."""
-        from hybridvit.training.engine import evaluate, hardware
-        from hybridvit.training.run_folder import revision, versions
+        from hybridvit.training.engine import evaluate
+        from hybridvit.training.run_folder import device_name, revision, versions
 
         began = time.perf_counter()
         if self.folder is not None:
@@ -231,7 +231,7 @@ class Run:
             "selected_step": history.best_step if history.best is not None else self.recipe.train.steps,
             "history": {"steps": history.steps, "loss": history.loss, **history.probes},
             "seconds": {"train": history.seconds, "compile": 0.0, "total": time.perf_counter() - began},
-            "device": hardware(self.accelerator),
+            "device": device_name(self.accelerator.device),
             "versions": versions(),
             "revision": revision(),
             "command": self.command,

@@ -19,7 +19,7 @@ from hybridvit.tasks.base import Task
 from hybridvit.training import checkpoint
 from hybridvit.training.ema import averaged
 from hybridvit.training.optim import OptimConfig, build_optimiser, build_schedule
-from hybridvit.training.run_folder import RunFolder, device_name
+from hybridvit.training.run_folder import RunFolder
 
 KEPT_CHECKPOINTS = 2
 
@@ -190,6 +190,7 @@ class Trainer:
             self.accelerator.backward(loss)
             if self.optim.clip_norm is not None:
                 self.accelerator.clip_grad_norm_(parameters, self.optim.clip_norm)
+            lr = self.schedule.get_last_lr()[0]
             self.optimiser.step()
             self.schedule.step()
             self.optimiser.zero_grad(set_to_none=True)
@@ -206,7 +207,7 @@ class Trainer:
                 since = done
                 loss_sum.zero_()
                 self.history.seconds = before + time.perf_counter() - began
-                record = {"step": done, "loss": loss_value, "lr": self.schedule.get_last_lr()[0]}
+                record = {"step": done, "loss": loss_value, "lr": lr}
                 self._record(record)
                 if done % config.evaluate_every == 0 or last:
                     self._stop_if_weights_are_bad(done)
@@ -325,8 +326,3 @@ def read_or_offer(folder: Path, name: str, advice: str) -> dict[str, Tensor]:
         whole = checkpoint.others(folder)
         offer = f"{whole[0].name} is whole: {advice}" if whole else "no other checkpoint is whole"
         raise checkpoint.CorruptCheckpoint(f"{error}; {offer}") from error
-
-
-def hardware(accelerator: Accelerator) -> str:
-    """The device in words, for result files."""
-    return device_name(accelerator.device)
