@@ -11,26 +11,46 @@ if TYPE_CHECKING:
     from hybridvit import diagnostics as diagnostics
     from hybridvit import layers as layers
     from hybridvit.backbones import ConvConfig as ConvConfig
+    from hybridvit.backbones import ConvPoolConfig as ConvPoolConfig
+    from hybridvit.backbones import OverlapConfig as OverlapConfig
     from hybridvit.backbones import PatchConfig as PatchConfig
     from hybridvit.backbones import ResNetConfig as ResNetConfig
+    from hybridvit.backbones import ShiftedPatchConfig as ShiftedPatchConfig
+    from hybridvit.backbones import StagesConfig as StagesConfig
+    from hybridvit.backbones import StdResNetConfig as StdResNetConfig
+    from hybridvit.backbones import T2TConfig as T2TConfig
+    from hybridvit.backbones import TimmConfig as TimmConfig
+    from hybridvit.backbones import TorchvisionConfig as TorchvisionConfig
     from hybridvit.backbones import ViTConfig as ViTConfig
-    from hybridvit.build import create_backbone as create_backbone
-    from hybridvit.build import create_model as create_model
-    from hybridvit.build import list_models as list_models
+    from hybridvit.backbones import WideResNetConfig as WideResNetConfig
+    from hybridvit.backbones.weights import load_weights as load_weights
+    from hybridvit.build.models import create_backbone as create_backbone
+    from hybridvit.build.models import create_model as create_model
+    from hybridvit.build.models import list_models as list_models
     from hybridvit.hydra.hydranet import HydraNet as HydraNet
 
 # Where each public name lives; imported at its first use, so that `import hybridvit` costs nothing.
 _PUBLIC = {
     "ConvConfig": "hybridvit.backbones",
+    "ConvPoolConfig": "hybridvit.backbones",
     "HydraNet": "hybridvit.hydra.hydranet",
+    "OverlapConfig": "hybridvit.backbones",
     "PatchConfig": "hybridvit.backbones",
     "ResNetConfig": "hybridvit.backbones",
+    "ShiftedPatchConfig": "hybridvit.backbones",
+    "StagesConfig": "hybridvit.backbones",
+    "StdResNetConfig": "hybridvit.backbones",
+    "T2TConfig": "hybridvit.backbones",
+    "TimmConfig": "hybridvit.backbones",
+    "TorchvisionConfig": "hybridvit.backbones",
     "ViTConfig": "hybridvit.backbones",
-    "create_backbone": "hybridvit.build",
-    "create_model": "hybridvit.build",
+    "WideResNetConfig": "hybridvit.backbones",
+    "create_backbone": "hybridvit.build.models",
+    "create_model": "hybridvit.build.models",
     "diagnostics": "",
     "layers": "",
-    "list_models": "hybridvit.build",
+    "list_models": "hybridvit.build.models",
+    "load_weights": "hybridvit.backbones.weights",
 }
 __all__ = sorted([*_PUBLIC, "__version__"])
 

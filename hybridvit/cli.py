@@ -17,7 +17,8 @@ hybridvit: vision transformers, hybrids and CNNs for few images, and what their 
   hybridvit train RECIPE [--out FOLDER] [--FIELD VALUE ...]    one run -> run folder
   hybridvit evaluate RUN [--split test|validation] [--checkpoint NAME] [--json]
   hybridvit predict RUN IMAGE [IMAGE ...] [--checkpoint NAME] [--json]
-  hybridvit models [PATTERN] [--json]                          the named models
+  hybridvit models [PATTERN] [--image-size PX] [--json]        the named models: size, cost, sockets, paper
+  hybridvit models --diff NAME NAME [--json]                   the fields in which two models differ
   hybridvit bench [--quick] [--json]                           speed and memory against peers
 
 RECIPE is a Python file with a recipe() or study() function, such as recipes/digits.py, or the recipe.yaml or
@@ -75,7 +76,7 @@ def train(words: list[str]) -> int:
     parser.add_argument("--out", type=Path)
     known, flags = _parse(parser, words)
 
-    from hybridvit.build import Run
+    from hybridvit.build.runs import Run
     from hybridvit.config import to_yaml
     from hybridvit.request import apply_flags, read_recipe
     from hybridvit.studies.progress import clock_text
@@ -108,7 +109,7 @@ def study(words: list[str]) -> int:
     parser.add_argument("--out", type=Path)
     known, flags = _parse(parser, words)
 
-    from hybridvit.build import Run
+    from hybridvit.build.runs import Run
     from hybridvit.request import apply_flags, read_recipe
     from hybridvit.studies.progress import ProgressDisplay
     from hybridvit.studies.report import write_report
@@ -144,7 +145,7 @@ def evaluate(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true")
     known = parser.parse_args(words)
 
-    from hybridvit.build import Trained
+    from hybridvit.build.runs import Trained
 
     trained = Trained(known.run, known.checkpoint)
     scores, images = trained.evaluate(known.split)
@@ -168,7 +169,7 @@ def predict(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true")
     known = parser.parse_args(words)
 
-    from hybridvit.build import Trained
+    from hybridvit.build.runs import Trained
 
     rows = Trained(known.run, known.checkpoint).predict(known.images)
     if known.json:
@@ -184,27 +185,36 @@ def models(words: list[str]) -> int:
     """hybridvit models [PATTERN]"""
     parser = Parser(prog="hybridvit models")
     parser.add_argument("pattern", nargs="?", default="*")
+    parser.add_argument("--image-size", type=int, nargs="+", help="side, or height and width, in pixels")
+    parser.add_argument("--diff", nargs=2, metavar="NAME", help="the fields in which two models differ")
     parser.add_argument("--json", action="store_true")
     known = parser.parse_args(words)
 
-    import torch
-
     from hybridvit.backbones.variants import VARIANTS
-    from hybridvit.build import create_model, list_models
+    from hybridvit.build.models import list_models
+    from hybridvit.build.summary import difference, format_difference, format_summaries, summary
     from hybridvit.config import nearest
 
-    rows: list[dict[str, Any]] = []
-    for name in list_models(known.pattern):
-        with torch.device("meta"):
-            params = sum(parameter.numel() for parameter in create_model(name).parameters())
-        rows.append({"name": name, "params": params, "about": (VARIANTS[name].__doc__ or "").splitlines()[0]})
-    if not rows:
-        raise ValueError(f"no model matches {known.pattern!r}: {nearest(known.pattern.strip('*'), VARIANTS)}")
-    if known.json:
-        print(json.dumps({"models": rows}))
+    if known.diff:
+        if known.pattern != "*" or known.image_size:
+            raise ValueError("--diff takes two names and nothing else")
+        fields = difference(*known.diff)
+        if known.json:
+            first, second = known.diff
+            print(json.dumps({"diff": [{"field": name, first: a, second: b} for name, a, b in fields]}))
+        else:
+            print(format_difference(*known.diff, fields))
         return DONE
-    for row in rows:
-        print(f"{row['name']:<18} {row['params'] / 1e6:7.2f} M  {row['about']}")
+    size = None
+    if known.image_size:
+        if len(known.image_size) > 2:
+            raise ValueError(f"--image-size is one side or height and width, given {known.image_size}")
+        size = (known.image_size[0], known.image_size[-1])
+    names = [known.pattern] if known.pattern.startswith("timm/") else list_models(known.pattern)
+    if not names:
+        raise ValueError(f"no model matches {known.pattern!r}: {nearest(known.pattern.strip('*'), VARIANTS)}")
+    rows = [summary(name, size) for name in names]
+    print(json.dumps({"models": rows}) if known.json else format_summaries(rows))
     return DONE
 
 

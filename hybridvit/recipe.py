@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from hybridvit.backbones.resnet import ResNetConfig
-from hybridvit.backbones.vit import ViTConfig
+from hybridvit.backbones.variants import ModelConfig
 from hybridvit.data.datasets import DataConfig
 from hybridvit.data.transforms import AugmentConfig
 from hybridvit.tasks.classification import ClassificationConfig
@@ -30,7 +29,7 @@ class Recipe:
     """
 
     name: str
-    model: ViTConfig | ResNetConfig
+    model: ModelConfig
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     task: ClassificationConfig = ClassificationConfig()
@@ -86,7 +85,7 @@ class Study:
 
     title: str
     base: Recipe
-    models: dict[str, ViTConfig | ResNetConfig]
+    models: dict[str, ModelConfig]
     reference: str
     train_sizes: tuple[int, ...]
     seeds: int = 6

@@ -33,7 +33,7 @@ def randomise():
 @pytest.fixture(scope="session")
 def tiny_model():
     """A ConViT with every kind of randomness, on 4x4 patches of the digits."""
-    from hybridvit.backbones.vit import PatchConfig, ViTConfig
+    from hybridvit.backbones import PatchConfig, ViTConfig
 
     return ViTConfig(
         embed_dim=16,

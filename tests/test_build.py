@@ -12,8 +12,9 @@ from torchvision.ops import StochasticDepth
 
 from hybridvit.backbones.resnet import ResNetConfig
 from hybridvit.backbones.variants import VARIANTS
-from hybridvit.backbones.vit import ConvConfig, PatchConfig, ViTConfig
-from hybridvit.build import Run, Trained, create_backbone, create_model, list_models, model_config
+from hybridvit.backbones import ConvConfig, PatchConfig, ViTConfig
+from hybridvit.build.models import create_backbone, create_model, list_models, model_config
+from hybridvit.build.runs import Run, Trained
 from hybridvit.config import to_yaml
 from hybridvit.data.datasets import DataConfig
 from hybridvit.layers import GPSA, MHSA

@@ -9,7 +9,7 @@ import yaml
 
 from hybridvit.backbones.resnet import ResNetConfig
 from hybridvit.backbones.variants import VARIANTS
-from hybridvit.backbones.vit import ConvConfig, PatchConfig, ViTConfig
+from hybridvit.backbones import ConvConfig, PatchConfig, ViTConfig
 from hybridvit.config import field_paths, from_dict, from_yaml, nearest, to_dict, to_yaml
 from hybridvit.data.datasets import DataConfig
 from hybridvit.data.transforms import AugmentConfig

@@ -111,7 +111,7 @@ def test_nothing_is_imported_against_the_rules(path):
         ("backbones.vit", "from hybridvit.tasks.base import Task"),
         ("tasks.base", "from hybridvit.backbones.vit import ViT"),
         ("tasks.base", "from hybridvit.backbones import FeatureSpec"),
-        ("diagnostics.gates", "from hybridvit.build import create_model"),
+        ("diagnostics.gates", "from hybridvit.build.models import create_model"),
         ("hydra.hydranet", "from hybridvit.layers import GPSA"),
         ("data.batch", "from hybridvit.layers import GPSA"),
         ("training.engine", "from hybridvit.data.datasets import load"),

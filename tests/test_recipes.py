@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hybridvit.build import Run
+from hybridvit.build.runs import Run
 from hybridvit.cli import DONE, main
 from hybridvit.recipe import Recipe, Study
 from hybridvit.request import read_recipe

@@ -1,4 +1,4 @@
-"""ResNets of torchvision's blocks, with a stem for small images, under the backbone contract."""
+"""ResNets of torchvision's blocks, with a stem for small images and places for self-attention."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from hybridvit.backbones.features import Backbone, Features, FeatureSpec
+from hybridvit.backbones.features import Backbone, Features, FeatureSpec, tokens_of
+from hybridvit.layers.bottleneck_attention import BottleneckAttention, ResidualAttention
 
 BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
 
@@ -23,6 +24,11 @@ class ResNetConfig:
         width: width of the first stage.
         stem: "small", one 3x3 convolution at full resolution (§4.2, CIFAR), or "imagenet", a 7x7
             convolution of stride 2 and a max pool.
+        num_heads: heads of every self-attention.
+        attention_stages: stages, counted from 1, whose 3x3 convolutions are self-attention instead
+            (BoTNet, arXiv 2101.11605); only with bottleneck blocks.
+        attention_after: stages, counted from 1, whose map goes through gated residual self-attention
+            (non-local blocks, arXiv 1711.07971) before the next stage.
     """
 
     kind: Literal["resnet"] = "resnet"
@@ -30,6 +36,9 @@ class ResNetConfig:
     depths: tuple[int, ...] = (2, 2, 2, 2)
     width: int = 64
     stem: Literal["small", "imagenet"] = "small"
+    num_heads: int = 4
+    attention_stages: tuple[int, ...] = ()
+    attention_after: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.depths or min(self.depths) < 1:
@@ -38,11 +47,30 @@ class ResNetConfig:
             raise ValueError(f"width must be positive, given {self.width}")
         if self.block == "bottleneck" and self.width != 64:
             raise ValueError(f"torchvision's bottleneck blocks have a width of 64, given {self.width}")
+        self._check_attention()
+
+    def _check_attention(self) -> None:
+        for name, stages in (("attention_stages", self.attention_stages), ("attention_after", self.attention_after)):
+            if len(set(stages)) < len(stages) or not set(stages) <= set(range(1, len(self.depths) + 1)):
+                raise ValueError(f"{name} must name stages of 1 .. {len(self.depths)}, each once, given {stages}")
+        if self.attention_stages and self.block != "bottleneck":
+            raise ValueError(f"attention_stages needs block 'bottleneck', given {self.block!r}")
+        if self.num_heads < 1:
+            raise ValueError(f"num_heads must be positive, given {self.num_heads}")
+        if self.num_heads != ResNetConfig.num_heads and not (self.attention_stages or self.attention_after):
+            raise ValueError(f"num_heads {self.num_heads} has no effect without attention_stages or attention_after")
+        expansion = BLOCKS[self.block].expansion
+        widths = [(stage, self.width * 2 ** (stage - 1)) for stage in self.attention_stages]
+        widths += [(stage, self.width * 2 ** (stage - 1) * expansion) for stage in self.attention_after]
+        for stage, channels in widths:
+            if channels % self.num_heads:
+                raise ValueError(f"{channels} channels in stage {stage} cannot be split over {self.num_heads} heads")
 
 
 class ResNet(Backbone):
     """A :class:`ResNetConfig` as a module; parameters are named as in torchvision's ``resnet``.
 
+    Attention in place of a convolution is ``layer4.0.conv2.0``, attention after a stage ``attention4``.
     Tokens are the cells of the last map, row by row; maps of all stages are given by their stride.
 
     Args:
@@ -70,9 +98,17 @@ class ResNet(Backbone):
         channels = config.width
         for index, depth in enumerate(config.depths):
             step = 1 if index == 0 else 2
+            before = _grid(image_size, total_stride)
             total_stride *= step
-            blocks, channels = _stage(BLOCKS[config.block], channels, config.width * 2**index, depth, step)
+            width = config.width * 2**index
+            blocks, channels = _stage(BLOCKS[config.block], channels, width, depth, step)
             self.add_module(f"layer{index + 1}", blocks)
+            if index + 1 in config.attention_stages:
+                for position, block in enumerate(blocks):
+                    grid = before if position == 0 else _grid(image_size, total_stride)
+                    block.conv2 = _attention(width, config.num_heads, grid, step if position == 0 else 1)
+            if index + 1 in config.attention_after:
+                self.add_module(f"attention{index + 1}", ResidualAttention(channels, config.num_heads))
             self.strides.append(total_stride)
             map_channels[total_stride] = channels
         if min(image_size) < total_stride:
@@ -80,8 +116,7 @@ class ResNet(Backbone):
                 f"images of {image_size[0]}x{image_size[1]} pixels are smaller than the stride {total_stride} "
                 f"of a ResNet with {len(config.depths)} stages and the {config.stem} stem"
             )
-        grid = (-(-image_size[0] // total_stride), -(-image_size[1] // total_stride))
-        self.spec = FeatureSpec(channels, grid, 0, "mean", map_channels)
+        self.spec = FeatureSpec(channels, _grid(image_size, total_stride), 0, "mean", map_channels)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -89,13 +124,27 @@ class ResNet(Backbone):
     def forward(self, images: Tensor) -> Features:
         """images ``[b, c, h, w]`` -> :class:`Features`."""
         self.check_images(images)
+        maps = dict(zip(self.strides, self._stages(images), strict=True))
+        return tokens_of(maps[self.strides[-1]], maps)
+
+    def layer_features(self, images: Tensor) -> list[Features]:
+        self.check_images(images)
+        return [tokens_of(x) for x in self._stages(images)]
+
+    def parameter_layers(self) -> list[tuple[str, ...]]:
+        stages = range(1, len(self.strides) + 1)
+        return [("conv1", "bn1"), *((f"layer{stage}", f"attention{stage}") for stage in stages)]
+
+    def _stages(self, images: Tensor) -> list[Tensor]:
+        """The map that every stage gives."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        maps = {}
-        for index, stride in enumerate(self.strides):
-            x = getattr(self, f"layer{index + 1}")(x)
-            maps[stride] = x
-        tokens = x.flatten(2).transpose(1, 2)
-        return Features(tokens, tokens[:, :0], (x.shape[-2], x.shape[-1]), maps)
+        maps = []
+        for stage in range(1, len(self.strides) + 1):
+            x = self.run_layer(getattr(self, f"layer{stage}"), x)
+            if hasattr(self, f"attention{stage}"):
+                x = self.run_layer(getattr(self, f"attention{stage}"), x)
+            maps.append(x)
+        return maps
 
 
 def _stage(
@@ -109,3 +158,14 @@ def _stage(
     blocks = [block(channels, width, stride, shortcut)]
     blocks += [block(out, width) for _ in range(depth - 1)]
     return nn.Sequential(*blocks), out
+
+
+def _attention(channels: int, num_heads: int, grid: tuple[int, int], stride: int) -> nn.Sequential:
+    """Self-attention in place of a 3x3 convolution of this stride: mixed at full size, then averaged."""
+    attention = BottleneckAttention(channels, num_heads, grid)
+    return nn.Sequential(attention, *([nn.AvgPool2d(2, ceil_mode=True)] if stride == 2 else []))
+
+
+def _grid(image_size: tuple[int, int], stride: int) -> tuple[int, int]:
+    """Rows and columns of the map at a stride; every convolution and pool rounds up."""
+    return -(-image_size[0] // stride), -(-image_size[1] // stride)

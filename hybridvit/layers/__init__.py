@@ -2,23 +2,48 @@
 
 from hybridvit.layers.attention import MHSA, Attention
 from hybridvit.layers.block import Block
-from hybridvit.layers.feedforward import MLP
+from hybridvit.layers.bottleneck_attention import BottleneckAttention
+from hybridvit.layers.class_attention import ClassAttention, ClassAttentionBlock
+from hybridvit.layers.feedforward import MLP, ConvFeedForward
 from hybridvit.layers.gpsa import GPSA
-from hybridvit.layers.pooling import ClassTokenPool, MeanPool
-from hybridvit.layers.positions import LearnedPosition, NoPosition, SinCosPosition
-from hybridvit.layers.tokenizers import ConvTokenizer, PatchTokenizer
+from hybridvit.layers.lsa import LSA
+from hybridvit.layers.pooling import ClassTokenPool, MeanPool, SequencePool
+from hybridvit.layers.positions import LearnedPosition, NoPosition, SinCos1DPosition, SinCosPosition
+from hybridvit.layers.relative import RelativeBias
+from hybridvit.layers.t2t import T2TTokenizer
+from hybridvit.layers.talking_heads import TalkingHeads
+from hybridvit.layers.tokenizers import (
+    ConvPoolTokenizer,
+    ConvTokenizer,
+    OverlapTokenizer,
+    PatchTokenizer,
+    ShiftedPatchTokenizer,
+)
 
 __all__ = [
     "GPSA",
+    "LSA",
     "MHSA",
     "MLP",
     "Attention",
     "Block",
+    "BottleneckAttention",
+    "ClassAttention",
+    "ClassAttentionBlock",
     "ClassTokenPool",
+    "ConvFeedForward",
+    "ConvPoolTokenizer",
     "ConvTokenizer",
     "LearnedPosition",
     "MeanPool",
     "NoPosition",
+    "OverlapTokenizer",
     "PatchTokenizer",
+    "RelativeBias",
+    "SequencePool",
+    "ShiftedPatchTokenizer",
+    "SinCos1DPosition",
     "SinCosPosition",
+    "T2TTokenizer",
+    "TalkingHeads",
 ]

@@ -17,10 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybridvit.layers.attention import Attention, Kernel, attend, attention_scores
+from hybridvit.layers.attention import Attention, Kernel, attend, attention_scores, autocast_dtype
 
 # σ(λ) is 1 to the precision of the dtype beyond these, and exp(λ) still finite in it.
 LARGEST_GATE = {torch.float16: 10.0, torch.bfloat16: 80.0, torch.float32: 80.0, torch.float64: 700.0}
+
+# Attention so small that it changes no sum. At the convolutional start exp(-δ²) is a denormal number from δ = 10
+# on, and a CPU multiplies those a hundred times slower (measured; see LOG.md).
+NEGLIGIBLE = 1e-25
 
 # Below this many tokens the factors are too small for a matrix unit, and the content matrix is explicit
 # anyway: adding the position matrix to it costs less than two more products (measured; see LOG.md).
@@ -31,15 +35,20 @@ def axis_attention(offset: Tensor, square: Tensor, size: int) -> Tensor:
     """softmax_j(offset_h·δ + square_h·δ²) along one axis of the grid: two ``[h]`` -> ``[h, size, size]``."""
     position = torch.arange(size, device=offset.device, dtype=offset.dtype)
     delta = position[None, :] - position[:, None]
-    return (square[:, None, None] * delta.square() + offset[:, None, None] * delta).softmax(dim=-1)
+    attention = (square[:, None, None] * delta.square() + offset[:, None, None] * delta).softmax(dim=-1)
+    return F.threshold(attention, NEGLIGIBLE, 0.0)
 
 
 def apply_on_grid(p_y: Tensor, p_x: Tensor, v: Tensor) -> Tensor:
-    """(P_y ⊗ P_x) v: ``[h, gh, gh]``, ``[h, gw, gw]`` and v ``[b, h, gh·gw, d]`` -> ``[b, h, gh·gw, d]``."""
+    """(P_y ⊗ P_x) v: ``[h, gh, gh]``, ``[h, gw, gw]`` and v ``[b, h, gh·gw, d]`` -> ``[b, h, gh·gw, d]``.
+
+    With the batch inside, each factor meets a few wide matrices rather than many narrow ones.
+    """
     gh, gw = p_y.shape[-1], p_x.shape[-1]
     b, h, n, d = v.shape
-    rows = p_y @ v.reshape(b, h, gh, gw * d)
-    return (p_x[:, None] @ rows.view(b, h, gh, gw, d)).view(b, h, n, d)
+    cells = v.unflatten(2, (gh, gw)).permute(1, 2, 3, 0, 4)
+    rows = torch.bmm(p_y, cells.reshape(h, gh, gw * b * d)).view(h, gh, gw, b * d)
+    return (p_x[:, None] @ rows).view(h, n, b, d).permute(2, 0, 1, 3)
 
 
 def outer(p_y: Tensor, p_x: Tensor) -> Tensor:
@@ -57,28 +66,42 @@ class GPSA(Attention):
         num_heads: number of heads, a perfect square: at the convolutional start they look at the
             cells of a √h x √h window (for an even √h at half-way offsets, as in the authors' code).
         qkv_bias: whether the projections have a bias; the paper's do not.
-        locality_strength: α, the sharpness of the convolutional start, in 1 / patches².
+        qk_norm, qk_scale: as in :class:`Attention`.
+        locality_strength: α, the sharpness of the convolutional start, in 1 / patches²; None: no such
+            start, position scores and values begin at random (the ablation of the paper's table 3).
 
     Raises:
         ValueError: ``num_heads`` is no perfect square, or ``dim`` is not divisible by it.
     """
 
-    def __init__(self, dim: int, num_heads: int, qkv_bias: bool = False, locality_strength: float = 1.0) -> None:
-        super().__init__(dim, num_heads, qkv_bias)
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        qkv_bias: bool = False,
+        *,
+        qk_norm: bool = False,
+        qk_scale: float | None = None,
+        locality_strength: float | None = 1.0,
+    ) -> None:
+        super().__init__(dim, num_heads, qkv_bias, qk_norm=qk_norm, qk_scale=qk_scale)
         check_heads(num_heads)
-        self.locality_strength = locality_strength
         self.position = nn.Parameter(torch.empty(num_heads, 3))  # v_h, over (δx, δy, δx² + δy²)
         self.gate = nn.Parameter(torch.empty(num_heads))  # λ_h
-        self.start_convolutional()
+        if locality_strength is not None:
+            self.start_convolutional(locality_strength)
+        else:
+            nn.init.trunc_normal_(self.position, std=0.02)
+            nn.init.ones_(self.gate)
 
     @torch.no_grad()
-    def start_convolutional(self) -> None:
+    def start_convolutional(self, locality_strength: float = 1.0) -> None:
         """v_h = α·(2Δx, 2Δy, -1) for the head's offset Δ, W_v = identity, λ = 1 (§3 of the paper)."""
         side = math.isqrt(self.num_heads)
         offset = torch.arange(side) - (side - 1) / 2
         dy, dx = torch.meshgrid(offset, offset, indexing="ij")
         start = torch.stack([2 * dx.flatten(), 2 * dy.flatten(), -torch.ones(self.num_heads)], dim=1)
-        self.position.copy_(self.locality_strength * start)
+        self.position.copy_(locality_strength * start)
         self.gate.fill_(1.0)
         dim = self.proj.in_features
         self.qkv.weight[2 * dim :].copy_(torch.eye(dim))
@@ -99,8 +122,7 @@ class GPSA(Attention):
         Scaling the rows of a weight is free, scaling the values of every token of every image is not;
         ``mix`` then needs the position branch at exp(λ) = σ / (1 - σ).
         """
-        autocast = torch.is_autocast_enabled(x.device.type)
-        dtype = torch.get_autocast_dtype(x.device.type) if autocast else self.gate.dtype
+        dtype = autocast_dtype(x.device.type) or self.gate.dtype
         content = self._bounded_gate(dtype).neg().sigmoid().repeat_interleave(self.proj.in_features // self.num_heads)
         scale = torch.cat([torch.ones_like(content).repeat(2), content])
         bias = None if self.qkv.bias is None else self.qkv.bias * scale
@@ -111,14 +133,13 @@ class GPSA(Attention):
         p_x = p_x * self._bounded_gate(q.dtype).to(p_x.dtype).exp()[:, None, None]
         q, k, v = q.to(kernel.dtype), k.to(kernel.dtype), v.to(kernel.dtype)
         if not kernel.fused and q.shape[-2] < DENSE_TOKENS:
-            return (attention_scores(q, k) + outer(p_y, p_x).to(v.dtype)) @ v
-        v = v.contiguous()  # one copy here saves one in each branch, forward and backward
-        return attend(q, k, v, kernel) + apply_on_grid(p_y.to(v.dtype), p_x.to(v.dtype), v)
+            return (attention_scores(q, k, self.scale) + outer(p_y, p_x).to(v.dtype)) @ v
+        return attend(q, k, v, kernel, self.scale) + apply_on_grid(p_y.to(v.dtype), p_x.to(v.dtype), v)
 
     def matrix(self, q: Tensor, k: Tensor, grid: tuple[int, int] | None) -> Tensor:
         p_y, p_x = self.axes(check_grid(grid, q.shape[-2]))
         gate = self.gates()[:, None, None]
-        return (1 - gate) * attention_scores(q, k) + gate * outer(p_y, p_x)
+        return (1 - gate) * attention_scores(q, k, self.scale) + gate * outer(p_y, p_x)
 
     def _bounded_gate(self, dtype: torch.dtype) -> Tensor:
         """λ, bounded for the dtype that q, k and v are projected to; ``project`` and ``mix`` must agree."""

@@ -1,8 +1,9 @@
-"""The start values shared by all transformer layers."""
+"""The start values of transformer layers."""
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 def linear(in_features: int, out_features: int, bias: bool = True) -> nn.Linear:
@@ -17,3 +18,42 @@ def linear(in_features: int, out_features: int, bias: bool = True) -> nn.Linear:
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+@torch.no_grad()
+def start_mimetic(
+    qkv: nn.Linear,
+    proj: nn.Linear,
+    num_heads: int,
+    query_key: tuple[float, float] = (0.7, 0.7),
+    value_proj: tuple[float, float] = (0.4, 0.4),
+) -> None:
+    """Mimetic start of self-attention (arXiv 2305.09828, §4): trained transformers' products of weights.
+
+    Every head's W_q W_kᵀ ≈ αZ + βI and W_v W_proj ≈ αZ - βI, with Z of independent N(0, 1 / dim) entries,
+    factored by singular values; q · k is divided by √(width of a head) as usual.
+
+    Args:
+        qkv: queries, keys and values, ``[3·dim, dim]``.
+        proj: output projection, ``[dim, dim]``.
+        num_heads: number of heads.
+        query_key: (α, β) of W_q W_kᵀ.
+        value_proj: (α, β) of W_v W_proj.
+    """
+    dim = proj.in_features
+    width = dim // num_heads
+
+    def factors(noise: float, identity: float, rank: int) -> tuple[Tensor, Tensor]:
+        target = torch.randn(dim, dim, device=qkv.weight.device) * (noise * dim**-0.5)
+        target.diagonal().add_(identity)
+        u, s, v = torch.linalg.svd(target)
+        root = s[:rank].sqrt()
+        return u[:, :rank] * root, v[:rank].T * root
+
+    for head in range(num_heads):
+        q, k = factors(*query_key, width)
+        qkv.weight[head * width : (head + 1) * width] = q.T
+        qkv.weight[dim + head * width : dim + (head + 1) * width] = k.T
+    v, out = factors(value_proj[0], -value_proj[1], dim)
+    qkv.weight[2 * dim :] = v.T  # x W_v, in torch's layout
+    proj.weight.copy_(out)

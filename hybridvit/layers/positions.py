@@ -1,4 +1,4 @@
-"""Position embeddings added to the tokens of a grid."""
+"""Position embeddings, added to the tokens of a grid or put beside them."""
 
 from __future__ import annotations
 
@@ -24,50 +24,92 @@ def sincos2d(dim: int, grid: tuple[int, int], temperature: float = 10_000.0) -> 
     return torch.cat([angles_x.sin(), angles_x.cos(), angles_y.sin(), angles_y.cos()], dim=1).float()
 
 
-class LearnedPosition(nn.Module):
-    """One learned vector per grid cell (ViT, arXiv 2010.11929, §3.1), resampled for another grid.
+def sincos1d(dim: int, tokens: int, first: int = 0, temperature: float = 10_000.0) -> Tensor:
+    """Fixed 1D sine-cosine embedding ``[tokens, dim]`` (Vaswani et al. 2017, §3.5; T2T-ViT, arXiv 2101.11986).
+
+    Sine in the even channels, cosine in the odd ones; positions run from ``first``.
+    """
+    channel = torch.arange(dim, dtype=torch.float64)
+    frequency = temperature ** (-2 * torch.div(channel, 2, rounding_mode="floor") / dim)
+    angles = torch.arange(first, first + tokens, dtype=torch.float64)[:, None] * frequency
+    return torch.where(channel % 2 == 0, angles.sin(), angles.cos()).float()
+
+
+class Position(nn.Module):
+    """A table of one vector for each grid cell, and what is done with it.
 
     Args:
-        dim: width of the tokens.
-        grid: rows and columns of the grid it is learned on.
+        dim: width of the vectors.
+        grid: rows and columns of the usual grid.
+        concat: put them beside the tokens instead of adding them.
     """
 
-    def __init__(self, dim: int, grid: tuple[int, int]) -> None:
+    def __init__(self, dim: int, grid: tuple[int, int], concat: bool = False) -> None:
         super().__init__()
-        self.grid = grid
+        self.dim, self.grid, self.concat = dim, grid, concat
+
+    def table(self, grid: tuple[int, int]) -> Tensor:
+        """The vectors of a grid, ``[gh·gw, dim]``."""
+        raise TypeError(f"{type(self).__name__} has no table")
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """tokens ``[b, gh·gw, d]`` -> the same shape, or ``[b, gh·gw, d + dim]`` where vectors are put beside."""
+        table = self.table(grid).to(tokens.dtype)
+        return torch.cat([tokens, table.expand(len(tokens), -1, -1)], dim=-1) if self.concat else tokens + table
+
+
+class LearnedPosition(Position):
+    """One learned vector per grid cell (ViT, arXiv 2010.11929, §3.1), resampled (bicubic) for another grid.
+
+    Args:
+        dim, grid, concat: as in :class:`Position`; the grid is the one it is learned on.
+    """
+
+    def __init__(self, dim: int, grid: tuple[int, int], concat: bool = False) -> None:
+        super().__init__(dim, grid, concat)
         self.embedding = nn.Parameter(torch.empty(grid[0] * grid[1], dim))
         nn.init.normal_(self.embedding, std=dim**-0.5)  # as in the authors' code: a vector of length 1
 
-    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """tokens ``[b, gh·gw, dim]`` -> the same shape; another grid than the learned one: bicubic."""
-        return tokens + (self.embedding if grid == self.grid else self.resampled(grid))
-
-    def resampled(self, grid: tuple[int, int]) -> Tensor:
-        """The embedding on another grid, ``[gh·gw, dim]``."""
-        image = self.embedding.float().unflatten(0, self.grid).permute(2, 0, 1)[None]
-        image = F.interpolate(image, size=grid, mode="bicubic", antialias=True, align_corners=False)
-        return image[0].flatten(1).T.to(self.embedding.dtype)
+    def table(self, grid: tuple[int, int]) -> Tensor:
+        return self.embedding if grid == self.grid else resample(self.embedding, self.grid, grid)
 
 
-class SinCosPosition(nn.Module):
+class SinCosPosition(Position):
     """The fixed embedding of :func:`sincos2d`, for any grid.
 
     Args:
-        dim: width of the tokens, divisible by 4.
-        grid: rows and columns of the usual grid.
+        dim, grid, concat: as in :class:`Position`; ``dim`` is divisible by 4.
     """
 
     embedding: Tensor
 
-    def __init__(self, dim: int, grid: tuple[int, int]) -> None:
-        super().__init__()
-        self.grid = grid
+    def __init__(self, dim: int, grid: tuple[int, int], concat: bool = False) -> None:
+        super().__init__(dim, grid, concat)
         self.register_buffer("embedding", sincos2d(dim, grid), persistent=False)
 
-    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """tokens ``[b, gh·gw, dim]`` -> the same shape."""
-        embedding = self.embedding if grid == self.grid else sincos2d(self.embedding.shape[1], grid)
-        return tokens + embedding.to(tokens)
+    def table(self, grid: tuple[int, int]) -> Tensor:
+        return self.embedding if grid == self.grid else sincos2d(self.dim, grid).to(self.embedding.device)
+
+
+class SinCos1DPosition(Position):
+    """The fixed embedding of :func:`sincos1d` over the tokens row by row, for any grid.
+
+    Args:
+        dim, grid, concat: as in :class:`Position`.
+        first: position of the first patch token, the number of prefix tokens before it.
+    """
+
+    embedding: Tensor
+
+    def __init__(self, dim: int, grid: tuple[int, int], concat: bool = False, first: int = 0) -> None:
+        super().__init__(dim, grid, concat)
+        self.first = first
+        self.register_buffer("embedding", sincos1d(dim, grid[0] * grid[1], first), persistent=False)
+
+    def table(self, grid: tuple[int, int]) -> Tensor:
+        if grid == self.grid:
+            return self.embedding
+        return sincos1d(self.dim, grid[0] * grid[1], self.first).to(self.embedding.device)
 
 
 class NoPosition(nn.Module):
@@ -76,3 +118,10 @@ class NoPosition(nn.Module):
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """tokens ``[b, n, dim]`` -> the same tokens."""
         return tokens
+
+
+def resample(embedding: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Vectors of one grid for another one, bicubic: ``[old cells, dim]`` -> ``[new cells, dim]``."""
+    image = embedding.float().unflatten(0, old).permute(2, 0, 1)[None]
+    image = F.interpolate(image, size=new, mode="bicubic", antialias=True, align_corners=False)
+    return image[0].flatten(1).T.to(embedding.dtype)

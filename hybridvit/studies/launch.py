@@ -53,7 +53,7 @@ def run_cell(index: int, recipe: Recipe, threads: int) -> tuple[int, dict[str, A
     """One run in a worker; never raises for a fault of the run itself."""
     import torch
 
-    from hybridvit.build import Run
+    from hybridvit.build.runs import Run
 
     torch.set_num_threads(threads)
     try:

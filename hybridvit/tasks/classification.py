@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from hybridvit.backbones.features import Backbone, Features, FeatureSpec
 from hybridvit.layers.initialisation import linear
-from hybridvit.layers.pooling import ClassTokenPool, MeanPool
+from hybridvit.layers.pooling import ClassTokenPool, MeanPool, SequencePool
 from hybridvit.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ class ClassificationConfig:
 class ClassificationHead(nn.Module):
     """Pools the tokens as the backbone asks, then one linear layer.
 
+    A distillation token is read by a second layer, and the logits are the mean of both, as DeiT predicts
+    (arXiv 2012.12877, §4); training with a teacher needs :meth:`both`.
+
     Args:
         spec: the features it reads.
         num_classes: number of classes.
@@ -50,12 +54,33 @@ class ClassificationHead(nn.Module):
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, given {num_classes}")
-        self.pool = ClassTokenPool() if spec.pooling == "cls" else MeanPool()
+        self.pool = {
+            "cls": ClassTokenPool,
+            "mean": MeanPool,
+            "seq": partial(SequencePool, spec.embed_dim),
+        }[spec.pooling]()
         self.fc = linear(spec.embed_dim, num_classes)
+        self.fc_dist = linear(spec.embed_dim, num_classes) if spec.distilled else None
 
     def forward(self, features: Features) -> Tensor:
         """Features -> logits ``[b, classes]``."""
-        return self.fc(self.pool(features.tokens, features.prefix))
+        logits = self.fc(self.pool(features.tokens, features.prefix))
+        return logits if self.fc_dist is None else (logits + self.fc_dist(features.prefix[:, 1])) / 2
+
+    def both(self, features: Features) -> tuple[Tensor, Tensor]:
+        """Features -> logits of the class token and of the distillation token, ``[b, classes]`` each.
+
+        Raises:
+            ValueError: the backbone has no distillation token.
+        """
+        if self.fc_dist is None:
+            raise ValueError("this backbone has no distillation token: choose a distilled one, as deit_tiny_distilled")
+        return self.fc(self.pool(features.tokens, features.prefix)), self.fc_dist(features.prefix[:, 1])
+
+    def pooled(self, features: Features) -> Tensor:
+        """Features -> what the last layer reads, ``[b, d]``; with a distillation token the mean of both tokens."""
+        vector = self.pool(features.tokens, features.prefix)
+        return vector if self.fc_dist is None else (vector + features.prefix[:, 1]) / 2
 
 
 class Classifier(nn.Module):
@@ -68,6 +93,40 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.backbone(images))
+
+    def forward_features(self, images: Tensor) -> Features:
+        """images ``[b, c, h, w]`` -> :class:`Features`."""
+        features: Features = self.backbone(images)
+        return features
+
+    def forward_head(self, features: Features, pre_logits: bool = False) -> Tensor:
+        """Features -> logits ``[b, classes]``, or what the last layer reads ``[b, d]``."""
+        return self.head.pooled(features) if pre_logits else self.head(features)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits."""
+        return self.head.fc.out_features
+
+    def get_classifier(self) -> ClassificationHead:
+        """The head."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """A fresh head for other classes, on the same device and in the same dtype; the backbone stays."""
+        weight = self.head.fc.weight
+        fresh = ClassificationHead(self.backbone.spec, num_classes)
+        self.head = fresh.to(weight.device, weight.dtype).train(self.training)
+
+    def get_intermediate_layers(
+        self, images: Tensor, n: int | Sequence[int] = 1, **options: bool
+    ) -> tuple[Tensor, ...] | tuple[tuple[Tensor, Tensor], ...]:
+        """What chosen layers of the backbone give; see :meth:`Backbone.get_intermediate_layers`."""
+        return self.backbone.get_intermediate_layers(images, n, **options)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute the backbone's layers in the backward pass: less memory, more time."""
+        self.backbone.set_grad_checkpointing(enable)
 
 
 class ClassificationTask(Task):

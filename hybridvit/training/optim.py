@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from torch.optim import AdamW
@@ -22,6 +23,8 @@ class OptimConfig:
         warmup: share of the steps over which the learning rate rises linearly.
         final_lr: learning rate of the last step, as a share of lr.
         clip_norm: largest norm of the whole gradient; None: not clipped.
+        layer_decay: factor on the learning rate for every layer further from the head, for fine-tuning
+            pretrained weights (BEiT, arXiv 2106.08254, §3.1); 1: all layers alike.
     """
 
     lr: float = 1e-3
@@ -31,6 +34,7 @@ class OptimConfig:
     warmup: float = 0.1
     final_lr: float = 0.01
     clip_norm: float | None = 1.0
+    layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
         if not (self.lr > 0 and math.isfinite(self.lr)):
@@ -42,6 +46,8 @@ class OptimConfig:
                 raise ValueError(f"{name} must lie in [0, 1), given {value}")
         if not 0 <= self.final_lr <= 1:
             raise ValueError(f"final_lr is a share of lr in [0, 1], given {self.final_lr}")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay must lie in (0, 1], given {self.layer_decay}")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise ValueError(f"clip_norm must be positive or None, given {self.clip_norm}")
 
@@ -49,20 +55,54 @@ class OptimConfig:
 NO_DECAY = ("prefix", "position", "embedding", "gate")
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weight matrices and kernels decay; biases, norms, position embeddings, prefix tokens and gates do not."""
-    decay: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
+def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> list[dict[str, Any]]:
+    """Groups for an optimiser, each with its ``weight_decay`` and ``lr_scale``.
+
+    Weight matrices and kernels decay; biases, norms, position embeddings, prefix tokens and gates do not.
+    With L layers in the backbone, layer i learns at layer_decay^(L - i) times the rate of the heads.
+
+    Args:
+        model: a backbone, or a module that holds one as ``backbone``.
+        weight_decay: of the parameters that decay.
+        layer_decay: factor for every layer further from the heads.
+
+    Raises:
+        ValueError: layer-wise decay is asked of a model without a backbone.
+    """
+    layers, count = ({}, 0) if layer_decay == 1 else _layer_of(model)
+    groups: dict[tuple[bool, int], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            no_decay = parameter.ndim < 2 or name.rsplit(".", 1)[-1] in NO_DECAY
-            (rest if no_decay else decay).append(parameter)
-    return [{"params": decay, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        if not parameter.requires_grad:
+            continue
+        decays = parameter.ndim >= 2 and name.rsplit(".", 1)[-1] not in NO_DECAY
+        layer = layers.get(name, count)
+        group = {"params": [], "weight_decay": weight_decay * decays, "lr_scale": layer_decay ** (count - layer)}
+        groups.setdefault((not decays, layer), group)["params"].append(parameter)
+    return [groups[key] for key in sorted(groups)]
+
+
+def _layer_of(model: nn.Module) -> tuple[dict[str, int], int]:
+    """The layer of every parameter of the backbone, from 0 at the images, and the number of layers."""
+    backbone: Any = model if hasattr(model, "parameter_layers") else getattr(model, "backbone", None)
+    if not hasattr(backbone, "parameter_layers"):
+        raise ValueError(f"layer_decay needs a backbone, given {type(model).__name__}")
+    path = "" if backbone is model else "backbone."
+    groups = backbone.parameter_layers()
+    layers = {}
+    for name, _ in backbone.named_parameters():
+        layers[path + name] = next(
+            index
+            for index, prefixes in enumerate(groups)
+            if any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
+        )
+    return layers, len(groups)
 
 
 def build_optimiser(model: nn.Module, config: OptimConfig) -> AdamW:
     """AdamW (arXiv 1711.05101) with one fused update for all parameters."""
-    groups = parameter_groups(model, config.weight_decay)
+    groups = parameter_groups(model, config.weight_decay, config.layer_decay)
+    for group in groups:
+        group["lr"] = config.lr * group["lr_scale"]
     return AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
 
 
@@ -78,5 +118,5 @@ def lr_share(step: int, steps: int, config: OptimConfig) -> float:
 def build_schedule(optimiser: AdamW, steps: int, config: OptimConfig, done: int = 0) -> LambdaLR:
     """The schedule of :func:`lr_share`, stepped once for each update; ``done`` updates were made before."""
     for group in optimiser.param_groups:
-        group.setdefault("initial_lr", config.lr)
+        group.setdefault("initial_lr", config.lr * group["lr_scale"])
     return LambdaLR(optimiser, lambda step: lr_share(step, steps, config), last_epoch=done - 1)

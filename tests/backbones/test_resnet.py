@@ -5,8 +5,8 @@ import torch
 from torchvision import models
 from torchvision.models.resnet import Bottleneck
 
-from hybridvit.backbones.resnet import ResNetConfig
-from hybridvit.build import create_backbone, create_model
+from hybridvit.backbones.resnet import ResNet, ResNetConfig
+from hybridvit.build.models import create_backbone, create_model
 
 TORCHVISION = {
     "resnet18": (ResNetConfig(stem="imagenet"), 11_689_512),
@@ -103,6 +103,17 @@ def test_images_smaller_than_the_last_stride_are_refused(stem):
         ({"depths": (2, 0)}, "at least one block"),
         ({"width": 0}, "width must be positive"),
         ({"block": "bottleneck", "width": 32}, "width of 64, given 32"),
+        ({"num_heads": 8}, "num_heads 8 has no effect without attention_stages or attention_after"),
+        ({"num_heads": 0, "attention_after": (1,)}, "num_heads must be positive, given 0"),
+        ({"attention_stages": (4,)}, "attention_stages needs block 'bottleneck', given 'basic'"),
+        ({"block": "bottleneck", "attention_stages": (5,)}, r"attention_stages must name stages of 1 .. 4, .* \(5,\)"),
+        ({"attention_after": (0,)}, r"attention_after must name stages of 1 .. 4, each once, given \(0,\)"),
+        ({"attention_after": (2, 2)}, r"each once, given \(2, 2\)"),
+        ({"width": 6, "attention_after": (1,)}, "6 channels in stage 1 cannot be split over 4 heads"),
+        (
+            {"block": "bottleneck", "attention_stages": (1, 2), "num_heads": 48},
+            "64 channels in stage 1 cannot be split over 48 heads",
+        ),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused(fields, message):
@@ -113,3 +124,63 @@ def test_configurations_that_make_no_sense_are_refused(fields, message):
 def test_images_with_other_channels_are_refused():
     with pytest.raises(ValueError, match=r"expected images \[b, 1, h, w\], given \[2, 3, 8, 8\]"):
         create_backbone(ResNetConfig(width=4), image_size=8, in_channels=1)(torch.randn(2, 3, 8, 8))
+
+
+ATTENTION = {
+    "none": ResNetConfig(width=4, depths=(1, 2, 1)),
+    "botnet": ResNetConfig(block="bottleneck", depths=(1, 2), attention_stages=(1, 2), num_heads=2),
+    "after": ResNetConfig(width=4, depths=(1, 1, 1), attention_after=(1, 3), num_heads=2),
+    "both": ResNetConfig(
+        block="bottleneck", depths=(1, 1), stem="imagenet", attention_stages=(2,), attention_after=(1,)
+    ),
+}
+
+
+@pytest.mark.parametrize(("size", "in_channels"), [((8, 24), 3), ((11, 17), 1)])
+@pytest.mark.parametrize("name", ATTENTION)
+def test_keeps_the_contract(check_contract, name, size, in_channels, randomise):
+    backbone = randomise(ResNet(ATTENTION[name], size, in_channels), scale=0.1)
+    assert len(backbone.layer_features(torch.randn(2, in_channels, *size))) == len(ATTENTION[name].depths)
+    check_contract(backbone, size)
+
+
+def test_botnet50_has_the_published_size():
+    """20.8 million parameters (arXiv 2101.11605); a ResNet-50 less three 3x3 convolutions."""
+    config = ResNetConfig(block="bottleneck", depths=(3, 4, 6, 3), stem="imagenet", attention_stages=(4,))
+    with torch.device("meta"):
+        count = sum(p.numel() for p in create_model(config, image_size=224).parameters())
+    tables = 2 * (2 * 14 - 1) * 128 + 2 * 2 * (2 * 7 - 1) * 128  # the first block attends before its pool
+    assert count == 25_557_032 - 3 * 9 * 512**2 + 3 * 3 * 512**2 + tables
+    assert abs(count - 20.8e6) < 0.1e6
+
+
+def test_attention_stages_equal_a_bottleneck_written_out(randomise):
+    backbone = ResNet(ATTENTION["botnet"], (10, 13), 3).eval()
+    randomise(backbone, scale=0.1)
+    features = backbone(torch.randn(2, 3, 10, 13))
+    block = backbone.layer2[0]
+    x = features.maps[1]
+    y = block.conv2[0](block.bn1(block.conv1(x)).relu())
+    assert y.shape == (2, 128, 10, 13)  # attention at full size
+    pooled = torch.empty(2, 128, 5, 7)
+    for row in range(5):
+        for column in range(7):  # the last column of cells stands alone
+            pooled[:, :, row, column] = y[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].mean((2, 3))
+    y = block.bn3(block.conv3(block.bn2(pooled).relu())) + block.downsample(x)
+    torch.testing.assert_close(features.maps[2], backbone.layer2[1](y.relu()), rtol=1e-4, atol=1e-5)
+
+
+def test_attention_after_a_stage_starts_as_nothing():
+    """The other parameters keep their names, so a plain network's weights fit and give its features."""
+    config = ResNetConfig(width=4, depths=(1, 1))
+    plain = ResNet(config, (9, 14), 2).eval()
+    gated = ResNet(ResNetConfig(width=4, depths=(1, 1), attention_after=(1, 2)), (9, 14), 2).eval()
+    missing, unexpected = gated.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected
+    assert {name.split(".")[0] for name in missing} == {"attention1", "attention2"}
+    images = torch.randn(2, 2, 9, 14)
+    torch.testing.assert_close(gated(images).tokens, plain(images).tokens)
+    torch.nn.init.ones_(gated.attention2.gate)
+    stage = gated.layer2(gated(images).maps[1])
+    torch.testing.assert_close(gated(images).maps[2], gated.attention2(stage))
+    assert not torch.allclose(gated(images).tokens, plain(images).tokens)

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from hybridvit.backbones.features import Features, image_size_pair
-from hybridvit.backbones.vit import ConvConfig, PatchConfig, ViTConfig
-from hybridvit.build import create_backbone, create_model
+from hybridvit.backbones import ConvConfig, PatchConfig, ViTConfig
+from hybridvit.build.models import create_backbone, create_model
 from hybridvit.layers import GPSA
 
 SMALL = ViTConfig(embed_dim=28, depth=3, num_heads=4, mlp_ratio=2.0, tokenizer=PatchConfig(patch_size=2))

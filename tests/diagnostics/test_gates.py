@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from hybridvit.backbones.vit import PatchConfig, ViTConfig
-from hybridvit.build import create_model
+from hybridvit.backbones import PatchConfig, ViTConfig
+from hybridvit.build.models import create_model
 from hybridvit.diagnostics import gates
 from hybridvit.layers import GPSA
 

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from hybridvit.backbones.vit import PatchConfig, ViTConfig
-from hybridvit.build import create_backbone
+from hybridvit.backbones import PatchConfig, ViTConfig
+from hybridvit.build.models import create_backbone
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.tasks.classification import ClassificationHead
 

@@ -1,37 +1,71 @@
-"""Attention: the fast paths against the explicit matrix, and against torch's own module."""
+"""Attention of every kind: the fast paths against the explicit matrix, and plain attention against torch and timm."""
+
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from hybridvit.layers import attention
-from hybridvit.layers.attention import MHSA, Kernel, attend, choose_kernel, merge_heads, split_heads
-from hybridvit.layers.gpsa import GPSA
+from hybridvit.layers import GPSA, LSA, MHSA, RelativeBias, TalkingHeads, attention
+from hybridvit.layers.attention import Kernel, attend, choose_kernel, merge_heads, split_heads
 
 B, H, D = 2, 4, 7
 GRIDS = [(3, 5), (7, 9), (4, 16), (7, 11)]  # 15, 63, 64 and 77 tokens: both sides of every threshold
-KINDS = [(MHSA, True), (MHSA, False), (GPSA, True), (GPSA, False)]
+OPTIONS = {
+    "plain": {"qkv_bias": True},
+    "no bias": {"qkv_bias": False},
+    "qk_norm": {"qk_norm": True},
+    "qk_scale": {"qk_scale": 0.7, "qkv_bias": True},
+    "qk_norm, qk_scale": {"qk_norm": True, "qk_scale": 0.7},
+}
+# kind, options, whether there is a relative bias, number of prefix tokens
+LAYERS = [
+    (kind, options, relative, prefix)
+    for kind in (MHSA, LSA, TalkingHeads)
+    for options in OPTIONS
+    for relative, prefix in ((False, 0), (False, 2), (True, 0), (True, 2))
+] + [(GPSA, options, False, 0) for options in OPTIONS]
+FEW = [case for case in LAYERS if case[1] in ("plain", "qk_norm, qk_scale")]
+
+some_layers = pytest.mark.parametrize(("kind", "options", "relative", "prefix"), FEW)
 
 
-@pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize(("kind", "bias"), KINDS)
-def test_explicit_matrix_times_values_is_forward(kind, bias, grid, randomise):
-    layer = randomise(kind(H * D, H, qkv_bias=bias))
-    x = torch.randn(B, grid[0] * grid[1], H * D)
-    weights, values = layer.weights(x, grid), layer.values(x)
-    assert weights.shape == (B, H, x.shape[1], x.shape[1])
-    assert values.shape == (B, H, x.shape[1], D)
-    torch.testing.assert_close(layer.proj(merge_heads(weights @ values)), layer(x, grid), rtol=0, atol=1e-5)
+def made(kind, options, relative, grid):
+    """A layer, with a relative bias on another grid than the images' if asked: it must be resampled, too."""
+    bias = {"bias": RelativeBias(H, (grid[0], grid[1] - 1))} if relative else {}
+    return kind(H * D, H, **OPTIONS[options], **bias)
+
+
+def tokens(prefix, grid, dtype=torch.float32):
+    return torch.randn(B, prefix + grid[0] * grid[1], H * D, dtype=dtype)
+
+
+def explicit(layer, x, grid):
+    """The layer's output by way of its n x n matrix."""
+    return layer.proj(merge_heads(layer.weights(x, grid) @ layer.values(x)))
+
+
+@pytest.mark.parametrize(("kind", "options", "relative", "prefix"), LAYERS)
+def test_explicit_matrix_times_values_is_forward(kind, options, relative, prefix, randomise):
+    for grid in GRIDS:
+        layer = randomise(made(kind, options, relative, grid))
+        x = tokens(prefix, grid)
+        weights, values = layer.weights(x, grid), layer.values(x)
+        assert weights.shape == (B, H, x.shape[1], x.shape[1])
+        assert values.shape == (B, H, x.shape[1], D)
+        torch.testing.assert_close(explicit(layer, x, grid), layer(x, grid), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("units", [True, False])
-@pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("kind", [MHSA, GPSA])
-def test_bf16_autocast_is_near_the_explicit_matrix(kind, grid, units, randomise, monkeypatch):
+@pytest.mark.parametrize("grid", [(3, 5), (7, 11)])
+@some_layers
+def test_bf16_autocast_is_near_the_explicit_matrix(
+    kind, options, relative, prefix, grid, units, randomise, monkeypatch
+):
     monkeypatch.setattr(attention, "has_bf16_units", lambda: units)
-    layer = randomise(kind(H * D, H), scale=0.2)
-    x = torch.randn(B, grid[0] * grid[1], H * D)
-    expected = layer.proj(merge_heads(layer.weights(x, grid) @ layer.values(x)))
+    layer = randomise(made(kind, options, relative, grid), scale=0.2)
+    x = tokens(prefix, grid)
+    expected = explicit(layer, x, grid)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = layer(x, grid)
     assert out.dtype == torch.bfloat16
@@ -39,23 +73,57 @@ def test_bf16_autocast_is_near_the_explicit_matrix(kind, grid, units, randomise,
     assert error < 0.03, f"relative error {error}"
 
 
-@pytest.mark.parametrize("kind", [MHSA, GPSA])
 @pytest.mark.parametrize("grid", [(3, 5), (7, 11)])
-def test_both_kernels_agree_in_value_and_gradient(kind, grid, randomise, monkeypatch):
-    layer = randomise(kind(H * D, H)).double()
-    x = torch.randn(B, grid[0] * grid[1], H * D, dtype=torch.float64)
+@some_layers
+def test_both_kernels_agree_in_value_and_gradient(kind, options, relative, prefix, grid, randomise, monkeypatch):
+    layer = randomise(made(kind, options, relative, grid)).double()
+    x = tokens(prefix, grid, torch.float64)
     readings = []
     for fused in (False, True):
         monkeypatch.setattr(attention, "choose_kernel", lambda *_, fused=fused: Kernel(fused, torch.float64))
         out = layer(x, grid)
         readings.append([out, *torch.autograd.grad(out.square().sum(), list(layer.parameters()))])
-    for explicit, fused in zip(*readings, strict=True):
-        torch.testing.assert_close(explicit, fused, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(readings[0][0], explicit(layer, x, grid), rtol=1e-9, atol=1e-9)
+    for (name, _), gradient in zip(layer.named_parameters(), readings[0][1:], strict=True):
+        assert gradient.any(), f"{name} has no part in the result"
+    for one, other in zip(*readings, strict=True):
+        assert one.dtype == torch.float64
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("tokens", [11, 71])
+@pytest.mark.parametrize(("kind", "options", "relative", "prefix"), [case for case in FEW if case[1] == "plain"])
+def test_only_the_keys_and_queries_are_scaled(kind, options, relative, prefix, randomise):
+    """q · k times s is what √s·q and √s·k give at a scale of 1; LSA starts its temperatures there."""
+    grid, s = (3, 5), 0.7
+    layer = made(kind, "qk_scale", relative, grid)
+    x = tokens(prefix, grid)
+    with torch.no_grad():
+        layer.qkv.weight.normal_(std=0.3)
+        folded = made(kind, options, relative, grid)
+        folded.load_state_dict(layer.state_dict())
+        folded.qkv.weight[: 2 * H * D] *= (s * D**0.5) ** 0.5
+        if kind is LSA:
+            assert layer.temperature.tolist() == pytest.approx([s] * H)
+            folded.temperature.fill_(D**-0.5)
+    torch.testing.assert_close(layer(x, grid), folded(x, grid), rtol=0, atol=1e-5)
+    torch.testing.assert_close(layer.weights(x, grid), folded.weights(x, grid), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("bias", [True, False])
-def test_mhsa_equals_torch_multihead_attention(tokens, bias, randomise):
+def test_qk_norm_equals_timm_with_the_same_weights(bias, randomise):
+    theirs = pytest.importorskip("timm.layers").Attention
+    theirs = randomise(
+        theirs(H * D, H, qkv_bias=bias, qk_norm=True, norm_layer=partial(nn.LayerNorm, eps=1e-6)), scale=0.7
+    )
+    ours = MHSA(H * D, H, bias, qk_norm=True)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(B, 11, H * D)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("number", [11, 71])
+@pytest.mark.parametrize("bias", [True, False])
+def test_mhsa_equals_torch_multihead_attention(number, bias, randomise):
     layer = randomise(MHSA(H * D, H, qkv_bias=bias))
     reference = nn.MultiheadAttention(H * D, H, bias=True, batch_first=True)
     with torch.no_grad():
@@ -63,16 +131,17 @@ def test_mhsa_equals_torch_multihead_attention(tokens, bias, randomise):
         reference.in_proj_bias.copy_(layer.qkv.bias if bias else torch.zeros(3 * H * D))
         reference.out_proj.weight.copy_(layer.proj.weight)
         reference.out_proj.bias.copy_(layer.proj.bias)
-    x = torch.randn(B, tokens, H * D)
+    x = torch.randn(B, number, H * D)
     expected, weights = reference(x, x, x, average_attn_weights=False)
     torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(layer.weights(x), weights, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [MHSA, GPSA])
-def test_rows_of_weights_are_distributions(kind, randomise):
-    layer = randomise(kind(H * D, H), scale=1.0)
-    weights = layer.weights(torch.randn(B, 15, H * D), (3, 5))
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize(("kind", "relative"), [(MHSA, False), (MHSA, True), (LSA, False), (LSA, True), (GPSA, False)])
+def test_rows_of_weights_are_distributions(kind, relative, options, randomise):
+    layer = randomise(made(kind, options, relative, (3, 5)), scale=1.0)
+    weights = layer.weights(tokens(0, (3, 5)), (3, 5))
     torch.testing.assert_close(weights.sum(-1), torch.ones(B, H, 15), rtol=0, atol=1e-5)
     assert (weights >= 0).all()
     assert weights.std() > 0.02  # not the uniform distribution, which would sum to 1 as well
@@ -94,6 +163,12 @@ def test_attend_of_two_tokens_by_hand(fused):
     v = torch.tensor([[[[4.0, 0, 0, 0], [8.0, 1, 0, 0]]]])
     out = attend(q, k, v, Kernel(fused, torch.float32))
     torch.testing.assert_close(out, torch.tensor([[[[7.0, 0.75, 0, 0]]]]))
+    # twice the scale: [0, ln 9], and a bias of [ln 9, ln 3]: [ln 9, ln 27], so again 1/4 and 3/4
+    bias = torch.tensor([[[9.0, 3.0]]]).log()
+    twice = attend(q, k, v, Kernel(fused, torch.float32), scale=1.0, bias=bias)
+    torch.testing.assert_close(twice, torch.tensor([[[[7.0, 0.75, 0, 0]]]]))
+    only_scaled = attend(q, k, v, Kernel(fused, torch.float32), scale=1.0)
+    torch.testing.assert_close(only_scaled, torch.tensor([[[[7.6, 0.9, 0, 0]]]]))
 
 
 @pytest.mark.parametrize(
@@ -124,14 +199,14 @@ def test_fused_kernel_runs_from_64_tokens(monkeypatch):
     calls = []
     original = torch.nn.functional.scaled_dot_product_attention
 
-    def spy(q, k, v):
+    def spy(q, k, v, **options):
         calls.append(q.shape[-2])
-        return original(q, k, v)
+        return original(q, k, v, **options)
 
     monkeypatch.setattr(attention.F, "scaled_dot_product_attention", spy)
     layer = MHSA(8, 2)
-    for tokens in (63, 64, 65):
-        layer(torch.randn(1, tokens, 8))
+    for number in (63, 64, 65):
+        layer(torch.randn(1, number, 8))
     assert calls == [64, 65]
 
 
@@ -140,7 +215,7 @@ def test_bf16_units_are_detected_as_a_plain_answer():
     assert attention.has_bf16_units() is attention.has_bf16_units()
 
 
-@pytest.mark.parametrize("kind", [MHSA, GPSA])
+@pytest.mark.parametrize("kind", [MHSA, GPSA, LSA, TalkingHeads])
 def test_width_that_does_not_split_is_refused(kind):
     with pytest.raises(ValueError, match=r"30.*4 heads"):
         kind(30, 4)

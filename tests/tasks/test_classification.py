@@ -6,8 +6,8 @@ import torch
 from scipy.special import log_softmax
 
 from hybridvit.backbones.features import Features, FeatureSpec
-from hybridvit.backbones.vit import PatchConfig, ViTConfig
-from hybridvit.build import create_model
+from hybridvit.backbones import PatchConfig, ViTConfig
+from hybridvit.build.models import create_model
 from hybridvit.tasks.classification import ClassificationConfig, ClassificationHead, ClassificationTask
 
 CLASSES = ("ant", "bee", "cat")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from hybridvit.build import Run
+from hybridvit.build.runs import Run
 from hybridvit.config import to_yaml
 from hybridvit.data.batch import Batch
 from hybridvit.tasks.base import Task

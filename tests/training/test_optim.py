@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from hybridvit.backbones.vit import ConvConfig, PatchConfig, ViTConfig
-from hybridvit.build import create_model
+from hybridvit.backbones import ConvConfig, PatchConfig, ViTConfig
+from hybridvit.build.models import create_model
 from hybridvit.training.optim import OptimConfig, build_optimiser, build_schedule, lr_share, parameter_groups
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hybridvit.build import Run
+from hybridvit.build.runs import Run
 from hybridvit.config import to_yaml
 from hybridvit.training import checkpoint
 from hybridvit.training.checkpoint import CorruptCheckpoint

@@ -1,12 +1,10 @@
-"""The only place where configurations become objects."""
+"""Recipes and run folders become things that train, evaluate and predict."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,130 +12,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from hybridvit.backbones.features import Backbone, image_size_pair
-from hybridvit.backbones.resnet import ResNet, ResNetConfig
-from hybridvit.backbones.variants import VARIANTS, ModelConfig
-from hybridvit.backbones.vit import AttentionKind, ConvConfig, PatchConfig, ViT, ViTConfig
+from hybridvit.build.models import create_backbone
 from hybridvit.config import from_yaml, nearest
-from hybridvit.layers.attention import MHSA, Attention
-from hybridvit.layers.block import Block
-from hybridvit.layers.feedforward import MLP
 from hybridvit.layers.gpsa import GPSA
-from hybridvit.layers.positions import LearnedPosition, NoPosition, SinCosPosition
-from hybridvit.layers.tokenizers import ConvTokenizer, PatchTokenizer
-from hybridvit.tasks.classification import Classifier
 
 if TYPE_CHECKING:
     from hybridvit.recipe import Recipe
     from hybridvit.training.run_folder import RunFolder
-
-
-def list_models(pattern: str = "*") -> list[str]:
-    """Names of the models that match a shell pattern such as ``convit*``, sorted."""
-    return sorted(name for name in VARIANTS if fnmatch(name, pattern))
-
-
-def model_config(name: str, patch_size: int | None = None) -> ModelConfig:
-    """The configuration of a named model, optionally with another patch size.
-
-    Raises:
-        ValueError: there is no such model (the nearest names are given), or it has no patches.
-    """
-    if name not in VARIANTS:
-        raise ValueError(f"there is no model {name!r}: {nearest(name, VARIANTS)}")
-    config = VARIANTS[name]()
-    if patch_size is None:
-        return config
-    if not isinstance(config, ViTConfig) or not isinstance(config.tokenizer, PatchConfig):
-        raise ValueError(f"{name} has no patches, so patch_size {patch_size} has no effect")
-    return replace(config, tokenizer=PatchConfig(patch_size=patch_size))
-
-
-def create_model(
-    model: str | ModelConfig,
-    num_classes: int = 1000,
-    image_size: int | tuple[int, int] = 224,
-    patch_size: int | None = None,
-    in_channels: int = 3,
-) -> Classifier:
-    """A classifier, randomly initialised: images ``[b, in_channels, h, w]`` -> logits ``[b, num_classes]``.
-
-    Args:
-        model: a name from :func:`list_models`, or a configuration.
-        num_classes: number of classes.
-        image_size: height and width in pixels, or one number for both.
-        patch_size: side of the patches in pixels, instead of the named model's own.
-        in_channels: channels of the images.
-
-    Raises:
-        ValueError: unknown name, or sizes that do not fit.
-    """
-    return Classifier(create_backbone(model, image_size, patch_size, in_channels), num_classes)
-
-
-def create_backbone(
-    model: str | ModelConfig,
-    image_size: int | tuple[int, int] = 224,
-    patch_size: int | None = None,
-    in_channels: int = 3,
-) -> Backbone:
-    """A backbone, randomly initialised: images ``[b, in_channels, h, w]`` -> Features.
-
-    Arguments and errors as for :func:`create_model`.
-    """
-    if isinstance(model, str):
-        model = model_config(model, patch_size)
-    elif patch_size is not None:
-        raise ValueError("patch_size goes with a name; a configuration has its own")
-    if in_channels < 1:
-        raise ValueError(f"in_channels must be at least 1, given {in_channels}")
-    size = image_size_pair(image_size)
-    return ResNet(model, size, in_channels) if isinstance(model, ResNetConfig) else _vit(model, size, in_channels)
-
-
-def _vit(config: ViTConfig, image_size: tuple[int, int], in_channels: int) -> ViT:
-    tokenizer = _tokenizer(config.tokenizer, in_channels, config.embed_dim)
-    grid = tokenizer.grid(*image_size)
-    last = max(config.depth - 1, 1)
-    blocks = [
-        Block(
-            config.embed_dim,
-            _attention(kind, config),
-            MLP(config.embed_dim, round(config.embed_dim * config.mlp_ratio), config.dropout),
-            drop_path=config.drop_path * index / last,
-        )
-        for index, kind in enumerate(config.layer_attention)
-    ]
-    return ViT(
-        tokenizer,
-        _position(config, grid),
-        blocks,
-        embed_dim=config.embed_dim,
-        grid=grid,
-        pooling=config.pooling,
-        class_token_layer=config.class_token_layer,
-        dropout=config.dropout,
-    )
-
-
-def _tokenizer(config: PatchConfig | ConvConfig, in_channels: int, dim: int) -> PatchTokenizer | ConvTokenizer:
-    if isinstance(config, PatchConfig):
-        return PatchTokenizer(in_channels, dim, config.patch_size)
-    return ConvTokenizer(in_channels, dim, config.channels, config.strides)
-
-
-def _position(config: ViTConfig, grid: tuple[int, int]) -> LearnedPosition | SinCosPosition | NoPosition:
-    if config.position == "learned":
-        return LearnedPosition(config.embed_dim, grid)
-    if config.position == "sincos2d":
-        return SinCosPosition(config.embed_dim, grid)
-    return NoPosition()
-
-
-def _attention(kind: AttentionKind, config: ViTConfig) -> Attention:
-    if kind == "gpsa":
-        return GPSA(config.embed_dim, config.num_heads, config.qkv_bias, config.locality_strength)
-    return MHSA(config.embed_dim, config.num_heads, config.qkv_bias)
 
 
 class Run:

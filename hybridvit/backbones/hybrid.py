@@ -1,0 +1,54 @@
+"""A CNN as the tokenizer of a transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from hybridvit.backbones.features import Backbone
+
+
+class StagesTokenizer(nn.Module):
+    """The last map of a CNN through one linear map of patches (hybrid ViT, arXiv 2010.11929, §3.1).
+
+    Args:
+        cnn: gives maps by stride; every stride rounds up.
+        dim: width of the tokens.
+        patch_size: side of a patch, in cells of the CNN's last map.
+    """
+
+    def __init__(self, cnn: Backbone, dim: int, patch_size: int) -> None:
+        super().__init__()
+        self.in_channels = cnn.in_channels
+        self.cnn = cnn
+        self.cnn_stride = max(cnn.spec.map_channels)
+        self.patch_size = patch_size
+        self.stride = self.cnn_stride * patch_size
+        self.map_channels = dict(cnn.spec.map_channels)
+        self.proj = nn.Conv2d(cnn.spec.map_channels[self.cnn_stride], dim, patch_size, stride=patch_size)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of tokens for an image of this size, in pixels.
+
+        Raises:
+            ValueError: the patches do not tile the CNN's map.
+        """
+        rows, columns = -(-height // self.cnn_stride), -(-width // self.cnn_stride)
+        if rows % self.patch_size or columns % self.patch_size:
+            raise ValueError(
+                f"patch_size {self.patch_size} does not divide the CNN's map of {rows}x{columns} cells: choose images "
+                f"whose sides are multiples of {self.stride} pixels, given {height}x{width}"
+            )
+        return rows // self.patch_size, columns // self.patch_size
+
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """images ``[b, c, h, w]`` -> tokens ``[b, gh·gw, d]`` and the grid."""
+        tokens, grid, _ = self.with_maps(images)
+        return tokens, grid
+
+    def with_maps(self, images: Tensor) -> tuple[Tensor, tuple[int, int], Mapping[int, Tensor]]:
+        """As ``forward``, and the CNN's maps by their stride in pixels."""
+        grid = self.grid(images.shape[-2], images.shape[-1])
+        maps = self.cnn(images).maps
+        return self.proj(maps[self.cnn_stride]).flatten(2).transpose(1, 2), grid, maps

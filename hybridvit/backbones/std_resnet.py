@@ -1,0 +1,184 @@
+"""The weight-standardised ResNet that the hybrids of the ViT paper take their tokens from."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hybridvit.backbones.features import Backbone, Features, FeatureSpec, tokens_of
+
+GROUPS = 32
+EXPANSION = 4
+
+
+@dataclass(frozen=True)
+class StdResNetConfig:
+    """A bottleneck ResNet with standardised weights (arXiv 1903.10520, eq. 7) and group norm of 32 groups.
+
+    With depths (3, 4, 9) and a width of 64 it is the ResNet of the hybrid ViTs (arXiv 2010.11929, §3.1).
+
+    Attributes:
+        depths: blocks of each stage; every stage after the first halves the map and doubles the width;
+            (): the stem alone.
+        width: channels of the stem; stage i (from 0) works at width·2^i and gives 4·width·2^i.
+    """
+
+    kind: Literal["std_resnet"] = "std_resnet"
+    depths: tuple[int, ...] = (3, 4, 9)
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        if any(depth < 1 for depth in self.depths):
+            raise ValueError(f"depths must name at least one block for every stage, given {self.depths}")
+        if self.width < 1 or self.width % GROUPS:
+            raise ValueError(f"width must be a multiple of the {GROUPS} groups of group norm, given {self.width}")
+
+
+class StdConv(nn.Conv2d):
+    """A convolution whose filters are brought to mean 0 and variance 1 before use (arXiv 1903.10520, §3).
+
+    Padded as TensorFlow's "SAME": the map has ceil(side / stride) cells, and an odd number of padding
+    cells puts the extra one below and to the right.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: number of filters.
+        kernel: side of the filters.
+        stride: step between them.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(in_channels, out_channels, kernel, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x ``[b, in, h, w]`` -> ``[b, out, ceil(h / stride), ceil(w / stride)]``."""
+        rows = self.weight.flatten(1)  # each filter is one row, so layer norm is the standardisation
+        weight = F.layer_norm(rows, rows.shape[1:], eps=1e-8).view_as(self.weight)
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        if stride == 1:
+            return F.conv2d(x, weight, padding=kernel // 2)
+        return F.conv2d(pad_same(x, kernel, stride), weight, stride=stride)
+
+
+class MaxPoolSame(nn.Module):
+    """A 3x3 max pool of stride 2 with "SAME" padding."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x ``[b, c, h, w]`` -> ``[b, c, ceil(h / 2), ceil(w / 2)]``."""
+        return F.max_pool2d(pad_same(x, 3, 2, value=float("-inf")), 3, stride=2)
+
+
+def pad_same(x: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
+    """x ``[b, c, h, w]``, padded so that windows of this kernel and stride fit ceil(side / stride) times."""
+    top, bottom = _same(x.shape[-2], kernel, stride)
+    left, right = _same(x.shape[-1], kernel, stride)
+    return F.pad(x, (left, right, top, bottom), value=value) if top + bottom + left + right else x
+
+
+def _same(side: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Padding before and after one axis."""
+    reach = (-(-side // stride) - 1) * stride + kernel
+    missing = max(reach - side, 0)
+    return missing // 2, missing - missing // 2
+
+
+class StdBottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions with a shortcut; the 3x3 one carries the stride.
+
+    Args:
+        channels: channels of the input.
+        width: channels between the convolutions; the output has four times as many.
+        stride: of the block.
+    """
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        out = EXPANSION * width
+        self.conv1 = StdConv(channels, width, 1)
+        self.norm1 = nn.GroupNorm(GROUPS, width)
+        self.conv2 = StdConv(width, width, 3, stride)
+        self.norm2 = nn.GroupNorm(GROUPS, width)
+        self.conv3 = StdConv(width, out, 1)
+        self.norm3 = nn.GroupNorm(GROUPS, out)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or channels != out:
+            norm = nn.GroupNorm(GROUPS, out)
+            self.downsample = nn.Sequential(OrderedDict(conv=StdConv(channels, out, 1, stride), norm=norm))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x ``[b, channels, h, w]`` -> ``[b, 4·width, ceil(h / stride), ceil(w / stride)]``."""
+        y = F.relu(self.norm1(self.conv1(x)))
+        y = F.relu(self.norm2(self.conv2(y)))
+        return F.relu(self.norm3(self.conv3(y)) + self.downsample(x))
+
+
+class StdResNet(Backbone):
+    """A :class:`StdResNetConfig` as a module.
+
+    Tokens are the cells of the last map, row by row. Named as timm's ``ResNetV2``, less the ``blocks``
+    between a stage and its blocks: ``stages.0.1.conv2.weight``.
+
+    Args:
+        config: what to build.
+        image_size: height and width of the images, in pixels.
+        in_channels: channels of the images.
+
+    Raises:
+        ValueError: the image has fewer pixels on a side than the stride of the last stage.
+    """
+
+    def __init__(self, config: StdResNetConfig, image_size: tuple[int, int], in_channels: int) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.strides = [4 * 2**index for index in range(max(len(config.depths), 1))]
+        stride = self.strides[-1]
+        if min(image_size) < stride:
+            raise ValueError(
+                f"images of {image_size[0]}x{image_size[1]} pixels are smaller than the stride {stride} "
+                f"of a weight-standardised ResNet with {len(config.depths)} stages"
+            )
+        stem = OrderedDict[str, nn.Module](
+            conv=StdConv(in_channels, config.width, 7, stride=2),
+            norm=nn.GroupNorm(GROUPS, config.width),
+            act=nn.ReLU(inplace=True),
+            pool=MaxPoolSame(),
+        )
+        self.stem = nn.Sequential(stem)
+        widths = [config.width * 2**index for index in range(len(config.depths))]
+        channels = [config.width, *(EXPANSION * width for width in widths)]
+        self.stages = nn.ModuleList()
+        for index, (before, after) in enumerate(pairwise(channels)):
+            blocks = [StdBottleneck(before, widths[index], stride=1 if index == 0 else 2)]
+            blocks += [StdBottleneck(after, widths[index], stride=1) for _ in range(config.depths[index] - 1)]
+            self.stages.append(nn.Sequential(*blocks))
+
+        grid = (-(-image_size[0] // stride), -(-image_size[1] // stride))
+        map_channels = dict(zip(self.strides, channels[1:] or channels, strict=True))
+        self.spec = FeatureSpec(channels[-1], grid, 0, "mean", map_channels)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Features:
+        """images ``[b, c, h, w]`` -> :class:`Features`."""
+        maps = self._stage_maps(images)
+        return tokens_of(maps[-1], dict(zip(self.strides, maps, strict=True)))
+
+    def layer_features(self, images: Tensor) -> list[Features]:
+        return [tokens_of(x) for x in self._stage_maps(images)]
+
+    def parameter_layers(self) -> list[tuple[str, ...]]:
+        return [("stem",), *((f"stages.{index}",) for index in range(len(self.stages)))]
+
+    def _stage_maps(self, images: Tensor) -> list[Tensor]:
+        """The map of every stage; without stages, of the stem."""
+        self.check_images(images)
+        maps = [self.stem(images)]
+        for stage in self.stages:
+            maps.append(self.run_layer(stage, maps[-1]))
+        return maps[1:] or maps

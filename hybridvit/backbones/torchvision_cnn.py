@@ -1,0 +1,182 @@
+"""The convolutional trunks of torchvision's classifiers as backbones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from hybridvit.backbones.features import Backbone, Features, FeatureSpec, tokens_of
+
+# Start values as in torchvision: which side of a filter keeps the variance; None: those of nn.Conv2d.
+KAIMING_MODES: dict[str, Literal["fan_in", "fan_out"] | None] = {
+    "alexnet": None,
+    "vgg11_bn": "fan_out",
+    "vgg16_bn": "fan_out",
+    "densenet121": "fan_in",
+    "efficientnet_b0": "fan_out",
+}
+LARGEST_NEEDED = 64  # pixels a side; every trunk fits an image of this size
+
+
+@dataclass(frozen=True)
+class TorchvisionConfig:
+    """A trunk of torchvision's.
+
+    Attributes:
+        name: AlexNet (arXiv 1404.5997), VGG with batch norm (1409.1556), DenseNet-121 (1608.06993) or
+            EfficientNet-B0 (1905.11946).
+        stem: "imagenet", torchvision's own, or "small", a first convolution of kernel 3 and stride 1, and no
+            max pool before DenseNet's first block.
+    """
+
+    kind: Literal["torchvision"] = "torchvision"
+    name: Literal["alexnet", "vgg11_bn", "vgg16_bn", "densenet121", "efficientnet_b0"] = "densenet121"
+    stem: Literal["small", "imagenet"] = "imagenet"
+
+    def __post_init__(self) -> None:
+        if self.name not in KAIMING_MODES:
+            raise ValueError(f"name must be one of {', '.join(KAIMING_MODES)}, given {self.name!r}")
+        if self.stem not in ("small", "imagenet"):
+            raise ValueError(f"stem must be 'small' or 'imagenet', given {self.stem!r}")
+        if self.stem == "small" and self.name.startswith("vgg"):
+            raise ValueError(f"stem 'small' has no effect on {self.name}: its first convolution already has stride 1")
+
+
+class TorchvisionCNN(Backbone):
+    """A :class:`TorchvisionConfig` as a module, randomly initialised as torchvision does.
+
+    It is the trunk without torchvision's classifier; the head is this package's, the mean of all cells and
+    one linear layer, so AlexNet and VGG are without their wide hidden layers. Parameters are named as
+    torchvision's, ``features.*``. A layer starts at every max pool, every transition of DenseNet and every
+    stage of EfficientNet; tokens are the cells of the last map, after DenseNet's closing ReLU.
+
+    Args:
+        config: what to build.
+        image_size: height and width of the images, in pixels.
+        in_channels: channels of the images.
+
+    Raises:
+        ValueError: the image is too small for the trunk.
+    """
+
+    def __init__(self, config: TorchvisionConfig, image_size: tuple[int, int], in_channels: int) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        with torch.device("meta"):  # shapes alone: torchvision builds its classifiers too, up to 120 million weights
+            self.features = _trunk(config, in_channels)
+        starts = [0, *(index for index, child in enumerate(self.features) if index and _starts_layer(child))]
+        self.bounds = list(zip(starts, [*starts[1:], len(self.features)], strict=True))
+        self.strides: list[int] = []
+        for layer in self._layers():
+            before = self.strides[-1] if self.strides else 1
+            self.strides.append(before * _stride(layer))
+        if not all(_side(self.features, side) for side in image_size):
+            raise ValueError(self._too_small(config, image_size))
+        shapes = self._shapes(image_size)
+        channels, *grid = shapes[-1]
+        map_channels = {stride: shape[0] for stride, shape in zip(self.strides, shapes, strict=True)}
+        self.spec = FeatureSpec(channels, (grid[0], grid[1]), 0, "mean", map_channels)
+        self.features.to_empty(device=torch.get_default_device())
+        _start(self.features, KAIMING_MODES[config.name])
+
+    def forward(self, images: Tensor) -> Features:
+        """images ``[b, c, h, w]`` -> :class:`Features`; of several maps at one stride, the last."""
+        maps = self._layer_maps(images)
+        return tokens_of(maps[-1], dict(zip(self.strides, maps, strict=True)))
+
+    def layer_features(self, images: Tensor) -> list[Features]:
+        return [tokens_of(x) for x in self._layer_maps(images)]
+
+    def parameter_layers(self) -> list[tuple[str, ...]]:
+        layers = [layer for layer in self._layers() if list(layer.parameters())]
+        return [tuple(f"features.{name}" for name, _ in layer.named_children()) for layer in layers]
+
+    def _layers(self) -> list[nn.Sequential]:
+        return [self.features[start:stop] for start, stop in self.bounds]
+
+    def _layer_maps(self, images: Tensor) -> list[Tensor]:
+        self.check_images(images)
+        x, maps = images, []
+        for layer in self._layers():
+            x = self.run_layer(layer, x)
+            maps.append(x)
+        return maps
+
+    def _shapes(self, image_size: tuple[int, int]) -> list[tuple[int, ...]]:
+        """Channels, rows and columns of every layer's map, while the trunk has no values yet."""
+        images = torch.empty(1, self.in_channels, *image_size, device="meta")
+        self.features.eval()  # batch norm refuses a single cell in training mode
+        with torch.no_grad():
+            shapes = [tuple(x.shape[1:]) for x in self._layer_maps(images)]
+        self.features.train()
+        return shapes
+
+    def _too_small(self, config: TorchvisionConfig, image_size: tuple[int, int]) -> str:
+        least = next(side for side in range(1, LARGEST_NEEDED + 1) if _side(self.features, side))
+        offer = " or the small stem" if config.stem == "imagenet" and not config.name.startswith("vgg") else ""
+        return (
+            f"images of {image_size[0]}x{image_size[1]} pixels are too small for {config.name} with the "
+            f"{config.stem} stem: it needs {least} pixels a side{offer}"
+        )
+
+
+def _trunk(config: TorchvisionConfig, in_channels: int) -> nn.Sequential:
+    """torchvision's features with another first convolution."""
+    trunk: nn.Sequential = getattr(models, config.name)(weights=None).features
+    path, first = next((name, module) for name, module in trunk.named_modules() if isinstance(module, nn.Conv2d))
+    shape: dict[str, Any] = {"kernel_size": first.kernel_size, "stride": first.stride, "padding": first.padding}
+    if config.stem == "small":
+        shape = {"kernel_size": 3, "stride": 1, "padding": 1}
+    shape["bias"] = first.bias is not None
+    trunk.set_submodule(path, nn.Conv2d(in_channels, first.out_channels, **shape))
+    if config.name == "densenet121":
+        if config.stem == "small":
+            del trunk.pool0
+        trunk.add_module("relu5", nn.ReLU(inplace=True))  # torchvision applies it outside of its features
+    return trunk
+
+
+def _starts_layer(child: nn.Module) -> bool:
+    """Whether a child of a trunk starts a layer: DenseNet's transitions and EfficientNet's stages are Sequential."""
+    return isinstance(child, nn.MaxPool2d | nn.Sequential)
+
+
+def _windows(module: nn.Module) -> list[tuple[int, int, int]]:
+    """Kernel, stride and padding of every convolution and pool, in order; branches beside the path keep the size."""
+    found = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)]
+    return [(_one(m.kernel_size), _one(m.stride), _one(m.padding)) for m in found]
+
+
+def _one(value: int | str | tuple[int, ...]) -> int:
+    """The side of a square that torch gives as one number or two."""
+    return int(value[0] if isinstance(value, tuple) else value)
+
+
+def _stride(layer: nn.Module) -> int:
+    """How far a step in the layer's result goes in its input."""
+    return prod(stride for _, stride, _ in _windows(layer))
+
+
+def _side(trunk: nn.Module, side: int) -> int:
+    """Cells along one side of the last map; 0 if a kernel is larger than what it has to slide over."""
+    for kernel, stride, padding in _windows(trunk):
+        side = max((side + 2 * padding - kernel) // stride + 1, 0)
+        if side == 0:
+            break
+    return side
+
+
+def _start(trunk: nn.Sequential, mode: Literal["fan_in", "fan_out"] | None) -> None:
+    """Gives a trunk without values those that torchvision starts with."""
+    for module in trunk.modules():
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+            module.reset_parameters()
+        if isinstance(module, nn.Conv2d) and mode:
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -1,0 +1,210 @@
+"""Weights into a model: our own, timm's or the authors', from a file or a state dict."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from hybridvit.backbones.features import Backbone
+from hybridvit.backbones.weight_layouts import State, our_names, prefix_tokens
+from hybridvit.layers.positions import LearnedPosition, SinCos1DPosition, resample, sincos1d
+from hybridvit.layers.relative import RelativeBias, resample_table
+
+# Under these names training scripts keep the weights among other things; the averaged ones come first.
+CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "module")
+HEAD = re.compile(r"head\.fc(_dist)?\.")
+NO_WEIGHT = ".num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What :func:`load_weights` did, tensor by tensor, under our names.
+
+    Attributes:
+        loaded: number of tensors loaded.
+        missing: tensors of the model that the checkpoint does not have.
+        unexpected: tensors of the checkpoint that the model does not have.
+        mismatched: name -> (shape in the model, shape in the checkpoint).
+        resampled: name -> (grid of the model, grid of the checkpoint).
+        left_out: tensors of the checkpoint that are not needed, and why.
+    """
+
+    loaded: int
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    resampled: Mapping[str, tuple[tuple[int, int], tuple[int, int]]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tensor of the one had its place in the other."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self) -> str:
+        shapes = [f"{name} {list(ours)} given {list(theirs)}" for name, (ours, theirs) in self.mismatched.items()]
+        parts = [
+            _some("missing", self.missing),
+            _some("unexpected", self.unexpected),
+            _some("of another shape", shapes),
+            _some("resampled", list(self.resampled)),
+            _some("left out", list(self.left_out)),
+        ]
+        return "; ".join([f"{self.loaded} tensors loaded", *filter(None, parts)])
+
+
+def load_weights(
+    model: nn.Module, checkpoint: str | Path | Mapping[str, Any], *, strict: bool = True, head: bool = True
+) -> LoadReport:
+    """Loads weights in timm's or the authors' layout (DeiT, ConViT, CaiT, T2T-ViT, CCT), torchvision's or our own.
+
+    Learned positions and relative biases of another grid are resampled; nothing else changes.
+
+    Args:
+        model: a classifier, a backbone or a single layer.
+        checkpoint: a state dict, or a file: safetensors, or what ``torch.save`` wrote.
+        strict: refuse a checkpoint that does not fit exactly, and load nothing of it; else load what fits.
+        head: whether the classification layer is loaded; False keeps the model's own, for fine-tuning.
+
+    Returns:
+        What was loaded, and exactly which tensors were missing, unexpected, of another shape or resampled.
+
+    Raises:
+        ValueError: a file that is missing, truncated or holds more than tensors, or a checkpoint that does not fit.
+    """
+    state, left_out = our_names(_flat(_read(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint))
+    wanted = model.state_dict()
+    own = any(name.startswith("backbone.") for name in wanted)
+    backbone: nn.Module = model.backbone if own else model  # type: ignore[assignment]
+    state = {name.removeprefix("backbone."): tensor for name, tensor in state.items()}
+    resampled = _fit_positions(backbone, state, left_out)
+    for name in list(state):
+        if (not own and isinstance(model, Backbone) and name.startswith("head.")) or (not head and HEAD.match(name)):
+            left_out[name] = "the model keeps its own head" if own else "a backbone has no head"
+            del state[name]
+    if own:
+        state = {name if name.startswith("head.") else f"backbone.{name}": tensor for name, tensor in state.items()}
+        resampled = {f"backbone.{name}": grids for name, grids in resampled.items()}
+
+    kept = {name for name in wanted if not head and HEAD.match(name)}
+    fits = {name for name in state.keys() & wanted.keys() if state[name].shape == wanted[name].shape}
+    report = LoadReport(
+        loaded=len(fits),
+        missing=tuple(name for name in wanted if name not in state.keys() | kept and not name.endswith(NO_WEIGHT)),
+        unexpected=tuple(name for name in state if name not in wanted),
+        mismatched={
+            name: (tuple(wanted[name].shape), tuple(state[name].shape))
+            for name in wanted
+            if name in state.keys() - fits
+        },
+        resampled=resampled,
+        left_out=left_out,
+    )
+    if not fits or (strict and not report.complete):
+        raise ValueError(f"the checkpoint does not fit the model: {report}{_advice(report)}; nothing was changed")
+    model.load_state_dict({name: state[name] for name in fits}, strict=False)
+    return report
+
+
+def _read(path: str | Path) -> Mapping[str, Any]:
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no checkpoint file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # authors keep their settings beside the weights
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported operand" not in str(error) and "invalid load key" not in str(error):
+            raise ValueError(
+                f"{path} holds more than tensors, and reading it could run code: refused. Save model.state_dict() instead"
+            ) from error
+        raise ValueError(f"{path} is no checkpoint, or damaged") from error
+    except Exception as error:  # other bytes than a checkpoint's may make a reader raise anything
+        raise ValueError(f"{path} is truncated or damaged: {' '.join(str(error).split())[:100]}") from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} should hold a state dict, given {type(content).__name__}")
+    return content
+
+
+def _flat(content: Mapping[str, Any]) -> State:
+    """The tensors of a checkpoint, out of its containers and without the prefixes of wrappers."""
+    for name in CONTAINERS:
+        if isinstance(content.get(name), Mapping):
+            return _flat(content[name])
+    state = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    if not state:
+        raise ValueError(
+            f"a checkpoint holds tensors by name, given {', '.join(map(str, list(content)[:5])) or 'nothing'}"
+        )
+    for prefix in ("module.", "_orig_mod."):
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    heads = {name.split(".")[1] for name in state if name.startswith("heads.")}
+    if len(heads) == 1:  # a run of ours with one task
+        state = {re.sub(rf"^heads\.{heads.copy().pop()}\.", "head.", name): value for name, value in state.items()}
+    return state
+
+
+def _fit_positions(
+    backbone: nn.Module, state: State, left_out: dict[str, str]
+) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:
+    """Puts positions and prefix tokens under our names, for the grid of the model; which were resampled."""
+    resampled = {}
+    prefix, positions = prefix_tokens(state)
+    if prefix is not None:
+        state["prefix"] = prefix
+    if positions is not None:
+        state["position.embedding"] = positions
+    table = state.get("position.embedding")
+    position = getattr(backbone, "position", None)
+    if table is not None and isinstance(position, LearnedPosition) and table.shape[1] == position.dim:
+        if len(table) != len(position.embedding):
+            old = _square(len(table))
+            state["position.embedding"] = resample(table, old, position.grid)
+            resampled["position.embedding"] = (position.grid, old)
+    elif table is not None and isinstance(position, SinCos1DPosition):
+        if torch.allclose(table.float(), sincos1d(table.shape[1], len(table), position.first), atol=1e-4):
+            left_out["pos_embed"] = "the fixed sine-cosine positions, which the model computes"
+            del state["position.embedding"]
+    for name, module in backbone.named_modules():
+        key = f"{name}.table" if name else "table"
+        if isinstance(module, RelativeBias) and key in state and state[key].shape != module.table.shape:
+            old = (state[key].shape[-2] // 2 + 1, state[key].shape[-1] // 2 + 1)
+            if len(state[key]) == len(module.table):
+                state[key] = resample_table(state[key], module.grid)
+                resampled[key] = (module.grid, old)
+    return resampled
+
+
+def _square(cells: int) -> tuple[int, int]:
+    side = math.isqrt(cells)
+    if side * side != cells:
+        raise ValueError(
+            f"the checkpoint's {cells} positions are those of a grid that is not square, so its sides are not known; "
+            "build the model for the checkpoint's own image size first"
+        )
+    return side, side
+
+
+def _some(what: str, names: tuple[str, ...] | list[str]) -> str:
+    if not names:
+        return ""
+    return f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+
+
+def _advice(report: LoadReport) -> str:
+    if report.mismatched and not report.missing and not report.unexpected and all(map(HEAD.match, report.mismatched)):
+        return ". It has other classes: head=False keeps the model's own head"
+    return ""

@@ -1,0 +1,50 @@
+"""Locality self-attention: a learned temperature, and no token looks at itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hybridvit.layers.attention import MHSA, Kernel, attend, attention_scores
+from hybridvit.layers.relative import RelativeBias
+
+
+class LSA(MHSA):
+    """Locality self-attention (SL-ViT, arXiv 2112.13492, eq. 5-7); its temperatures are per head, as in the code.
+
+    The diagonal is masked with the lowest finite number, so that a single token still sees itself.
+
+    Args:
+        dim, num_heads, qkv_bias, qk_norm, qk_scale, bias: as in :class:`MHSA`; the scale is where the
+            temperatures start.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        qkv_bias: bool = True,
+        *,
+        qk_norm: bool = False,
+        qk_scale: float | None = None,
+        bias: RelativeBias | None = None,
+    ) -> None:
+        super().__init__(dim, num_heads, qkv_bias, qk_norm=qk_norm, qk_scale=qk_scale, bias=bias)
+        self.temperature = nn.Parameter(torch.full((num_heads,), self.scale))  # multiplies q · k
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, kernel: Kernel, grid: tuple[int, int] | None) -> Tensor:
+        return attend(self.tempered(q), k, v, kernel, 1.0, self.score_bias(v.shape[-2], grid, kernel.dtype))
+
+    def matrix(self, q: Tensor, k: Tensor, grid: tuple[int, int] | None) -> Tensor:
+        return attention_scores(self.tempered(q), k, 1.0, self.score_bias(q.shape[-2], grid, q.dtype))
+
+    def tempered(self, q: Tensor) -> Tensor:
+        """Queries ``[b, h, n, d]`` times their head's temperature."""
+        return q * self.temperature[:, None, None].to(q.dtype)
+
+    def score_bias(self, tokens: int, grid: tuple[int, int] | None, dtype: torch.dtype) -> Tensor:
+        """The masked diagonal, plus the relative bias if there is one."""
+        eye = torch.eye(tokens, device=self.temperature.device, dtype=dtype)
+        mask = eye * torch.finfo(dtype).min
+        bias = super().score_bias(tokens, grid, dtype)
+        return mask if bias is None else torch.where(eye.bool(), mask, bias.to(dtype))
