@@ -203,7 +203,7 @@ def models(words: list[str]) -> int:
             first, second = known.diff
             print(json.dumps({"diff": [{"field": name, first: a, second: b} for name, a, b in fields]}))
         else:
-            print(format_difference(*known.diff, fields))
+            print(format_difference(known.diff[0], known.diff[1], fields))
         return DONE
     size = None
     if known.image_size:

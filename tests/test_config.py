@@ -2,14 +2,28 @@
 
 import dataclasses
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 import yaml
 
-from hybridvit.backbones.resnet import ResNetConfig
-from hybridvit.backbones.variants import VARIANTS
-from hybridvit.backbones import ConvConfig, PatchConfig, ViTConfig
+from hybridvit.backbones import (
+    ConvConfig,
+    ConvPoolConfig,
+    OverlapConfig,
+    PatchConfig,
+    ResNetConfig,
+    ShiftedPatchConfig,
+    StagesConfig,
+    StdResNetConfig,
+    T2TConfig,
+    TimmConfig,
+    TorchvisionConfig,
+    ViTConfig,
+    WideResNetConfig,
+)
+from hybridvit.backbones.tokenizer_configs import TokenizerConfig
+from hybridvit.backbones.variants import VARIANTS, ModelConfig
 from hybridvit.config import field_paths, from_dict, from_yaml, nearest, to_dict, to_yaml
 from hybridvit.data.datasets import DataConfig
 from hybridvit.data.transforms import AugmentConfig
@@ -28,9 +42,18 @@ FULL = Recipe(
         mlp_ratio=2.5,
         tokenizer=ConvConfig(channels=(3, 5), strides=(2, 1)),
         position="sincos2d",
-        attention=("gpsa", "mhsa", "mhsa"),
+        position_dim=8,
+        attention=("gpsa", "lsa", "talking_heads"),
+        feedforward="conv",
         class_token_layer=1,
+        distilled=True,
         qkv_bias=False,
+        qk_norm=True,
+        qk_scale=0.25,
+        layer_scale=1e-5,
+        mlp_residual="normalised",
+        norm_eps=1e-5,
+        initialisation="mimetic",
         locality_strength=0.1,
         drop_path=0.2,
         dropout=0.3,
@@ -40,10 +63,38 @@ FULL = Recipe(
     ),
     augment=AugmentConfig(crop_padding=2, flip=True),
     task=ClassificationConfig(target="on", label_smoothing=0.1),
-    optim=OptimConfig(lr=1e-05, weight_decay=3e-20, beta1=0.8, beta2=0.99, warmup=0.2, final_lr=1e-3, clip_norm=None),
+    optim=OptimConfig(
+        lr=1e-05,
+        weight_decay=3e-20,
+        beta1=0.8,
+        beta2=0.99,
+        warmup=0.2,
+        final_lr=1e-3,
+        clip_norm=None,
+        layer_decay=0.65,
+    ),
     train=TrainConfig(steps=3, batch_size=5, precision="bf16", ema=0.999, log_every=7, evaluate_every=11),
     seed=13,
 )
+
+# What the model above cannot say at once: together these change every field of every kind of model and tokenizer.
+MODELS = [
+    FULL.model,
+    ViTConfig(tokenizer=PatchConfig(patch_size=3), pooling="class_attention", class_attention_depth=3),
+    ViTConfig(tokenizer=OverlapConfig(kernel_size=5, stride=3)),
+    ViTConfig(tokenizer=ConvPoolConfig(kernel_size=5, stride=2, layers=3, hidden_dim=7)),
+    ViTConfig(tokenizer=ShiftedPatchConfig(patch_size=4)),
+    ViTConfig(tokenizer=T2TConfig(token_dim=6, inner="transformer")),
+    ViTConfig(tokenizer=StagesConfig(cnn=StdResNetConfig(depths=(1,), width=32), patch_size=2)),
+    ViTConfig(tokenizer=StagesConfig(cnn=ResNetConfig(width=32))),
+    ResNetConfig(
+        block="bottleneck", depths=(1, 2), stem="imagenet", num_heads=8, attention_stages=(2,), attention_after=(1,)
+    ),
+    StdResNetConfig(depths=(1, 2), width=32),
+    WideResNetConfig(depth=16, width_factor=3, dropout=0.3),
+    TorchvisionConfig(name="alexnet", stem="small"),
+    TimmConfig(name="resnet26"),
+]
 
 
 def recipe(model):
@@ -69,6 +120,12 @@ def test_every_variant_comes_back_from_yaml(name):
     assert from_yaml(Recipe, to_yaml(config)) == config
 
 
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: getattr(model, "tokenizer", model).kind)
+def test_every_kind_of_model_comes_back_from_yaml(model):
+    config = recipe(model)
+    assert from_yaml(Recipe, to_yaml(config)) == config
+
+
 @pytest.mark.parametrize("config", [FULL, study()], ids=["recipe", "study"])
 def test_every_field_comes_back_from_yaml(config):
     text = to_yaml(config)
@@ -78,19 +135,28 @@ def test_every_field_comes_back_from_yaml(config):
     assert type(again.launch.workers if isinstance(again, Study) else again.data.image_size[0]) is int
 
 
-def test_the_sample_of_every_field_differs_from_the_defaults():
-    """...or the test above would miss a field that is not read."""
-    plain = recipe(ViTConfig())
-    for section in ("model", "data", "augment", "task", "optim", "train"):
-        ours, default = getattr(FULL, section), getattr(plain, section)
-        same = [f.name for f in dataclasses.fields(ours) if getattr(ours, f.name) == getattr(default, f.name)]
-        assert set(same) <= {"kind", "feedforward", "pooling"}
+def test_the_samples_of_every_field_differ_from_the_defaults():
+    """...or the tests above would miss a field that is not read."""
+    samples = [FULL.data, FULL.augment, FULL.task, FULL.optim, FULL.train, *MODELS]
+    samples += [sample.tokenizer for sample in MODELS if isinstance(sample, ViTConfig)]
+    samples += [sample.cnn for sample in samples if isinstance(sample, StagesConfig)]
+    kinds = {type(sample) for sample in samples}
+    assert {*get_args(ModelConfig), *get_args(TokenizerConfig)} <= kinds
+    for kind in kinds:
+        changed = {
+            field.name
+            for sample in samples
+            for field in dataclasses.fields(kind)
+            if type(sample) is kind and getattr(sample, field.name) != getattr(kind(), field.name)
+        }
+        assert {field.name for field in dataclasses.fields(kind)} - changed <= {"kind"}, kind
 
 
 def test_yaml_has_every_field_of_the_recipe():
     plain = yaml.safe_load(to_yaml(recipe(ResNetConfig())))
     assert plain == to_dict(recipe(ResNetConfig()))
-    assert plain["model"] == {"kind": "resnet", "block": "basic", "depths": [2, 2, 2, 2], "width": 64, "stem": "small"}
+    expected = {"kind": "resnet", "block": "basic", "depths": [2, 2, 2, 2], "width": 64, "stem": "small"}
+    assert plain["model"] == expected | {"num_heads": 4, "attention_stages": [], "attention_after": []}
     assert set(plain) == {"name", "model", "data", "augment", "task", "optim", "train", "seed"}
 
 
@@ -142,14 +208,22 @@ def test_an_unknown_field_is_refused_with_the_nearest_name(path, message):
         ("data.image_size", 3.5, "data.image_size should be .*, given 3.5"),
         ("model.tokenizer.strides", 2, "model.tokenizer.strides should be a valid tuple, given 2"),
         ("model.tokenizer.strides", [2, "1"], r"model.tokenizer.strides should be a valid integer, given \[2, '1'\]"),
-        ("model.attention", ["gpsa", "mhsa", "conv"], "model.attention should be 'mhsa' or 'gpsa', given"),
-        ("model.position", "Learned", "model.position should be 'learned', 'sincos2d' or 'none', given 'Learned'"),
+        (
+            "model.attention",
+            ["gpsa", "mhsa", "conv"],
+            "model.attention should be 'mhsa', 'gpsa', 'lsa' or 'talking_heads', given",
+        ),
+        (
+            "model.position",
+            "Learned",
+            "model.position should be 'learned', 'sincos1d', 'sincos2d', 'relative' or 'none', given 'Learned'",
+        ),
         ("train.precision", 16, "train.precision should be 'auto', 'fp32' or 'bf16', given 16"),
         ("model", "convit_tiny", "model should be a mapping of fields, given 'convit_tiny'"),
         ("optim", None, "optim should be a mapping of fields, given None"),
         ("model.tokenizer", [2], r"model.tokenizer should be a mapping of fields, given \[2\]"),
         ("model.kind", "vitt", "model.kind is 'vitt': did you mean vit"),
-        ("model.tokenizer.kind", "xyz", "model.tokenizer.kind is 'xyz': choose from patch, conv"),
+        ("model.tokenizer.kind", "xyz", "model.tokenizer.kind is 'xyz': choose from patch, overlap, conv, conv_pool, "),
         ("optim.lr", -1.0, "optim: lr must be positive, given -1.0"),
         ("model.num_heads", 7, "model: embed_dim 36 is not divisible by num_heads 7"),
         ("model.tokenizer.strides", [0, 1], "model.tokenizer: channels and strides must be positive"),

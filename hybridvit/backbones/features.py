@@ -81,9 +81,10 @@ class Backbone(nn.Module):
     def run_layer(self, layer: nn.Module, *inputs: Any) -> Tensor:
         """``layer(*inputs)``, checkpointed if that is switched on and a gradient is wanted."""
         if self.grad_checkpointing and torch.is_grad_enabled():
-            norms = [module for module in layer.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-            contexts = {"context_fn": lambda: (nullcontext(), frozen_statistics(norms))} if norms else {}
-            result: Tensor = checkpoint(layer, *inputs, use_reentrant=False, **contexts)
+            options: dict[str, Any] = {}
+            if norms := [module for module in layer.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]:
+                options["context_fn"] = lambda: (nullcontext(), frozen_statistics(norms))
+            result: Tensor = checkpoint(layer, *inputs, use_reentrant=False, **options)
             return result
         out: Tensor = layer(*inputs)
         return out
@@ -113,7 +114,7 @@ class Backbone(nn.Module):
         chosen = list(range(len(layers)))[-n:] if isinstance(n, int) and n > 0 else n
         if isinstance(chosen, int) or not all(-len(layers) <= index < len(layers) for index in chosen):
             raise ValueError(f"this backbone has layers 0 .. {len(layers) - 1}, asked for {n}")
-        results = []
+        results: list[Any] = []
         for layer in (layers[index] for index in chosen):
             normed = norm and layer.tokens.shape[-1] == self.spec.embed_dim
             tokens = self.final_norm(layer.tokens) if normed else layer.tokens

@@ -351,9 +351,26 @@ VARIANTS: dict[str, Callable[[], ModelConfig]] = {
 
 # Their papers' images are 32 pixels wide; everyone else's 224.
 SMALL_IMAGE_MODELS = frozenset(
-    ("alexnet", "botnet50", "cct_7_3x1", "cct_7_7x2", "cvt_7_4", "densenet121", "dhvt_style_tiny", "efficientnet_b0")
-    + ("hybrid_resnet18_tiny", "resnet18", "resnet18_attention", "resnet34", "resnet50", "vgg11", "vgg16")
-    + ("vit_lite_7_4", "wide_resnet16_8", "wide_resnet28_10")
+    (
+        "alexnet",
+        "botnet50",
+        "cct_7_3x1",
+        "cct_7_7x2",
+        "cvt_7_4",
+        "densenet121",
+        "dhvt_style_tiny",
+        "efficientnet_b0",
+        "hybrid_resnet18_tiny",
+        "resnet18",
+        "resnet18_attention",
+        "resnet34",
+        "resnet50",
+        "vgg11",
+        "vgg16",
+        "vit_lite_7_4",
+        "wide_resnet16_8",
+        "wide_resnet28_10",
+    )
 )
 
 

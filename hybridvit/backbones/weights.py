@@ -128,7 +128,7 @@ def _read(path: str | Path) -> Mapping[str, Any]:
     except pickle.UnpicklingError as error:
         if "Unsupported operand" not in str(error) and "invalid load key" not in str(error):
             raise ValueError(
-                f"{path} holds more than tensors, and reading it could run code: refused. Save model.state_dict() instead"
+                f"{path} holds more than tensors, and reading it could run code: refused. Save a state_dict() instead"
             ) from error
         raise ValueError(f"{path} is no checkpoint, or damaged") from error
     except Exception as error:  # other bytes than a checkpoint's may make a reader raise anything
@@ -153,7 +153,8 @@ def _flat(content: Mapping[str, Any]) -> State:
             state = {name.removeprefix(prefix): value for name, value in state.items()}
     heads = {name.split(".")[1] for name in state if name.startswith("heads.")}
     if len(heads) == 1:  # a run of ours with one task
-        state = {re.sub(rf"^heads\.{heads.copy().pop()}\.", "head.", name): value for name, value in state.items()}
+        (task,) = heads
+        state = {re.sub(rf"^heads\.{re.escape(task)}\.", "head.", name): value for name, value in state.items()}
     return state
 
 
@@ -174,10 +175,9 @@ def _fit_positions(
             old = _square(len(table))
             state["position.embedding"] = resample(table, old, position.grid)
             resampled["position.embedding"] = (position.grid, old)
-    elif table is not None and isinstance(position, SinCos1DPosition):
-        if torch.allclose(table.float(), sincos1d(table.shape[1], len(table), position.first), atol=1e-4):
-            left_out["pos_embed"] = "the fixed sine-cosine positions, which the model computes"
-            del state["position.embedding"]
+    elif table is not None and _computed(position, table):
+        left_out["pos_embed"] = "the fixed sine-cosine positions, which the model computes"
+        del state["position.embedding"]
     for name, module in backbone.named_modules():
         key = f"{name}.table" if name else "table"
         if isinstance(module, RelativeBias) and key in state and state[key].shape != module.table.shape:
@@ -186,6 +186,13 @@ def _fit_positions(
                 state[key] = resample_table(state[key], module.grid)
                 resampled[key] = (module.grid, old)
     return resampled
+
+
+def _computed(position: object, table: Tensor) -> bool:
+    """Whether a table holds the sine-cosine positions that the model has anyway."""
+    if not isinstance(position, SinCos1DPosition):
+        return False
+    return torch.allclose(table.float(), sincos1d(table.shape[1], len(table), position.first), atol=1e-4)
 
 
 def _square(cells: int) -> tuple[int, int]:

@@ -43,9 +43,8 @@ class Block(nn.Module):
         self.attention = attention
         self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
         self.feedforward = feedforward
-        scaled = layer_scale is not None
-        self.scale1 = nn.Parameter(torch.full((dim,), float(layer_scale))) if scaled else None
-        self.scale2 = nn.Parameter(torch.full((dim,), float(layer_scale))) if scaled else None
+        self.scale1 = None if layer_scale is None else nn.Parameter(torch.full((dim,), layer_scale))
+        self.scale2 = None if layer_scale is None else nn.Parameter(torch.full((dim,), layer_scale))
         self.drop_path = StochasticDepth(drop_path, mode="row") if drop_path else nn.Identity()
         self.mlp_residual = mlp_residual
 

@@ -65,9 +65,8 @@ class ClassAttentionBlock(nn.Module):
         self.attention = ClassAttention(dim, num_heads, qkv_bias)
         self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
         self.feedforward = MLP(dim, hidden_dim)
-        scaled = layer_scale is not None
-        self.scale1 = nn.Parameter(torch.full((dim,), float(layer_scale))) if scaled else None
-        self.scale2 = nn.Parameter(torch.full((dim,), float(layer_scale))) if scaled else None
+        self.scale1 = None if layer_scale is None else nn.Parameter(torch.full((dim,), layer_scale))
+        self.scale2 = None if layer_scale is None else nn.Parameter(torch.full((dim,), layer_scale))
 
     def forward(self, token: Tensor, tokens: Tensor) -> Tensor:
         """Class token ``[b, 1, dim]`` and patch tokens ``[b, n, dim]`` -> the class token ``[b, 1, dim]``."""

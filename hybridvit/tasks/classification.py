@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch.nn.functional as F
@@ -54,11 +53,7 @@ class ClassificationHead(nn.Module):
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, given {num_classes}")
-        self.pool = {
-            "cls": ClassTokenPool,
-            "mean": MeanPool,
-            "seq": partial(SequencePool, spec.embed_dim),
-        }[spec.pooling]()
+        self.pool = _pool(spec)
         self.fc = linear(spec.embed_dim, num_classes)
         self.fc_dist = linear(spec.embed_dim, num_classes) if spec.distilled else None
 
@@ -81,6 +76,12 @@ class ClassificationHead(nn.Module):
         """Features -> what the last layer reads, ``[b, d]``; with a distillation token the mean of both tokens."""
         vector = self.pool(features.tokens, features.prefix)
         return vector if self.fc_dist is None else (vector + features.prefix[:, 1]) / 2
+
+
+def _pool(spec: FeatureSpec) -> ClassTokenPool | MeanPool | SequencePool:
+    if spec.pooling == "seq":
+        return SequencePool(spec.embed_dim)
+    return ClassTokenPool() if spec.pooling == "cls" else MeanPool()
 
 
 class Classifier(nn.Module):
