@@ -192,7 +192,7 @@ def models(words: list[str]) -> int:
 
     from hybridvit.backbones.variants import VARIANTS
     from hybridvit.build.models import list_models
-    from hybridvit.build.summary import difference, format_difference, format_summaries, summary
+    from hybridvit.build.summary import difference, format_difference, summary, table
     from hybridvit.config import nearest
 
     if known.diff:
@@ -213,8 +213,11 @@ def models(words: list[str]) -> int:
     names = [known.pattern] if known.pattern.startswith("timm/") else list_models(known.pattern)
     if not names:
         raise ValueError(f"no model matches {known.pattern!r}: {nearest(known.pattern.strip('*'), VARIANTS)}")
-    rows = [summary(name, size) for name in names]
-    print(json.dumps({"models": rows}) if known.json else format_summaries(rows))
+    if known.json:
+        print(json.dumps({"models": [summary(name, size) for name in names]}))
+        return DONE
+    for line in table(names, size):
+        print(line, flush=True)
     return DONE
 
 

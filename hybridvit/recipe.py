@@ -26,6 +26,8 @@ class Recipe:
         optim: optimiser and schedule.
         train: length, batch size, precision.
         seed: seed of the subset, the start values, the order and the augmentation.
+        weights: checkpoint file that the backbone starts from, in any layout ``load_weights`` reads; the head
+            is fresh. None: random start values.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Recipe:
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     seed: int = 0
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:

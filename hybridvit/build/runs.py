@@ -6,19 +6,26 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
+from hybridvit.backbones.weights import load_weights
 from hybridvit.build.models import create_backbone
 from hybridvit.config import from_yaml, nearest
+from hybridvit.data.datasets import load
+from hybridvit.data.device_loader import DeviceLoader, EvaluationLoader, Normalisation
+from hybridvit.data.folder import read_image
+from hybridvit.diagnostics.gates import gates
+from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.layers.gpsa import GPSA
-
-if TYPE_CHECKING:
-    from hybridvit.recipe import Recipe
-    from hybridvit.training.run_folder import RunFolder
+from hybridvit.recipe import Recipe
+from hybridvit.tasks.classification import ClassificationTask
+from hybridvit.training import checkpoint
+from hybridvit.training.engine import Trainer, evaluate, make_accelerator, read_or_offer
+from hybridvit.training.run_folder import RunFolder, device_name, revision, versions
 
 
 class Run:
@@ -35,13 +42,6 @@ class Run:
     """
 
     def __init__(self, recipe: Recipe, folder: RunFolder | None = None, command: str = "", cpu: bool = False) -> None:
-        from hybridvit.data.datasets import load
-        from hybridvit.data.device_loader import DeviceLoader, EvaluationLoader, Normalisation
-        from hybridvit.diagnostics.gates import gates
-        from hybridvit.hydra.hydranet import HydraNet
-        from hybridvit.tasks.classification import ClassificationTask
-        from hybridvit.training.engine import Trainer, make_accelerator
-
         self.recipe, self.folder, self.command = recipe, folder, command
         self.splits = load(recipe.data, recipe.seed)
         channels, *size = self.splits.image_shape
@@ -52,6 +52,8 @@ class Run:
         device = self.accelerator.device
         torch.manual_seed(recipe.seed)
         backbone = create_backbone(recipe.model, (size[0], size[1]), in_channels=channels)
+        if recipe.weights is not None:
+            load_weights(backbone, recipe.weights)
         self.net = HydraNet(backbone, {task.name: task.head(backbone.spec)}).to(device)
 
         def evaluation(part: Any) -> EvaluationLoader:
@@ -88,9 +90,6 @@ class Run:
 
     def fit(self, on_step: Callable[[int, float], None] | None = None) -> dict[str, Any]:
         """Trains, reads the test split once, and returns the result file's content."""
-        from hybridvit.training.engine import evaluate
-        from hybridvit.training.run_folder import device_name, revision, versions
-
         began = time.perf_counter()
         if self.folder is not None:
             self.folder.start(self.dataset)
@@ -146,13 +145,6 @@ class Trained:
     """
 
     def __init__(self, path: Path, which: str | None = None) -> None:
-        from hybridvit.data.device_loader import Normalisation
-        from hybridvit.hydra.hydranet import HydraNet
-        from hybridvit.recipe import Recipe
-        from hybridvit.tasks.classification import ClassificationTask
-        from hybridvit.training import checkpoint
-        from hybridvit.training.engine import read_or_offer
-
         if not (path / "recipe.yaml").is_file() or not (path / "dataset.json").is_file():
             raise ValueError(f"{path} is not a run folder: it has no recipe.yaml and dataset.json")
         self.recipe = from_yaml(Recipe, (path / "recipe.yaml").read_text(encoding="utf-8"))
@@ -179,10 +171,6 @@ class Trained:
 
     def evaluate(self, split: Literal["test", "validation"]) -> tuple[dict[str, dict[str, float]], int]:
         """Metrics of each task on a split of the run's data, and its number of images."""
-        from hybridvit.data.datasets import load
-        from hybridvit.data.device_loader import EvaluationLoader
-        from hybridvit.training.engine import evaluate, make_accelerator
-
         part = getattr(load(self.recipe.data, self.recipe.seed), split)
         if not len(part):
             raise ValueError(f"the data of this run has no {split} images")
@@ -197,8 +185,6 @@ class Trained:
         Raises:
             ValueError: a file that cannot be read.
         """
-        from hybridvit.data.folder import read_image
-
         pixels = [read_image(image, self.channels, (self.size[0], self.size[1])) for image in images]
         rows: list[dict[str, Any]] = [{"image": str(image)} for image in images]
         for start in range(0, len(pixels), 256):

@@ -116,7 +116,7 @@ def evaluate(
 
 
 class Trainer:
-    """Trains a HydraNet; made by ``build.py``.
+    """Trains a HydraNet; made by ``build``.
 
     Args:
         net: the model.

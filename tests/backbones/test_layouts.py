@@ -4,6 +4,7 @@ The authors' models are written out here as functions of their state dicts, in f
 """
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -118,7 +119,7 @@ def norms(*names, dim=DIM):
 
 def cct_state(channels, kernel, tokens, bias, class_token, hidden=None):
     shapes, widths = {}, [channels, *([hidden] if hidden else []), DIM]
-    for index, (of, out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for index, (of, out) in enumerate(pairwise(widths)):
         shapes[f"tokenizer.conv_layers.{index}.0.weight"] = (out, of, kernel, kernel)
         if bias:
             shapes[f"tokenizer.conv_layers.{index}.0.bias"] = (out,)
@@ -196,7 +197,8 @@ def test_t2t(inner, scale):
         shapes |= norms(f"{block}.norm1", f"{block}.norm2")
     state = drawn(shapes | linear("head", CLASSES, DIM)) | {"pos_embed": sines(7, DIM)[None]}
     images = torch.randn(2, 3, 32, 48, dtype=torch.float64)
-    config = replace(VARIANTS["t2t_vit_7"](), **SMALL, qk_scale=scale, tokenizer=hv.T2TConfig(token, inner=inner))
+    tokenizer = hv.T2TConfig(token_dim=token, inner=inner)
+    config = replace(VARIANTS["t2t_vit_7"](), **SMALL, qk_scale=scale, tokenizer=tokenizer)
     report = check_same_logits(config, state, t2t(state, images, scale), images)
     assert set(report.left_out) == {"pos_embed"}
 
