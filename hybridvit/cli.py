@@ -192,7 +192,7 @@ def models(words: list[str]) -> int:
 
     from hybridvit.backbones.variants import VARIANTS
     from hybridvit.build.models import list_models
-    from hybridvit.build.summary import difference, format_difference, summary, table
+    from hybridvit.build.summary import difference, format_difference, summaries, table
     from hybridvit.config import nearest
 
     if known.diff:
@@ -214,7 +214,7 @@ def models(words: list[str]) -> int:
     if not names:
         raise ValueError(f"no model matches {known.pattern!r}: {nearest(known.pattern.strip('*'), VARIANTS)}")
     if known.json:
-        print(json.dumps({"models": [summary(name, size) for name in names]}))
+        print(json.dumps({"models": list(summaries(names, size))}))
         return DONE
     for line in table(names, size):
         print(line, flush=True)

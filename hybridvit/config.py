@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 C = TypeVar("C")
+MANY = 16  # choices that are still worth listing
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
@@ -17,7 +18,11 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     choices = list(choices)
     folded = {choice.lower(): choice for choice in choices}
     found = [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=2, cutoff=0.5)]
-    return f"did you mean {' or '.join(found)}?" if found else f"choose from {', '.join(choices)}"
+    if found:
+        return f"did you mean {' or '.join(found)}?"
+    if len(choices) > MANY:
+        return f"choose from {', '.join(choices[:MANY])}, … ({len(choices)} in all)"
+    return f"choose from {', '.join(choices)}"
 
 
 def to_dict(config: Any) -> Any:

@@ -10,9 +10,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torchvision.ops import StochasticDepth
 
-from hybridvit.backbones.resnet import ResNetConfig
+from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, ViTConfig
 from hybridvit.backbones.variants import VARIANTS
-from hybridvit.backbones import ConvConfig, PatchConfig, ViTConfig
 from hybridvit.build.models import create_backbone, create_model, list_models, model_config
 from hybridvit.build.runs import Run, Trained
 from hybridvit.config import to_yaml

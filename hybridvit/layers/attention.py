@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -21,13 +20,15 @@ class Kernel(NamedTuple):
     dtype: torch.dtype
 
 
-@cache
 def has_bf16_units() -> bool:
     """Whether this CPU multiplies bf16 matrices in hardware; without, bf16 is emulated and slower than fp32."""
     if hasattr(torch.cpu, "get_capabilities"):
         capabilities = torch.cpu.get_capabilities()
         return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
+BF16_UNITS = has_bf16_units()  # asked once, as torch.compile cannot look it up
 
 
 def choose_kernel(device_type: str, dtype: torch.dtype, tokens: int) -> Kernel:
@@ -39,7 +40,7 @@ def choose_kernel(device_type: str, dtype: torch.dtype, tokens: int) -> Kernel:
     """
     if device_type != "cpu":
         return Kernel(fused=True, dtype=dtype)
-    if dtype == torch.bfloat16 and has_bf16_units():
+    if dtype == torch.bfloat16 and BF16_UNITS:
         return Kernel(fused=tokens >= 700, dtype=dtype)
     if dtype in (torch.bfloat16, torch.float16):
         dtype = torch.float32

@@ -198,3 +198,24 @@ def test_an_image_that_patches_of_cells_do_not_tile_is_refused():
         ValueError, match=r"patch_size 3 does not divide the CNN's map of 8x12 .* multiples of 6 pixels"
     ):
         create_backbone(config, image_size=(16, 24))
+
+
+@pytest.mark.parametrize(
+    ("config", "fields", "message"),
+    [
+        (PatchConfig, {"patch_size": 0}, "patch_size must be at least 1, given 0"),
+        (ConvConfig, {"channels": (4, 5)}, "one stride for each convolution"),
+        (ConvConfig, {"channels": (), "strides": ()}, "one stride for each convolution"),
+        (ConvConfig, {"channels": (4,), "strides": (0,)}, "must be positive"),
+        (OverlapConfig, {"kernel_size": 3, "stride": 4}, "kernel_size 3 ≥ stride 4"),
+        (OverlapConfig, {"stride": 0}, "stride must be at least 1, given 0"),
+        (ConvPoolConfig, {"layers": 0}, "layers must be at least 1, given 0"),
+        (ConvPoolConfig, {"hidden_dim": 0}, "hidden_dim must be at least 1, given 0"),
+        (ShiftedPatchConfig, {"patch_size": 1}, "patch_size must be at least 2.* given 1"),
+        (T2TConfig, {"token_dim": 1}, "token_dim must be at least 2, given 1"),
+        (StagesConfig, {"patch_size": 0}, "patch_size must be at least 1, given 0"),
+    ],
+)
+def test_tokenizer_settings_that_make_no_sense_are_refused(config, fields, message):
+    with pytest.raises(ValueError, match=message):
+        config(**fields)

@@ -62,7 +62,7 @@ def test_explicit_matrix_times_values_is_forward(kind, options, relative, prefix
 def test_bf16_autocast_is_near_the_explicit_matrix(
     kind, options, relative, prefix, grid, units, randomise, monkeypatch
 ):
-    monkeypatch.setattr(attention, "has_bf16_units", lambda: units)
+    monkeypatch.setattr(attention, "BF16_UNITS", units)
     layer = randomise(made(kind, options, relative, grid), scale=0.2)
     x = tokens(prefix, grid)
     expected = explicit(layer, x, grid)
@@ -191,7 +191,7 @@ def test_attend_of_two_tokens_by_hand(fused):
     ],
 )
 def test_kernel_table(device, dtype, tokens, units, expected, monkeypatch):
-    monkeypatch.setattr(attention, "has_bf16_units", lambda: units)
+    monkeypatch.setattr(attention, "BF16_UNITS", units)
     assert choose_kernel(device, dtype, tokens) == expected
 
 
@@ -212,7 +212,7 @@ def test_fused_kernel_runs_from_64_tokens(monkeypatch):
 
 def test_bf16_units_are_detected_as_a_plain_answer():
     assert attention.has_bf16_units() in (True, False)
-    assert attention.has_bf16_units() is attention.has_bf16_units()
+    assert attention.BF16_UNITS is attention.has_bf16_units()
 
 
 @pytest.mark.parametrize("kind", [MHSA, GPSA, LSA, TalkingHeads])

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from hybridvit.backbones.features import Features, FeatureSpec
 from hybridvit.backbones import PatchConfig, ViTConfig
+from hybridvit.backbones.features import Features, FeatureSpec
 from hybridvit.build.models import create_model
 from hybridvit.tasks.classification import ClassificationConfig, ClassificationHead, ClassificationTask
 
@@ -99,6 +99,60 @@ def test_head_pools_as_the_backbone_asks_then_maps_linearly(pooling, randomise):
     expected = vector @ head.fc.weight.T + head.fc.bias
     torch.testing.assert_close(head(features), expected)
     assert head(features).shape == (2, 3)
+
+
+def test_head_pools_a_sequence_by_learned_weights(randomise):
+    head = randomise(task().head(FeatureSpec(7, (3, 5), 0, "seq", {})), scale=1.0)
+    features = Features(torch.randn(2, 15, 7), torch.randn(2, 0, 7), (3, 5), {})
+    shares = torch.softmax(features.tokens @ head.pool.score.weight[0] + head.pool.score.bias, dim=1)
+    vector = torch.einsum("bn,bnd->bd", shares, features.tokens)
+    torch.testing.assert_close(head(features), vector @ head.fc.weight.T + head.fc.bias)
+    torch.testing.assert_close(head.pooled(features), vector)
+
+
+def test_a_distilled_head_predicts_the_mean_of_two_layers(randomise):
+    head = randomise(task().head(FeatureSpec(7, (3, 5), 2, "cls", {}, distilled=True)))
+    features = Features(torch.randn(2, 15, 7), torch.randn(2, 2, 7), (3, 5), {})
+    first, second = features.prefix.unbind(1)
+    expected = first @ head.fc.weight.T + head.fc.bias, second @ head.fc_dist.weight.T + head.fc_dist.bias
+    for found, wanted in zip(head.both(features), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(head(features), (expected[0] + expected[1]) / 2)
+    assert not torch.allclose(expected[0], expected[1], atol=1e-2)
+    torch.testing.assert_close(head.pooled(features), features.prefix.mean(1))
+    plain = task().head(FeatureSpec(7, (3, 5), 2, "cls", {}))
+    assert plain.fc_dist is None
+    with pytest.raises(ValueError, match="no distillation token: choose a distilled one"):
+        plain.both(features)
+
+
+@pytest.mark.parametrize("distilled", [True, False])
+def test_a_classifier_is_its_backbone_then_its_head(distilled):
+    config = ViTConfig(embed_dim=8, depth=1, num_heads=2, tokenizer=PatchConfig(patch_size=2), distilled=distilled)
+    model = create_model(config, num_classes=3, image_size=(4, 6)).eval()
+    images = torch.randn(5, 3, 4, 6)
+    features = model.forward_features(images)
+    assert torch.equal(features.tokens, model.backbone(images).tokens)
+    assert torch.equal(model.forward_head(features), model(images))
+    vector = model.forward_head(features, pre_logits=True)
+    assert torch.equal(vector, model.get_classifier().pooled(features))
+    assert vector.shape == (5, 8)
+    layers = model.get_intermediate_layers(images, 1, reshape=True)
+    assert torch.equal(layers[0], features.maps[2])
+    model.set_grad_checkpointing()
+    assert model.backbone.grad_checkpointing
+
+
+def test_a_fresh_head_for_other_classes_leaves_the_rest_alone():
+    config = ViTConfig(embed_dim=8, depth=1, num_heads=2, tokenizer=PatchConfig(patch_size=2), distilled=True)
+    model = create_model(config, num_classes=3, image_size=(4, 6)).double().eval()
+    before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
+    model.reset_classifier(7)
+    assert model.num_classes == 7
+    assert not model.head.training
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float64}
+    assert model(torch.randn(2, 3, 4, 6, dtype=torch.float64)).shape == (2, 7)
+    assert all(torch.equal(value, before[name]) for name, value in model.backbone.state_dict().items())
 
 
 def test_task_knows_its_name_and_target_column():

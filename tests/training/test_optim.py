@@ -33,6 +33,40 @@ def test_weights_decay_and_nothing_else_does(tokenizer):
     assert {block.format(0) + name for name in ("attention.position", "attention.gate", "norm1.weight")} <= others
 
 
+def test_layers_nearer_to_the_images_learn_less():
+    """Three blocks are five layers: tokens, blocks and the last norm; the head has the whole rate."""
+    config = ViTConfig(embed_dim=8, depth=3, num_heads=2, tokenizer=PatchConfig(patch_size=2))
+    model = create_model(config, num_classes=3, image_size=8)
+    groups = parameter_groups(model, 0.05, layer_decay=0.5)
+    found = {id(p): (group["lr_scale"], group["weight_decay"]) for group in groups for p in group["params"]}
+    assert len(found) == sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    share = {name: found[id(p)] for name, p in model.named_parameters()}
+    assert share["backbone.tokenizer.proj.weight"] == (1 / 32, 0.05)
+    assert share["backbone.prefix"] == share["backbone.position.embedding"] == (1 / 32, 0)
+    for index, scale in enumerate((1 / 16, 1 / 8, 1 / 4)):
+        assert share[f"backbone.blocks.{index}.attention.qkv.weight"] == (scale, 0.05)
+        assert share[f"backbone.blocks.{index}.norm2.bias"] == (scale, 0)
+    assert share["backbone.norm.weight"] == (1 / 2, 0)
+    assert (share["head.fc.weight"], share["head.fc.bias"]) == ((1, 0.05), (1, 0))
+    backbone_alone = parameter_groups(model.backbone, 0.05, layer_decay=0.5)
+    assert {group["lr_scale"] for group in backbone_alone} == {1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2}
+    with pytest.raises(ValueError, match="layer_decay needs a backbone, given Linear"):
+        parameter_groups(nn.Linear(2, 3), 0.05, layer_decay=0.5)
+
+
+def test_every_group_follows_the_schedule_at_its_own_scale():
+    config = OptimConfig(lr=0.02, warmup=0.0, final_lr=0.0, layer_decay=0.5)
+    vit = ViTConfig(embed_dim=8, depth=1, num_heads=2, tokenizer=PatchConfig(patch_size=2))
+    optimiser = build_optimiser(create_model(vit, num_classes=3, image_size=8), config)
+    scales = [group["lr_scale"] for group in optimiser.param_groups]
+    assert {1, 1 / 2, 1 / 4, 1 / 8} == set(scales)
+    schedule = build_schedule(optimiser, 5, config)
+    for share in (1, 0.5 + 0.25 * math.sqrt(2), 0.5):
+        assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.02 * share * s for s in scales])
+        optimiser.step()
+        schedule.step()
+
+
 def test_frozen_parameters_are_left_out():
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
     model[0].requires_grad_(False)
@@ -111,6 +145,8 @@ def test_schedule_rises_then_falls_and_ends_at_final_lr(steps, warmup):
         ({"beta2": -0.1}, r"beta2 must lie in \[0, 1\)"),
         ({"warmup": 1.0}, r"warmup must lie in \[0, 1\)"),
         ({"final_lr": 1.5}, r"final_lr is a share of lr in \[0, 1\], given 1.5"),
+        ({"layer_decay": 0.0}, r"layer_decay must lie in \(0, 1\], given 0.0"),
+        ({"layer_decay": 1.5}, r"layer_decay must lie in \(0, 1\], given 1.5"),
         ({"clip_norm": 0.0}, "clip_norm must be positive or None, given 0.0"),
     ],
 )

@@ -1,0 +1,157 @@
+"""Whole models: forward and backward in training mode of the sum of the logits, without an optimiser.
+
+On a CUDA device both models of a pair are compiled; on a CPU neither is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hybridvit.backbones.tokenizer_configs import PatchConfig
+from hybridvit.backbones.vit_config import ViTConfig
+from hybridvit.backbones.weights import load_weights
+from hybridvit.bench.measure import DEVICE, NOTES, Row, Run, autocast, interleaved, require_timm, row
+from hybridvit.bench.memory import peak_memory
+from hybridvit.bench.sizes import ModelCase, Sizes
+from hybridvit.build.models import create_model, model_config
+
+COMPILED = DEVICE.type == "cuda"
+
+
+def models_against_timm(sizes: Sizes) -> Iterator[Row]:
+    """Our models and timm's with the same weights: logits, peaks of extra memory (both in fp32), and times."""
+    require_timm()
+    for case in sizes.models:
+        limits = time_limits(case)
+        if not limits and case.memory is None:
+            continue
+        pair = model_pair(case)
+        against = f"{case.name} against timm, {case.pixels} px"
+        images = random_images(case.batch, case.pixels)
+        difference = logit_difference(pair, images[:2])
+        yield row(f"difference of the logits, {against}, fp32", "ours", 1e-5, [difference], name="timm", unit="")
+        if case.memory is not None:
+            what = f"peak memory of a training step, {against}, batch {case.batch}, fp32"
+            ours, peer = (peak_memory(training_step(model, images, "fp32")) for model in pair)
+            yield row(what, "ours/peer", case.memory, [ours], [peer], "timm", "B")
+        if COMPILED:
+            images = random_images(sizes.compiled_batch, case.pixels)
+        for precision, limit in limits.items():
+            runs = [training_step(model, images, precision) for model in prepared(pair)]
+            times = interleaved(runs, sizes.seconds.model, sizes.pairs)
+            what = f"training step, {against}, {setting(len(images), precision)}"
+            yield row(what, case.of, limit, *times, name="timm", note=NOTES[precision])
+
+
+def convit_against_deit(sizes: Sizes) -> Iterator[Row]:
+    """The times of our ConViTs and of our DeiTs of their width and heads, compiled: only on a CUDA device."""
+    for name, pixels, limit in sizes.deit if COMPILED else ():
+        convit = vit_config(name)
+        deit = ViTConfig(embed_dim=convit.embed_dim, num_heads=convit.num_heads, depth=convit.depth)
+        pair = [create_model(config, image_size=pixels).to(DEVICE) for config in (convit, deit)]
+        images = random_images(sizes.compiled_batch, pixels)
+        for what, kind in (("inference", inference), ("training step", training_step)):
+            runs = [kind(model, images, "bf16") for model in prepared(pair)]
+            times = interleaved(runs, sizes.seconds.model, sizes.pairs)
+            text = f"{what}, {name} against our DeiT, {pixels} px, {setting(len(images), 'bf16')}"
+            yield row(text, "peer/ours", limit, *times, name="DeiT", note=NOTES["bf16"])
+
+
+def memory_growth(sizes: Sizes) -> Iterator[Row]:
+    """The peak of a training step per token, on larger grids against the first one.
+
+    Every grid has as many images as make the same number of tokens, so that gradients of weights, which do not
+    depend on the tokens, weigh the same on each. Memory that grows with the square of a grid's cells would show
+    as the ratio of the numbers of cells, 16 for 56 x 56 against 14 x 14.
+    """
+    name, sides, limit = sizes.growth
+    config = vit_config(name)
+    assert isinstance(config.tokenizer, PatchConfig)
+    tokens = max(sides) ** 2
+    peaks = []
+    for side in sides:
+        pixels = side * config.tokenizer.patch_size
+        images = random_images(tokens // side**2, pixels)
+        step = training_step(create_model(config, image_size=pixels).to(DEVICE), images, "fp32")
+        peaks.append(peak_memory(step) / tokens)
+    first, *larger = (f"{side}x{side}" for side in sides)
+    what = f"peak memory per token, {name}, grid {' and '.join(larger)} against {first}, {tokens} tokens, fp32"
+    yield row(what, "ours/peer", limit, [max(peaks[1:])], peaks[:1], first, "B")
+
+
+def time_limits(case: ModelCase) -> dict[str, float]:
+    """The precisions in which a case is timed on this device, and the limits of their ratios."""
+    limits = {"bf16": case.compiled} if COMPILED else {"fp32": case.fp32, "bf16": case.bf16}
+    return {precision: limit for precision, limit in limits.items() if limit is not None}
+
+
+def vit_config(name: str) -> ViTConfig:
+    """The configuration of a named vision transformer."""
+    config = model_config(name)
+    assert isinstance(config, ViTConfig)
+    return config
+
+
+def model_pair(case: ModelCase) -> tuple[nn.Module, nn.Module]:
+    """Our model and timm's with the same weights."""
+    import timm
+
+    theirs = timm.create_model(case.timm, img_size=case.pixels)
+    with torch.no_grad():
+        for weight in theirs.parameters():  # no start value, as CaiT's tiny factors, shall hide a difference
+            weight += 0.02 * torch.randn_like(weight)
+    ours = create_model(case.name, image_size=case.pixels)
+    load_weights(ours, theirs.state_dict())
+    return ours.to(DEVICE), theirs.to(DEVICE)
+
+
+def random_images(batch: int, pixels: int) -> Tensor:
+    """Square images ``[batch, 3, pixels, pixels]``."""
+    return torch.randn(batch, 3, pixels, pixels).to(DEVICE)
+
+
+def logit_difference(pair: Sequence[nn.Module], images: Tensor) -> float:
+    """The largest difference of the two models' logits, as a share of the largest logit of the second."""
+    with torch.no_grad():
+        ours, theirs = (model.eval()(images) for model in pair)
+    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+
+
+def prepared(models: Sequence[nn.Module]) -> list[nn.Module]:
+    """The models as they are timed: compiled, or on a CPU as they are."""
+    if not COMPILED:
+        return list(models)
+    torch.compiler.reset()  # else the code kept for earlier models counts towards the limit, and then none is compiled
+    return [torch.compile(model) for model in models]
+
+
+def setting(batch: int, precision: str) -> str:
+    """How a pair is timed, for the name of its row."""
+    return f"batch {batch}, {precision}{', compiled' if COMPILED else ''}"
+
+
+def training_step(model: nn.Module, images: Tensor, precision: str) -> Run:
+    """A forward pass in training mode (under autocast in bf16) and a backward pass, leaving no gradients behind."""
+
+    def run() -> None:
+        model.train()
+        with autocast(precision):
+            total = model(images).sum()
+        total.backward()
+        model.zero_grad()
+
+    return run
+
+
+def inference(model: nn.Module, images: Tensor, precision: str) -> Run:
+    """A forward pass in evaluation mode, under autocast in bf16."""
+
+    def run() -> None:
+        model.eval()
+        with torch.no_grad(), autocast(precision):
+            model(images)
+
+    return run
