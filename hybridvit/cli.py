@@ -228,9 +228,12 @@ def bench(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true")
     known = parser.parse_args(words)
 
-    from hybridvit.bench import format_table, run_bench
+    from hybridvit.bench import format_row, format_table, run_bench
 
-    result = run_bench(quick=known.quick)
+    def tell(row: dict[str, Any]) -> None:
+        print(format_row(row), file=sys.stderr, flush=True)
+
+    result = run_bench(quick=known.quick, on_row=tell if sys.stderr.isatty() else None)
     print(json.dumps(result) if known.json else format_table(result))
     return DONE
 

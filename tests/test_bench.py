@@ -7,6 +7,10 @@ import pytest
 import torch
 
 from hybridvit import bench
+from hybridvit.bench import layers, measure, memory, models, start_up
+from hybridvit.bench.measure import DEVICE
+from hybridvit.bench.sizes import ModelCase, Seconds
+from hybridvit.cli import main
 from hybridvit.layers import GPSA, MHSA
 
 TINY = bench.Sizes(
@@ -16,17 +20,38 @@ TINY = bench.Sizes(
     core_tokens=(4, 70),
     core_run=0,
     memory=(3, 2, 0.25),
-    seconds=(0, 0, 0),
+    models=(ModelCase("convit_tiny", "convit_tiny", 32, 1, "peer/ours", 1.5, 1.9, 2, 0.5),),
+    compiled_batch=1,
+    deit=(("convit_tiny", 32, 0.9),),
+    growth=("convit_tiny", 3, (1, 2), 1.25),
+    seconds=Seconds(0, 0, 0, 0),
     pairs=2,
     processes=1,
 )
-CPU = pytest.mark.skipif(bench.DEVICE.type != "cpu", reason="counts allocations on the CPU")
+MODEL_ROWS = [
+    "difference of the logits, convit_tiny against timm, 32 px, fp32",
+    "peak memory of a training step, convit_tiny against timm, 32 px, batch 1, fp32",
+    *(
+        [
+            "training step, convit_tiny against timm, 32 px, batch 1, bf16, compiled",
+            "inference, convit_tiny against our DeiT, 32 px, batch 1, bf16, compiled",
+            "training step, convit_tiny against our DeiT, 32 px, batch 1, bf16, compiled",
+        ]
+        if models.COMPILED
+        else [
+            "training step, convit_tiny against timm, 32 px, batch 1, fp32",
+            "training step, convit_tiny against timm, 32 px, batch 1, bf16",
+        ]
+    ),
+    "peak memory per token, last 3 blocks of convit_tiny, grid 2x2 against 1x1, 4 tokens, fp32",
+]
+CPU = pytest.mark.skipif(DEVICE.type != "cpu", reason="counts allocations on the CPU")
 
 
 @pytest.fixture
 def no_processes(monkeypatch):
     """Canned answers instead of new Python processes: 0.2 s for hybridvit after 3 s for torch, 0.5 s for --help."""
-    monkeypatch.setattr(bench, "python", lambda *arguments: (0.5, "0.2 3.0\n"))
+    monkeypatch.setattr(start_up, "python", lambda *arguments: (0.5, "0.2 3.0\n"))
 
 
 @pytest.fixture
@@ -35,7 +60,7 @@ def no_timm(monkeypatch):
 
 
 def test_ratio_is_the_median_of_the_ratios_of_the_pairs():
-    row = bench.row("layer", "peer/ours", 3, [1.0, 2.0, 4.0], [4.0, 6.0, 8.0], "timm")
+    row = measure.row("layer", "peer/ours", 3, [1.0, 2.0, 4.0], [4.0, 6.0, 8.0], "timm")
     assert (row["ours"], row["peer"], row["ratio"], row["pairs"]) == (2.0, 6.0, 3.0, 3)
     assert row["target"] == "peer/ours >= 3"
     assert row["reached"]
@@ -52,19 +77,19 @@ def test_ratio_is_the_median_of_the_ratios_of_the_pairs():
     ],
 )
 def test_target(of, limit, ours, peer, target, reached):
-    row = bench.row("row", of, limit, [ours], [peer])
+    row = measure.row("row", of, limit, [ours], [peer])
     assert (row["target"], row["reached"]) == (target, reached)
 
 
 def test_a_row_may_have_no_peer():
-    row = bench.row("alone", "ours", 1, [0.5])
+    row = measure.row("alone", "ours", 1, [0.5])
     assert (row["peer"], row["ratio"], row["reached"]) == (None, None, True)
 
 
 def test_gpsa_pair_computes_the_same_with_every_part_of_the_layer_at_work():
     pytest.importorskip("timm")
-    ours, theirs = bench.gpsa_pair(bench.Sizes(dim=36))
-    x = torch.randn(2, 25, 36, device=bench.DEVICE)
+    ours, theirs = layers.gpsa_pair(bench.Sizes(dim=36))
+    x = torch.randn(2, 25, 36, device=DEVICE)
     torch.testing.assert_close(ours(x, (5, 5)), theirs(x), atol=1e-5, rtol=0)
     for name in ("position", "gate", "qkv.weight"):
         parameter = ours.get_parameter(name)
@@ -78,18 +103,18 @@ def test_gpsa_pair_computes_the_same_with_every_part_of_the_layer_at_work():
 
 def test_equality_row_sees_a_layer_that_differs(monkeypatch):
     pytest.importorskip("timm")
-    ours, theirs = bench.gpsa_pair(TINY)
+    ours, theirs = layers.gpsa_pair(TINY)
     with torch.no_grad():
         theirs.proj.bias += 0.01
-    monkeypatch.setattr(bench, "gpsa_pair", lambda sizes: (ours, theirs))
-    row = next(bench.against_timm(TINY))
+    monkeypatch.setattr(layers, "gpsa_pair", lambda sizes: (ours, theirs))
+    row = next(layers.gpsa_against_timm(TINY))
     assert row["ours"] == pytest.approx(0.01, rel=0.01)
     assert not row["reached"]
 
 
 def test_runs_are_interleaved_and_the_first_round_is_not_counted():
     order = []
-    times = bench.interleaved([lambda: order.append("A"), lambda: order.append("B")], seconds=0, pairs=3)
+    times = measure.interleaved([lambda: order.append("A"), lambda: order.append("B")], seconds=0, pairs=3)
     assert order == ["A", "B"] * 4
     assert [len(column) for column in times] == [3, 3]
 
@@ -102,7 +127,7 @@ def test_memory_meter_counts_what_is_alive_at_once():
         x.exp().sum().backward()  # exp's output, kept for the backward pass; then its product with the gradient
         x.grad = None
 
-    assert bench.peak_memory(run) == 2 * 2**20 + 4 + 4  # the sum and its gradient
+    assert memory.peak_memory(run) == 2 * 2**20 + 4 + 4  # the sum and its gradient
 
 
 @CPU
@@ -118,7 +143,7 @@ def test_memory_meter_forgets_what_is_gone_and_ignores_views_and_what_was_there(
             del y
         kept.append(x.view(-1))
 
-    assert bench.peak_memory(run) == 2**20
+    assert memory.peak_memory(run) == 2**20
 
 
 @CPU
@@ -128,7 +153,7 @@ def test_memory_meter_agrees_with_the_allocator(tmp_path):
 
     for layer in (GPSA(144, 9), MHSA(144, 9)):
         x = torch.randn(2, 576, 144, requires_grad=True)
-        (run,) = bench.layer_runs([layer], x, (24, 24), "fp32")
+        (run,) = layers.layer_runs([layer], x, (24, 24), "fp32")
         run()
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as allocator:
             run()
@@ -139,16 +164,16 @@ def test_memory_meter_agrees_with_the_allocator(tmp_path):
             now += event["args"]["Bytes"]
             peak = max(peak, now)
         assert peak > 0
-        assert bench.peak_memory(run) == pytest.approx(peak, rel=0.05)
+        assert memory.peak_memory(run) == pytest.approx(peak, rel=0.05)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_run_leaves_no_gradients_behind(precision):
-    layer = MHSA(36, 9).to(bench.DEVICE)
-    x = torch.randn(1, 4, 36, device=bench.DEVICE, requires_grad=True)
+    layer = MHSA(36, 9).to(DEVICE)
+    x = torch.randn(1, 4, 36, device=DEVICE, requires_grad=True)
     seen = []
     x.register_hook(lambda gradient: seen.append(gradient.abs().sum().item()))
-    (run,) = bench.layer_runs([layer], x, (2, 2), precision)
+    (run,) = layers.layer_runs([layer], x, (2, 2), precision)
     run()
     assert len(seen) == 1
     assert seen[0] > 0
@@ -177,10 +202,13 @@ def test_bench_gives_every_row_and_can_be_written_as_json(no_processes):
         "attention core, choice against best, n = 4, batch 1, bf16",
         "attention core, choice against best, n = 70, batch 1, fp32",
         "attention core, choice against best, n = 70, batch 1, bf16",
+        *MODEL_ROWS,
         "import hybridvit, after torch, torchvision",
         "hybridvit --help",
     ]
-    assert result["rows"][0]["reached"], "our GPSA and timm's differ"
+    assert list(dict.fromkeys(row["part"] for row in result["rows"])) == ["layers", "models", "start-up"]
+    for row in (row for row in result["rows"] if "difference" in row["what"]):
+        assert row["reached"], "ours and timm's differ"
     assert result["rows"][-2]["ours"] == 0.2
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert {"torch", "timm", "python"} <= result["versions"].keys()
@@ -195,36 +223,69 @@ def test_without_timm_its_rows_are_left_out_with_the_reason():
     assert result["versions"]["timm"] == "not installed"
     assert not any("timm" in row["what"] for row in result["rows"])
     assert any("MHSA" in row["what"] for row in result["rows"])
+    assert any("memory per token" in row["what"] for row in result["rows"])
     assert bench.format_table(result).endswith("left out: timm is not installed: pip install 'hybridvit[timm]'")
 
 
 def test_a_process_that_fails_is_left_out_with_its_last_line():
-    with pytest.raises(bench.LeftOut, match="ZeroDivisionError"):
-        bench.python("-c", "1 / 0")
-    with pytest.raises(bench.LeftOut, match="nothing was printed"):
-        bench.python("-c", "pass")
-    seconds, printed = bench.python("-c", "import hybridvit; print(hybridvit.__file__)")
+    with pytest.raises(measure.LeftOut, match="ZeroDivisionError"):
+        start_up.python("-c", "1 / 0")
+    with pytest.raises(measure.LeftOut, match="nothing was printed"):
+        start_up.python("-c", "pass")
+    seconds, printed = start_up.python("-c", "import hybridvit; print(hybridvit.__file__)")
     assert seconds > 0
     assert printed.strip().endswith("__init__.py")
 
 
+ROWS = [
+    {"part": "layers", **measure.row("GPSA, difference", "ours", 1e-5, [3e-7], name="timm", unit="")},
+    {"part": "layers", **measure.row("memory", "ours/peer", 0.25, [2**20], [8 * 2**20], "timm", "B")},
+    {"part": "models", **measure.row("slow", "peer/ours", 3, [0.0125], [0.025], "timm", note="emulated")},
+]
+RESULT = {
+    "device": "a CPU", "versions": {"hybridvit": "1", "torch": "2", "timm": "3"}, "seconds": 61.4, "rows": ROWS,
+    "left_out": ["start-up: no"],
+}  # fmt: skip
+
+
 def test_table_is_aligned_and_numbers_its_notes():
-    rows = [
-        bench.row("GPSA, difference", "ours", 1e-5, [3e-7], name="timm", unit=""),
-        bench.row("memory", "ours/peer", 0.25, [2**20], [8 * 2**20], "timm", "B"),
-        bench.row("slow", "peer/ours", 3, [0.0125], [0.025], "timm", note="emulated"),
-    ]
-    result = {
-        "device": "a CPU", "versions": {"hybridvit": "1", "torch": "2", "timm": "3"}, "seconds": 61.4, "rows": rows,
-        "left_out": ["start-up: no"],
-    }  # fmt: skip
-    assert bench.format_table(result).splitlines() == [
+    assert bench.format_table(RESULT).splitlines() == [
         "a CPU; hybridvit 1, torch 2, timm 3; measured in 61 s",
         "",
         "what                 ours     peer  ratio  pairs  target             reached",
+        "",
+        "layers:",
         "GPSA, difference  3.0e-07        -      -      1  ours <= 1e-05      yes",
         "memory            1.0 MiB  8.0 MiB   0.12      1  ours/peer <= 0.25  yes",
+        "",
+        "models:",
         "slow              12.5 ms  25.0 ms   2.00      1  peer/ours >= 3     no [1]",
+        "",
         "[1] emulated",
         "left out: start-up: no",
     ]
+
+
+def test_a_table_without_notes_ends_with_its_last_row():
+    table = bench.format_table({**RESULT, "rows": ROWS[:1], "left_out": []})
+    assert table.endswith("GPSA, difference  3.0e-07     -      -      1  ours <= 1e-05  yes")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_command_tells_each_row_on_a_terminal_while_it_measures(terminal, monkeypatch, capsys):
+    def measured(quick, on_row):
+        for row in ROWS if on_row else ():
+            on_row(row)
+        return {**RESULT, "quick": quick}
+
+    monkeypatch.setattr(bench, "run_bench", measured)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert main(["bench", "--quick", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {**RESULT, "quick": True}
+    told = [
+        "GPSA, difference: 3.0e-07 (ours <= 1e-05: yes)",
+        "memory: 1.0 MiB, timm 8.0 MiB, ratio 0.12 (ours/peer <= 0.25: yes)",
+        "slow: 12.5 ms, timm 25.0 ms, ratio 2.00 (peer/ours >= 3: no)",
+    ]
+    assert err.splitlines() == (told if terminal else [])

@@ -44,6 +44,7 @@ FULL = Recipe(
     ),
     train=TrainConfig(steps=3, batch_size=5, precision="bf16", ema=0.999, log_every=7, evaluate_every=11),
     seed=13,
+    weights="no: 3.pth",
 )
 
 
@@ -80,6 +81,7 @@ def test_the_sample_of_every_field_differs_from_the_defaults():
         ours, default = getattr(FULL, section), getattr(plain, section)
         same = [f.name for f in dataclasses.fields(ours) if getattr(ours, f.name) == getattr(default, f.name)]
         assert set(same) <= {"kind"}
+    assert not [f.name for f in dataclasses.fields(FULL) if getattr(FULL, f.name) == getattr(plain, f.name)]
 
 
 def test_yaml_has_every_field_of_the_recipe():
@@ -87,7 +89,7 @@ def test_yaml_has_every_field_of_the_recipe():
     assert plain == to_dict(recipe(ResNetConfig()))
     expected = {"kind": "resnet", "block": "basic", "depths": [2, 2, 2, 2], "width": 64, "stem": "small"}
     assert plain["model"] == expected | {"num_heads": 4, "attention_stages": [], "attention_after": []}
-    assert set(plain) == {"name", "model", "data", "augment", "task", "optim", "train", "seed"}
+    assert set(plain) == {"name", "model", "weights", "data", "augment", "task", "optim", "train", "seed"}
 
 
 def test_fields_left_out_have_their_defaults():

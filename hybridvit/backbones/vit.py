@@ -88,7 +88,7 @@ class ViT(Backbone):
         """``[b, n, d]`` with the prefix tokens put first, ``[b, p + n, d]``."""
         if self.prefix is None:
             return x
-        return torch.cat([self.prefix.to(x.dtype).expand(x.shape[0], -1, -1), x], dim=1)
+        return torch.cat([self.prefix.expand(x.shape[0], -1, -1), x], dim=1)
 
     def layer_features(self, images: Tensor) -> list[Features]:
         x, grid, _ = self.embed(images)

@@ -33,8 +33,8 @@ class ViTConfig:
         class_attention_depth: class-attention blocks after the others (pooling "class_attention").
         distilled: a distillation token with a head of its own beside the class token (DeiT, arXiv 2012.12877).
         qkv_bias: whether the query, key and value projections have a bias.
-        qk_norm: layer norm of queries and keys in every head (arXiv 2302.05442).
-        qk_scale: what q · k is multiplied by; None: 1 / √(width of a head).
+        qk_norm: layer norm of queries and keys in every head (arXiv 2302.05442), class attention apart.
+        qk_scale: what q · k is multiplied by, class attention apart; None: 1 / √(width of a head).
         layer_scale: start value of LayerScale (CaiT, arXiv 2103.17239); None: without.
         mlp_residual: what the feed-forward branch is added to: its "input", or that input "normalised" (CCT).
         norm_eps: what the layer norms add to the variance.
@@ -120,6 +120,9 @@ class ViTConfig:
                 )
         if self.initialisation == "random" and not gpsa:
             raise ValueError("initialisation random has no effect without gpsa: every other layer starts so by default")
+        if self.locality_strength != 1 and (not gpsa or self.initialisation == "random"):
+            why = "with initialisation random" if gpsa else "without gpsa"
+            raise ValueError(f"locality_strength {self.locality_strength} has no effect {why}")
         if self.initialisation == "mimetic" and set(self.attention) == {"gpsa"}:
             raise ValueError("initialisation mimetic has no effect where every block is gpsa")
 

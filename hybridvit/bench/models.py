@@ -6,6 +6,7 @@ On a CUDA device both models of a pair are compiled; on a CPU neither is.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -67,8 +68,8 @@ def memory_growth(sizes: Sizes) -> Iterator[Row]:
     depend on the tokens, weigh the same on each. Memory that grows with the square of a grid's cells would show
     as the ratio of the numbers of cells, 16 for 56 x 56 against 14 x 14.
     """
-    name, sides, limit = sizes.growth
-    config = vit_config(name)
+    name, depth, sides, limit = sizes.growth
+    config = last_blocks(vit_config(name), depth)
     assert isinstance(config.tokenizer, PatchConfig)
     tokens = max(sides) ** 2
     peaks = []
@@ -78,7 +79,8 @@ def memory_growth(sizes: Sizes) -> Iterator[Row]:
         step = training_step(create_model(config, image_size=pixels).to(DEVICE), images, "fp32")
         peaks.append(peak_memory(step) / tokens)
     first, *larger = (f"{side}x{side}" for side in sides)
-    what = f"peak memory per token, {name}, grid {' and '.join(larger)} against {first}, {tokens} tokens, fp32"
+    grids = f"grid {' and '.join(larger)} against {first}"
+    what = f"peak memory per token, last {depth} blocks of {name}, {grids}, {tokens} tokens, fp32"
     yield row(what, "ours/peer", limit, [max(peaks[1:])], peaks[:1], first, "B")
 
 
@@ -93,6 +95,12 @@ def vit_config(name: str) -> ViTConfig:
     config = model_config(name)
     assert isinstance(config, ViTConfig)
     return config
+
+
+def last_blocks(config: ViTConfig, depth: int) -> ViTConfig:
+    """The configuration with only so many of its last blocks, its class token before the same one of them."""
+    entry = max(config.class_token_layer - (config.depth - depth), 0)
+    return replace(config, depth=depth, attention=config.layer_attention[-depth:], class_token_layer=entry)
 
 
 def model_pair(case: ModelCase) -> tuple[nn.Module, nn.Module]:

@@ -69,8 +69,9 @@ class Sizes:
     compiled_batch: int = 128
     # A ConViT, the side of its images in pixels, limit of: time of a DeiT of the same width and heads / its time.
     deit: tuple[tuple[str, int, float], ...] = (("convit_tiny", 224, 0.9), ("convit_small", 224, 0.9))
-    # A model, sides of its grids, limit of: memory per token on the worst of the others / on the first.
-    growth: tuple[str, tuple[int, ...], float] = ("convit_small", (14, 28, 56), 1.25)
+    # A model, how many of its last blocks, sides of its grids, limit of: memory per token on the worst of the other
+    # grids / on the first. All twelve blocks would show the same, in three times the time.
+    growth: tuple[str, int, tuple[int, ...], float] = ("convit_small", 4, (14, 28, 56), 1.25)
     seconds: Seconds = Seconds()
     pairs: int = 3  # for every row at least
     processes: int = 5
@@ -81,7 +82,7 @@ QUICK = Sizes(
     mhsa=((14, 8, 1.25), (24, 2, 1.25)),
     models=tuple(replace(case, batch=2) for case in MODELS if case.pixels == 224),
     compiled_batch=32,
-    growth=("convit_small", (14, 28), 1.25),
+    growth=("convit_small", 4, (14, 28), 1.25),
     seconds=Seconds(1, 1, 0.4, 1),
     pairs=2,
     processes=1,

@@ -12,7 +12,7 @@ from hybridvit.layers.relative import RelativeBias
 class LSA(MHSA):
     """Locality self-attention (SL-ViT, arXiv 2112.13492, eq. 5-7); its temperatures are per head, as in the code.
 
-    The diagonal is masked with the lowest finite number, so that a single token still sees itself.
+    The diagonal is masked with a finite number, so that a single token still sees itself.
 
     Args:
         dim, num_heads, qkv_bias, qk_norm, qk_scale, bias: as in :class:`MHSA`; the scale is where the
@@ -45,6 +45,6 @@ class LSA(MHSA):
     def score_bias(self, tokens: int, grid: tuple[int, int] | None, dtype: torch.dtype) -> Tensor:
         """The masked diagonal, plus the relative bias if there is one."""
         eye = torch.eye(tokens, device=self.temperature.device, dtype=dtype)
-        mask = eye * torch.finfo(dtype).min
+        mask = eye * (torch.finfo(dtype).min / 2)  # half, as adding a score to it must not overflow
         bias = super().score_bias(tokens, grid, dtype)
         return mask if bias is None else torch.where(eye.bool(), mask, bias.to(dtype))

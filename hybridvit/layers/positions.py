@@ -54,7 +54,7 @@ class Position(nn.Module):
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """tokens ``[b, gh·gw, d]`` -> the same shape, or ``[b, gh·gw, d + dim]`` where vectors are put beside."""
-        table = self.table(grid).to(tokens.dtype)
+        table = self.table(grid)
         return torch.cat([tokens, table.expand(len(tokens), -1, -1)], dim=-1) if self.concat else tokens + table
 
 
@@ -88,7 +88,7 @@ class SinCosPosition(Position):
         self.register_buffer("embedding", sincos2d(dim, grid), persistent=False)
 
     def table(self, grid: tuple[int, int]) -> Tensor:
-        return self.embedding if grid == self.grid else sincos2d(self.dim, grid).to(self.embedding.device)
+        return self.embedding if grid == self.grid else sincos2d(self.dim, grid).to(self.embedding)
 
 
 class SinCos1DPosition(Position):
@@ -109,7 +109,7 @@ class SinCos1DPosition(Position):
     def table(self, grid: tuple[int, int]) -> Tensor:
         if grid == self.grid:
             return self.embedding
-        return sincos1d(self.dim, grid[0] * grid[1], self.first).to(self.embedding.device)
+        return sincos1d(self.dim, grid[0] * grid[1], self.first).to(self.embedding)
 
 
 class NoPosition(nn.Module):

@@ -52,7 +52,7 @@ class OptimConfig:
             raise ValueError(f"clip_norm must be positive or None, given {self.clip_norm}")
 
 
-NO_DECAY = ("prefix", "position", "embedding", "gate")
+NO_DECAY = ("prefix", "position", "embedding", "gate", "table", "row_distance", "column_distance")
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ def test_sincos_refuses_a_width_that_has_no_quarters():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_sincos_position_adds_the_table_of_any_grid(dtype):
-    position = SinCosPosition(20, (3, 5))
+    position = SinCosPosition(20, (3, 5)).to(dtype)
     assert not list(position.parameters())
     assert not position.state_dict()
     for grid in ((3, 5), (5, 3), (2, 7)):
@@ -97,7 +97,7 @@ def test_sincos1d_by_loop(dim, tokens, first):
 @pytest.mark.parametrize("first", [0, 2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_sincos1d_position_counts_the_cells_row_by_row(dtype, first):
-    position = SinCos1DPosition(7, (3, 5), first=first)
+    position = SinCos1DPosition(7, (3, 5), first=first).to(dtype)
     assert not list(position.parameters())
     assert not position.state_dict()
     for grid in ((3, 5), (5, 3), (2, 7)):
@@ -116,7 +116,9 @@ def test_vectors_put_beside_the_tokens_leave_them_alone(kind, grid):
     assert out.shape == (2, grid[0] * grid[1], 21)
     assert torch.equal(out[..., :13], tokens)
     assert torch.equal(out[..., 13:], position.table(grid).expand(2, -1, -1))
-    assert position(tokens.bfloat16(), grid).dtype == torch.bfloat16
+    assert position(tokens.bfloat16(), grid).dtype == torch.float32  # under autocast the stream stays precise
+    assert position.bfloat16()(tokens.bfloat16(), grid).dtype == torch.bfloat16
+    position.float()
     if kind is LearnedPosition:
         out.square().sum().backward()
         assert (position.embedding.grad.abs().sum(1) > 0).all()
