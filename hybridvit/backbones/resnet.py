@@ -14,7 +14,7 @@ from hybridvit.layers.bottleneck_attention import BottleneckAttention, ResidualA
 BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ResNetConfig:
     """A residual network (arXiv 1512.03385), post-activation, batch-normalised.
 

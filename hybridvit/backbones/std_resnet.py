@@ -16,7 +16,7 @@ GROUPS = 32
 EXPANSION = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StdResNetConfig:
     """A bottleneck ResNet with standardised weights (arXiv 1903.10520, eq. 7) and group norm of 32 groups.
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hybridvit.backbones.features import Backbone, Features, FeatureSpec, Pooling, tokens_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TimmConfig:
     """A model of timm's, by its name there, without pretrained weights.
 

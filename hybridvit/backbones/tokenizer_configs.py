@@ -9,7 +9,7 @@ from hybridvit.backbones.resnet import ResNetConfig
 from hybridvit.backbones.std_resnet import StdResNetConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PatchConfig:
     """Non-overlapping patches through one linear map (ViT, arXiv 2010.11929).
 
@@ -24,7 +24,7 @@ class PatchConfig:
         _check_positive(patch_size=self.patch_size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OverlapConfig:
     """Overlapping patches through one linear map (PVTv2, arXiv 2106.13797).
 
@@ -43,7 +43,7 @@ class OverlapConfig:
             raise ValueError(f"patches overlap only if kernel_size {self.kernel_size} ≥ stride {self.stride}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConvConfig:
     """3x3 convolutions with batch norm, then a 1x1 map (early convolutions, arXiv 2106.14881).
 
@@ -63,7 +63,7 @@ class ConvConfig:
             raise ValueError(f"channels and strides must be positive: channels {self.channels}, strides {self.strides}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConvPoolConfig:
     """Convolution, ReLU and max pool, as often as asked (CCT, arXiv 2104.05704).
 
@@ -86,7 +86,7 @@ class ConvPoolConfig:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShiftedPatchConfig:
     """Patches of the image and of its four diagonal shifts (SPT, arXiv 2112.13492).
 
@@ -102,7 +102,7 @@ class ShiftedPatchConfig:
             raise ValueError(f"patch_size must be at least 2, as patches shift by half of it; given {self.patch_size}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class T2TConfig:
     """Tokens to token: three soft splits with a small transformer between them, stride 16 (arXiv 2101.11986).
 
@@ -120,7 +120,7 @@ class T2TConfig:
             raise ValueError(f"token_dim must be at least 2, given {self.token_dim}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StagesConfig:
     """The last map of a CNN, cut into patches (hybrid architecture of ViT, arXiv 2010.11929, §3.1).
 

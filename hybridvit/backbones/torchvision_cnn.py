@@ -23,7 +23,7 @@ KAIMING_MODES: dict[str, Literal["fan_in", "fan_out"] | None] = {
 LARGEST_NEEDED = 64  # pixels a side; every trunk fits an image of this size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TorchvisionConfig:
     """A trunk of torchvision's.
 

@@ -11,7 +11,7 @@ from hybridvit.layers.gpsa import check_heads
 AttentionKind = Literal["mhsa", "gpsa", "lsa", "talking_heads"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ViTConfig:
     """A vision transformer; a paper is a choice of these fields.
 

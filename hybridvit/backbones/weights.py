@@ -51,7 +51,8 @@ class LoadReport:
         """Whether every tensor of the one had its place in the other."""
         return not (self.missing or self.unexpected or self.mismatched)
 
-    def __str__(self) -> str:
+    def differences(self) -> str:
+        """What did not go straight from the one to the other; empty if all did."""
         shapes = [f"{name} {list(ours)} given {list(theirs)}" for name, (ours, theirs) in self.mismatched.items()]
         parts = [
             _some("missing", self.missing),
@@ -60,7 +61,10 @@ class LoadReport:
             _some("resampled", list(self.resampled)),
             _some("left out", list(self.left_out)),
         ]
-        return "; ".join([f"{self.loaded} tensors loaded", *filter(None, parts)])
+        return "; ".join(filter(None, parts))
+
+    def __str__(self) -> str:
+        return "; ".join(filter(None, [f"{self.loaded} tensors loaded", self.differences()]))
 
 
 def load_weights(
@@ -111,7 +115,9 @@ def load_weights(
         left_out=left_out,
     )
     if not fits or (strict and not report.complete):
-        raise ValueError(f"the checkpoint does not fit the model: {report}{_advice(report)}; nothing was changed")
+        raise ValueError(
+            f"the checkpoint does not fit the model: {report.differences()}. {_advice(report)}. Nothing was changed"
+        )
     model.load_state_dict({name: state[name] for name in fits}, strict=False)
     return report
 
@@ -213,5 +219,7 @@ def _some(what: str, names: tuple[str, ...] | list[str]) -> str:
 
 def _advice(report: LoadReport) -> str:
     if report.mismatched and not report.missing and not report.unexpected and all(map(HEAD.match, report.mismatched)):
-        return ". It has other classes: head=False keeps the model's own head"
-    return ""
+        return "It has other classes: head=False keeps the model's own head"
+    if not report.loaded:
+        return "It is that of another model"
+    return f"{report.loaded} tensors fit: build the model it was made for, or load only these with strict=False"

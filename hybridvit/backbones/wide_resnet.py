@@ -13,7 +13,7 @@ from hybridvit.backbones.features import Backbone, Features, FeatureSpec, tokens
 STRIDES = (1, 2, 4)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WideResNetConfig:
     """A WRN-depth-width_factor (arXiv 1605.07146, table 1) of pre-activation basic blocks.
 

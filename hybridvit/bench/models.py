@@ -36,15 +36,16 @@ def models_against_timm(sizes: Sizes) -> Iterator[Row]:
         yield row(f"difference of the logits, {against}, fp32", "ours", 1e-5, [difference], name="timm", unit="")
         if case.memory is not None:
             what = f"peak memory of a training step, {against}, batch {case.batch}, fp32"
-            ours, peer = (peak_memory(training_step(model, images, "fp32")) for model in pair)
-            yield row(what, "ours/peer", case.memory, [ours], [peer], "timm", "B")
+            peaks = [peak_memory(training_step(model, images, "fp32")) for model in pair]
+            yield row(what, "ours/peer", case.memory, peaks[:1], peaks[1:], "timm", "B")
         if COMPILED:
             images = random_images(sizes.compiled_batch, case.pixels)
         for precision, limit in limits.items():
-            runs = [training_step(model, images, precision) for model in prepared(pair)]
-            times = interleaved(runs, sizes.seconds.model, sizes.pairs)
+            compile_both(pair)
+            runs = [training_step(model, images, precision) for model in pair]
+            ours, peer = interleaved(runs, sizes.seconds.model, sizes.pairs)
             what = f"training step, {against}, {setting(len(images), precision)}"
-            yield row(what, case.of, limit, *times, name="timm", note=NOTES[precision])
+            yield row(what, case.of, limit, ours, peer, "timm", note=NOTES[precision])
 
 
 def convit_against_deit(sizes: Sizes) -> Iterator[Row]:
@@ -55,18 +56,19 @@ def convit_against_deit(sizes: Sizes) -> Iterator[Row]:
         pair = [create_model(config, image_size=pixels).to(DEVICE) for config in (convit, deit)]
         images = random_images(sizes.compiled_batch, pixels)
         for what, kind in (("inference", inference), ("training step", training_step)):
-            runs = [kind(model, images, "bf16") for model in prepared(pair)]
-            times = interleaved(runs, sizes.seconds.model, sizes.pairs)
+            compile_both(pair)
+            runs = [kind(model, images, "bf16") for model in pair]
+            ours, peer = interleaved(runs, sizes.seconds.model, sizes.pairs)
             text = f"{what}, {name} against our DeiT, {pixels} px, {setting(len(images), 'bf16')}"
-            yield row(text, "peer/ours", limit, *times, name="DeiT", note=NOTES["bf16"])
+            yield row(text, "peer/ours", limit, ours, peer, "DeiT", note=NOTES["bf16"])
 
 
 def memory_growth(sizes: Sizes) -> Iterator[Row]:
     """The peak of a training step per token, on larger grids against the first one.
 
     Every grid has as many images as make the same number of tokens, so that gradients of weights, which do not
-    depend on the tokens, weigh the same on each. Memory that grows with the square of a grid's cells would show
-    as the ratio of the numbers of cells, 16 for 56 x 56 against 14 x 14.
+    depend on the tokens, weigh the same on each. What grows with the square of a grid's cells weighs 16 times as
+    much per token on 56x56 as on 14x14.
     """
     name, depth, sides, limit = sizes.growth
     config = last_blocks(vit_config(name), depth)
@@ -110,7 +112,7 @@ def model_pair(case: ModelCase) -> tuple[nn.Module, nn.Module]:
     theirs = timm.create_model(case.timm, img_size=case.pixels)
     with torch.no_grad():
         for weight in theirs.parameters():  # no start value, as CaiT's tiny factors, shall hide a difference
-            weight += 0.02 * torch.randn_like(weight)
+            weight.add_(0.02 * torch.randn_like(weight))
     ours = create_model(case.name, image_size=case.pixels)
     load_weights(ours, theirs.state_dict())
     return ours.to(DEVICE), theirs.to(DEVICE)
@@ -128,12 +130,12 @@ def logit_difference(pair: Sequence[nn.Module], images: Tensor) -> float:
     return ((ours - theirs).abs().max() / theirs.abs().max()).item()
 
 
-def prepared(models: Sequence[nn.Module]) -> list[nn.Module]:
-    """The models as they are timed: compiled, or on a CPU as they are."""
-    if not COMPILED:
-        return list(models)
-    torch.compiler.reset()  # else the code kept for earlier models counts towards the limit, and then none is compiled
-    return [torch.compile(model) for model in models]
+def compile_both(pair: Sequence[nn.Module]) -> None:
+    """Compiles a pair of models, but on a CPU leaves them as they are."""
+    if COMPILED:
+        torch.compiler.reset()  # the code kept for earlier models counts towards a limit, beyond which none is compiled
+        for model in pair:
+            model.compile()
 
 
 def setting(batch: int, precision: str) -> str:
@@ -142,10 +144,10 @@ def setting(batch: int, precision: str) -> str:
 
 
 def training_step(model: nn.Module, images: Tensor, precision: str) -> Run:
-    """A forward pass in training mode (under autocast in bf16) and a backward pass, leaving no gradients behind."""
+    """A forward pass (under autocast in bf16) and a backward pass in training mode, leaving no gradients behind."""
+    model.train()
 
     def run() -> None:
-        model.train()
         with autocast(precision):
             total = model(images).sum()
         total.backward()
@@ -156,9 +158,9 @@ def training_step(model: nn.Module, images: Tensor, precision: str) -> Run:
 
 def inference(model: nn.Module, images: Tensor, precision: str) -> Run:
     """A forward pass in evaluation mode, under autocast in bf16."""
+    model.eval()
 
     def run() -> None:
-        model.eval()
         with torch.no_grad(), autocast(precision):
             model(images)
 

@@ -55,7 +55,7 @@ class Position(nn.Module):
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """tokens ``[b, gh·gw, d]`` -> the same shape, or ``[b, gh·gw, d + dim]`` where vectors are put beside."""
         table = self.table(grid)
-        return torch.cat([tokens, table.expand(len(tokens), -1, -1)], dim=-1) if self.concat else tokens + table
+        return torch.cat([tokens, table.expand(tokens.shape[0], -1, -1)], dim=-1) if self.concat else tokens + table
 
 
 class LearnedPosition(Position):

@@ -48,7 +48,7 @@ class TalkingHeads(MHSA):
 def exchange(heads: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Linear maps over the heads: ``[b, h, n, n]``, weight ``[h, h]``, bias ``[h]`` -> ``[b, h, n, n]``."""
     flat = heads.flatten(2)
-    weight = weight.to(flat.dtype).expand(len(flat), -1, -1)
+    weight = weight.to(flat.dtype).expand(flat.shape[0], -1, -1)
     if bias is None:
         return torch.bmm(weight, flat).view_as(heads)
     return torch.baddbmm(bias.to(flat.dtype)[:, None], weight, flat).view_as(heads)

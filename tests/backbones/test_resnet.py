@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from torchvision import models
 from torchvision.models.resnet import Bottleneck
 
@@ -184,3 +185,24 @@ def test_attention_after_a_stage_starts_as_nothing():
     stage = gated.layer2(gated(images).maps[1])
     torch.testing.assert_close(gated(images).maps[2], gated.attention2(stage))
     assert not torch.allclose(gated(images).tokens, plain(images).tokens)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_checkpointing_counts_every_batch_once(momentum):
+    """The second forward pass of checkpointing must not move the running statistics again."""
+    plain, frugal = (create_backbone(ResNetConfig(depths=(1, 2), width=5), 16) for _ in range(2))
+    frugal.load_state_dict(plain.state_dict())
+    frugal.set_grad_checkpointing()
+    for backbone in (plain, frugal):
+        norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = momentum
+    for _ in range(2):
+        images = torch.randn(4, 3, 16, 16)
+        for backbone in (plain, frugal):
+            backbone(images).tokens.square().sum().backward()
+    moved = [name for name, buffer in plain.named_buffers() if not torch.equal(buffer, torch.zeros_like(buffer))]
+    assert len(moved) == 3 * len(norms)
+    for (name, expected), (_, found) in zip(plain.named_buffers(), frugal.named_buffers(), strict=True):
+        assert torch.equal(found, expected), name
+    assert all(module.momentum == momentum for module in frugal.modules() if isinstance(module, nn.BatchNorm2d))

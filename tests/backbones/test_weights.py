@@ -179,7 +179,7 @@ def test_another_model_changes_nothing():
         published = timm.create_model("deit_small_patch16_224").to_empty(device="cpu").state_dict()
     model = hv.create_model("vit_tiny_16", num_classes=1000)
     before = copy_of(model)
-    with pytest.raises(ValueError, match=r"does not fit the model: .*; 151 of another shape") as caught:
+    with pytest.raises(ValueError, match=r"does not fit the model: 151 of another shape") as caught:
         load_weights(model, published)
     assert "\n" not in str(caught.value)
     assert "backbone.prefix [1, 192] given [1, 384], backbone.tokenizer" in str(caught.value)

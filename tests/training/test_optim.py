@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hybridvit.backbones import ConvConfig, PatchConfig, ViTConfig
+from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, ViTConfig
 from hybridvit.build.models import create_model
 from hybridvit.training.optim import OptimConfig, build_optimiser, build_schedule, lr_share, parameter_groups
 
@@ -153,3 +153,21 @@ def test_schedule_rises_then_falls_and_ends_at_final_lr(steps, warmup):
 def test_settings_that_make_no_sense_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         OptimConfig(**fields)
+
+
+def test_relative_positions_do_not_decay():
+    model = create_model(
+        ViTConfig(embed_dim=8, depth=1, num_heads=2, position="relative", attention=("lsa",)), image_size=32
+    )
+    names = {id(p): name for name, p in model.named_parameters()}
+    _, rest = parameter_groups(model, 0.05)
+    kept = {names[id(p)] for p in rest["params"]}
+    assert {"backbone.blocks.0.attention.bias.table", "backbone.blocks.0.attention.temperature"} <= kept
+    bottleneck = ResNetConfig(block="bottleneck", depths=(1, 1), attention_stages=(2,))
+    model = create_model(bottleneck, image_size=8)
+    names = {id(p): name for name, p in model.named_parameters()}
+    _, rest = parameter_groups(model, 0.05)
+    kept = {names[id(p)] for p in rest["params"]}
+    distances = {name for name in names.values() if name.endswith("_distance")}
+    assert len(distances) == 2
+    assert distances <= kept
