@@ -266,6 +266,11 @@ def test_table_is_aligned_and_numbers_its_notes():
     ]
 
 
+def test_memory_is_told_in_the_unit_that_shows_it():
+    row = measure.row("memory", "ours/peer", 2, [2**20 - 1024], [2**20], "timm", "B")
+    assert bench.format_row(row) == "memory: 1023.0 KiB, timm 1.0 MiB, ratio 1.00 (ours/peer <= 2: yes)"
+
+
 def test_a_table_without_notes_ends_with_its_last_row():
     table = bench.format_table({**RESULT, "rows": ROWS[:1], "left_out": []})
     assert table.endswith("GPSA, difference  3.0e-07     -      -      1  ours <= 1e-05  yes")

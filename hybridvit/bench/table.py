@@ -42,4 +42,5 @@ def figures(row: Row) -> tuple[str, str, str]:
 
 def quantity(value: float, unit: str) -> str:
     """A number with its unit, short."""
-    return {"s": f"{1000 * value:.1f} ms", "B": f"{value / 2**20:.1f} MiB", "": f"{value:.1e}"}[unit]
+    size = f"{value / 2**20:.1f} MiB" if value >= 2**20 else f"{value / 2**10:.1f} KiB"
+    return {"s": f"{1000 * value:.1f} ms", "B": size, "": f"{value:.1e}"}[unit]

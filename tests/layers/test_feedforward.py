@@ -1,11 +1,15 @@
 """The MLP and the convolutional feed-forward against numpy with scipy's error function."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.special import erf
 
-from hybridvit.layers.feedforward import MLP, ConvFeedForward
+from hybridvit.layers import feedforward
+from hybridvit.layers.feedforward import MLP, ConvFeedForward, GELULinear
 
 
 def test_mlp_by_formula(randomise):
@@ -143,3 +147,73 @@ def test_conv_feedforward_dropout(randomise):
     layer.eval()
     x = torch.randn(2, 16, 8)
     assert torch.equal(layer(x, (3, 5)), layer(x, (3, 5)))
+
+
+def double(*shape):
+    return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+def test_gelu_that_is_computed_again_has_the_right_derivatives():
+    inputs = (double(2, 3, 5), double(7, 5), double(7))
+    out = GELULinear.apply(*inputs)
+    assert torch.equal(out, F.linear(F.gelu(inputs[0]), inputs[1], inputs[2]))
+    assert torch.autograd.gradcheck(GELULinear.apply, inputs, check_forward_ad=True, check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(GELULinear.apply, inputs)
+
+
+def test_gradients_of_single_samples_through_it():
+    x, weight, bias = double(4, 3, 5).detach(), double(7, 5).detach(), double(7).detach()
+
+    def loss(kind, weight, sample):
+        return kind(sample, weight, bias).square().sum()
+
+    def plain(x, weight, bias):
+        return F.linear(F.gelu(x), weight, bias)
+
+    found, expected = (
+        torch.func.vmap(torch.func.grad(partial(loss, kind)), (None, 0))(weight, x)
+        for kind in (GELULinear.apply, plain)
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def kept_bytes(layer, x):
+    """The memory that a forward pass keeps for the backward pass, parameters apart."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in layer.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = layer(x)
+    return sum(kept.values()), out
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_an_mlp_on_an_accelerator_keeps_less_and_gives_the_same(monkeypatch, precision):
+    layer = MLP(12, 48)
+    x = torch.randn(2, 35, 12, requires_grad=True)
+    results = []
+    for again in (False, True):
+        monkeypatch.setattr(feedforward, "recomputes_gelu", lambda hidden, again=again: again)
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            kept, out = kept_bytes(layer, x)
+        gradients = torch.autograd.grad(out.float().square().sum(), [x, *layer.parameters()])
+        results.append((kept, out, gradients))
+    (full, out, gradients), (less, same, others) = results
+    assert full - less >= 2 * 35 * 48 * precision.itemsize
+    assert torch.equal(out, same)
+    for expected, found in zip(gradients, others, strict=True):
+        tolerance = 1e-5 if precision == torch.float32 else 2e-2
+        torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance * expected.abs().max().item())
+
+
+def test_a_cpu_keeps_what_it_computed():
+    hidden = torch.randn(3, requires_grad=True)
+    assert not feedforward.recomputes_gelu(hidden)
+    assert feedforward.recomputes_gelu(hidden.to("meta"))
+    assert not feedforward.recomputes_gelu(hidden.detach().to("meta"))
