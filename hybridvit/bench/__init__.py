@@ -1,6 +1,6 @@
 """What hybridvit costs on this machine: layers and models against timm's and against each other, memory, imports.
 
-Every time is a median over paired runs, interleaved in one process (A B A B ..., after a warm-up); a ratio is
+Every time is a median over paired runs, interleaved in one process (A B B A ..., after a warm-up); a ratio is
 the median of the ratios of the pairs.
 """
 

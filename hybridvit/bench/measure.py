@@ -62,15 +62,19 @@ def row(
 
 
 def interleaved(runs: Sequence[Run], seconds: float, pairs: int) -> list[list[float]]:
-    """The seconds of each run in every round: until there are enough and the time is up, after one to warm up."""
+    """The seconds of each run in every round: until there are enough and the time is up, after one to warm up.
+
+    Every other round goes backwards, as the state in which a run leaves caches and memory costs the next one.
+    """
     rounds: list[list[float]] = []
     began = time.perf_counter()
     while len(rounds) <= pairs or time.perf_counter() - began < seconds:
-        rounds.append([])
-        for run in runs:
+        times = [0.0] * len(runs)
+        for index, run in list(enumerate(runs))[:: -1 if len(rounds) % 2 else 1]:
             synchronize()
             start = time.perf_counter()
             run()
             synchronize()
-            rounds[-1].append(time.perf_counter() - start)
+            times[index] = time.perf_counter() - start
+        rounds.append(times)
     return [list(column) for column in zip(*rounds[1:], strict=True)]
