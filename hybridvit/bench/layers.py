@@ -50,13 +50,21 @@ def layer_times(sizes: Sizes, layers: Layers, cases: Cases, seconds: float, of: 
 def kernel_choice(sizes: Sizes) -> Iterator[Row]:
     """The core of our attention with the kernel it chooses, and with the faster of the two; 5 % is noise."""
     for n, precision in product(sizes.core_tokens, DTYPES):
+        dtype = DTYPES[precision]
+        chosen = attention.choose_kernel(DEVICE.type, dtype, n)
+        peers = [attention.Kernel(fused, dtype) for fused in (True, False)]
+        kernels = list(dict.fromkeys([*peers, chosen]))
         batch = 1
-        while batch * n * n < 2**24 and min(interleaved(core_runs(n, batch, precision)[:1], 0, 2)[0]) < sizes.core_run:
+        while (
+            batch * n * n < 2**24 and min(interleaved(core_runs(n, batch, dtype, [chosen]), 0, 2)[0]) < sizes.core_run
+        ):
             batch *= 2
-        ours, *peers = interleaved(core_runs(n, batch, precision), sizes.seconds.core, sizes.pairs)
-        best, peer = min(zip(("fused", "explicit"), peers, strict=True), key=lambda named: median(named[1]))
+        runs = core_runs(n, batch, dtype, kernels)
+        times = dict(zip(kernels, interleaved(runs, sizes.seconds.core, sizes.pairs), strict=True))
+        best = min(peers, key=lambda kernel: median(times[kernel]))
         what = f"attention core, choice against best, n = {n}, batch {batch}, {precision}"
-        yield row(what, "ours/peer", 1.05, ours, peer, best, note=NOTES[precision])
+        name = "fused" if best.fused else "explicit"
+        yield row(what, "ours/peer", 1.05, times[chosen], times[best], name, note=NOTES[precision])
 
 
 def gpsa_pair(sizes: Sizes) -> tuple[GPSA, nn.Module]:
@@ -90,9 +98,8 @@ def layer_runs(layers: Layers, x: Tensor, grid: tuple[int, int], precision: str)
     return [partial(run, layer) for layer in layers]
 
 
-def core_runs(n: int, batch: int, precision: str) -> list[Run]:
-    """What attention does between its projections (4 heads of 48), forward and backward: chosen, fused, explicit."""
-    dtype = DTYPES[precision]
+def core_runs(n: int, batch: int, dtype: torch.dtype, kernels: Sequence[attention.Kernel]) -> list[Run]:
+    """What attention does between its projections (4 heads of 48), forward and backward, with each kernel."""
     qkv = torch.randn(batch, n, 3 * 4 * 48).to(DEVICE, dtype).requires_grad_()
     gradient = torch.randn(batch, n, 4 * 48).to(DEVICE, dtype)
 
@@ -101,5 +108,4 @@ def core_runs(n: int, batch: int, precision: str) -> list[Run]:
         attention.merge_heads(attention.attend(q, k, v, kernel).to(dtype)).backward(gradient)
         qkv.grad = None
 
-    chosen = attention.choose_kernel(DEVICE.type, dtype, n)
-    return [partial(run, kernel) for kernel in (chosen, attention.Kernel(True, dtype), attention.Kernel(False, dtype))]
+    return [partial(run, kernel) for kernel in kernels]
