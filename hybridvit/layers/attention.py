@@ -35,7 +35,7 @@ def choose_kernel(device_type: str, dtype: torch.dtype, tokens: int) -> Kernel:
     """The fastest exact kernel for this device, dtype and number of tokens.
 
     Accelerators: always fused. CPU (forward + backward, measured; see LOG.md): in fp32 fused
-    from 64 tokens on; in bf16 with matrix units explicit until the n x n scores leave the
+    from 49 tokens on; in bf16 with matrix units explicit until the n x n scores leave the
     cache (about 700 tokens); in emulated bf16 the fp32 kernel, which is also more precise.
     """
     if device_type != "cpu":
@@ -44,7 +44,7 @@ def choose_kernel(device_type: str, dtype: torch.dtype, tokens: int) -> Kernel:
         return Kernel(fused=tokens >= 700, dtype=dtype)
     if dtype in (torch.bfloat16, torch.float16):
         dtype = torch.float32
-    return Kernel(fused=tokens >= 64, dtype=dtype)
+    return Kernel(fused=tokens >= 49, dtype=dtype)
 
 
 def autocast_dtype(device_type: str) -> torch.dtype | None:

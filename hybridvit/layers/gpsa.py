@@ -26,8 +26,8 @@ LARGEST_GATE = {torch.float16: 10.0, torch.bfloat16: 80.0, torch.float32: 80.0, 
 # on, and a CPU multiplies those a hundred times slower (measured; see LOG.md).
 NEGLIGIBLE = 1e-25
 
-# Below this many tokens the factors are too small for a matrix unit, and the content matrix is explicit
-# anyway: adding the position matrix to it costs less than two more products (measured; see LOG.md).
+# Below this many tokens the factors are too small for a CPU's matrix products, and adding the position matrix to an
+# explicit content matrix costs less than the fused kernel and two more products (measured; see LOG.md).
 DENSE_TOKENS = 64
 
 
@@ -132,7 +132,7 @@ class GPSA(Attention):
         p_y, p_x = self.axes(check_grid(grid, q.shape[-2]))
         p_x = p_x * self._bounded_gate(q.dtype).to(p_x.dtype).exp()[:, None, None]
         q, k, v = q.to(kernel.dtype), k.to(kernel.dtype), v.to(kernel.dtype)
-        if not kernel.fused and q.shape[-2] < DENSE_TOKENS:
+        if v.device.type == "cpu" and v.shape[-2] < DENSE_TOKENS:
             return (attention_scores(q, k, self.scale) + outer(p_y, p_x).to(v.dtype)) @ v
         return attend(q, k, v, kernel, self.scale) + apply_on_grid(p_y.to(v.dtype), p_x.to(v.dtype), v)
 

@@ -10,7 +10,7 @@ from hybridvit.layers import GPSA, LSA, MHSA, RelativeBias, TalkingHeads, attent
 from hybridvit.layers.attention import Kernel, attend, choose_kernel, merge_heads, split_heads
 
 B, H, D = 2, 4, 7
-GRIDS = [(3, 5), (7, 9), (4, 16), (7, 11)]  # 15, 63, 64 and 77 tokens: both sides of every threshold
+GRIDS = [(3, 5), (7, 9), (4, 16), (7, 11)]  # 15, 63, 64 and 77 tokens: both sides of GPSA's threshold
 OPTIONS = {
     "plain": {"qkv_bias": True},
     "no bias": {"qkv_bias": False},
@@ -177,17 +177,17 @@ def test_attend_of_two_tokens_by_hand(fused):
         ("cuda", torch.bfloat16, 5, False, (True, torch.bfloat16)),
         ("cuda", torch.float32, 5, False, (True, torch.float32)),
         ("mps", torch.float16, 5, False, (True, torch.float16)),
-        ("cpu", torch.float32, 63, True, (False, torch.float32)),
-        ("cpu", torch.float32, 64, True, (True, torch.float32)),
-        ("cpu", torch.float64, 63, False, (False, torch.float64)),
-        ("cpu", torch.float64, 64, False, (True, torch.float64)),
+        ("cpu", torch.float32, 48, True, (False, torch.float32)),
+        ("cpu", torch.float32, 49, True, (True, torch.float32)),
+        ("cpu", torch.float64, 48, False, (False, torch.float64)),
+        ("cpu", torch.float64, 49, False, (True, torch.float64)),
         ("cpu", torch.bfloat16, 63, True, (False, torch.bfloat16)),
         ("cpu", torch.bfloat16, 699, True, (False, torch.bfloat16)),
         ("cpu", torch.bfloat16, 700, True, (True, torch.bfloat16)),
-        ("cpu", torch.bfloat16, 63, False, (False, torch.float32)),
-        ("cpu", torch.bfloat16, 64, False, (True, torch.float32)),
-        ("cpu", torch.float16, 63, True, (False, torch.float32)),
-        ("cpu", torch.float16, 64, True, (True, torch.float32)),
+        ("cpu", torch.bfloat16, 48, False, (False, torch.float32)),
+        ("cpu", torch.bfloat16, 49, False, (True, torch.float32)),
+        ("cpu", torch.float16, 48, True, (False, torch.float32)),
+        ("cpu", torch.float16, 49, True, (True, torch.float32)),
     ],
 )
 def test_kernel_table(device, dtype, tokens, units, expected, monkeypatch):
@@ -195,7 +195,7 @@ def test_kernel_table(device, dtype, tokens, units, expected, monkeypatch):
     assert choose_kernel(device, dtype, tokens) == expected
 
 
-def test_fused_kernel_runs_from_64_tokens(monkeypatch):
+def test_fused_kernel_runs_from_49_tokens(monkeypatch):
     calls = []
     original = torch.nn.functional.scaled_dot_product_attention
 
@@ -205,9 +205,9 @@ def test_fused_kernel_runs_from_64_tokens(monkeypatch):
 
     monkeypatch.setattr(attention.F, "scaled_dot_product_attention", spy)
     layer = MHSA(8, 2)
-    for number in (63, 64, 65):
+    for number in (48, 49, 50):
         layer(torch.randn(1, number, 8))
-    assert calls == [64, 65]
+    assert calls == [49, 50]
 
 
 def test_bf16_units_are_detected_as_a_plain_answer():

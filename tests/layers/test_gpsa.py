@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from scipy.special import expit, softmax
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hybridvit.layers import attention
+from hybridvit.layers import attention, gpsa
 from hybridvit.layers.attention import Kernel, merge_heads
 from hybridvit.layers.gpsa import GPSA, apply_on_grid, outer
 
@@ -225,6 +225,7 @@ def test_a_layer_in_bf16_is_near_one_in_fp32(grid, randomise):
 @pytest.mark.parametrize(("grid", "fused"), [((2, 3), False), ((2, 3), True), ((7, 11), True)])
 def test_gradients_against_finite_differences(grid, fused, randomise, monkeypatch):
     monkeypatch.setattr(attention, "choose_kernel", lambda *_: Kernel(fused, torch.float64))
+    monkeypatch.setattr(gpsa, "DENSE_TOKENS", 0 if fused else 64)
     layer = randomise(GPSA(8, 4, qkv_bias=True)).double()
     names = [name for name, _ in layer.named_parameters()]
     assert {"position", "gate"} <= set(names)
