@@ -120,10 +120,18 @@ class Classifier(nn.Module):
         self.head = fresh.to(weight.device, weight.dtype).train(self.training)
 
     def get_intermediate_layers(
-        self, images: Tensor, n: int | Sequence[int] = 1, **options: bool
+        self,
+        images: Tensor,
+        n: int | Sequence[int] = 1,
+        *,
+        reshape: bool = False,
+        return_prefix_tokens: bool = False,
+        norm: bool = True,
     ) -> tuple[Tensor, ...] | tuple[tuple[Tensor, Tensor], ...]:
         """What chosen layers of the backbone give; see :meth:`Backbone.get_intermediate_layers`."""
-        return self.backbone.get_intermediate_layers(images, n, **options)
+        return self.backbone.get_intermediate_layers(
+            images, n, reshape=reshape, return_prefix_tokens=return_prefix_tokens, norm=norm
+        )
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute the backbone's layers in the backward pass: less memory, more time."""
