@@ -1,0 +1,1 @@
+"""The only place where configurations become objects: models, and runs of recipes."""
