@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybridvit.layers.attention import MHSA, merge_heads, split_heads
+from hybridvit.layers.attention import MHSA, attend, choose_kernel, merge_heads, no_autocast, split_heads
 from hybridvit.layers.initialisation import linear
 
 
@@ -43,8 +42,10 @@ class BottleneckAttention(nn.Module):
         """x ``[b, channels, h, w]`` -> the same shape."""
         grid = (x.shape[-2], x.shape[-1])
         q, k, v = split_heads(self.qkv(x.flatten(2).transpose(1, 2)), self.num_heads)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.position_logits(q, grid))
-        return merge_heads(out).transpose(1, 2).unflatten(2, grid)
+        kernel = choose_kernel(v.device.type, v.dtype, v.shape[-2])
+        with no_autocast(v.device.type):
+            out = attend(q, k, v, kernel, bias=self.position_logits(q, grid))
+        return merge_heads(out).to(v.dtype).transpose(1, 2).unflatten(2, grid)
 
     def position_logits(self, q: Tensor, grid: tuple[int, int]) -> Tensor:
         """q ``[b, heads, h·w, d]`` on a grid of h x w -> q · (r_h + r_w) / √d, ``[b, heads, h·w, h·w]``."""
