@@ -190,7 +190,7 @@ class Trainer:
             self.accelerator.backward(loss)
             if self.optim.clip_norm is not None:
                 self.accelerator.clip_grad_norm_(parameters, self.optim.clip_norm)
-            lr = self.schedule.get_last_lr()[0]
+            lr = max(self.schedule.get_last_lr())  # that of the heads, where layers differ
             self.optimiser.step()
             self.schedule.step()
             self.optimiser.zero_grad(set_to_none=True)

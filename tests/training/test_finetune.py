@@ -58,3 +58,16 @@ def test_a_checkpoint_that_does_not_fit_is_refused_before_anything_is_written(tr
     assert not (tmp_path / "other").exists()
     with pytest.raises(ValueError, match="there is no checkpoint file"):
         Run(replace(recipe, weights=str(tmp_path / "none.pt")))
+
+
+def test_the_learning_rate_in_the_metrics_is_that_of_the_head(tmp_path, tiny_recipe):
+    import json
+
+    from hybridvit.config import to_yaml
+
+    optim = OptimConfig(lr=0.01, layer_decay=0.5, warmup=0.0, final_lr=1.0)
+    recipe = replace(tiny_recipe(steps=4), optim=optim)
+    Run(recipe, RunFolder(tmp_path / "run", to_yaml(recipe))).fit()
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    rates = [record["lr"] for record in map(json.loads, lines) if "lr" in record]
+    assert rates == [pytest.approx(0.01)] * 2
