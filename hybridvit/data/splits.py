@@ -1,30 +1,83 @@
-"""Images with labels, and the three parts that a study needs of them."""
+"""Samples in memory: images of one or several cameras, their targets, and the three parts that a study needs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+ONE_VIEW = "image"  # what the view is called where there is only one
+VOID = 255  # the value of a mask's pixels that have no label
+
+ColumnKind = Literal["class", "multilabel", "numbers", "mask", "points", "boxes"]
+
 
 @dataclass(frozen=True)
-class ImageSet:
-    """Labelled images in memory.
+class Column:
+    """What a target column holds, and what its missing labels look like.
+
+    ========== ========================================= ==================================================
+    kind       array                                     missing
+    ========== ========================================= ==================================================
+    class      int64 ``[n]``, an index into names        -1
+    multilabel int64 ``[n, k]``, 0 or 1 for each name    -1
+    numbers    float32 ``[n, k]``, one for each name     NaN
+    mask       uint8 ``[n, h, w]``, an index into names  255
+    points     float32 ``[n, k, 2]``, x and y in pixels  NaN
+    boxes      float32 ``[n, m, 5]``: index into names,  NaN throughout; rows of class -1 pad a labelled
+               x1, y1, x2, y2 in pixels                  image
+    ========== ========================================= ==================================================
+
+    Pixel coordinates are continuous: 0 is the left (upper) edge of the image, its width (height) the right
+    (lower) one.
 
     Attributes:
-        images: ``[n, c, h, w]``, uint8.
-        labels: class indices ``[n]``, int64; -1 where unlabelled.
+        kind: what the column holds.
+        names: classes, components or points.
     """
 
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    kind: ColumnKind
+    names: tuple[str, ...]
+
+
+def labelled(kind: ColumnKind, values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which samples have any label in this column, ``[n]``."""
+    if kind in ("class", "multilabel"):
+        known = values >= 0
+    elif kind == "mask":
+        known = values != VOID
+    else:
+        known = ~np.isnan(values)
+    found: NDArray[np.bool_] = known.reshape(len(values), int(np.prod(known.shape[1:]))).any(axis=1)
+    return found
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images and their targets, sample by sample.
+
+    Attributes:
+        views: view name -> ``[n, c, h, w]``, uint8; a single view is called "image".
+        targets: column name -> array, as :class:`Column` says.
+        present: view name -> ``[n]``, whether the sample has that view; a view that is not named is always there.
+    """
+
+    views: Mapping[str, NDArray[np.uint8]]
+    targets: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    present: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(next(iter(self.views.values())))
 
-    def __getitem__(self, index: slice | NDArray[np.integer]) -> ImageSet:
-        return ImageSet(self.images[index], self.labels[index])
+    def __getitem__(self, index: slice | NDArray[np.integer] | NDArray[np.bool_]) -> Samples:
+        return Samples(
+            {name: images[index] for name, images in self.views.items()},
+            {name: values[index] for name, values in self.targets.items()},
+            {name: there[index] for name, there in self.present.items()},
+        )
 
 
 @dataclass(frozen=True)
@@ -33,20 +86,19 @@ class Splits:
 
     Attributes:
         name: what the data set is called in reports.
-        class_names: the classes, in the order of their indices.
-        train: images to learn from.
-        validation: images to select on.
-        test: images to report on, read once.
+        columns: what the target columns hold.
+        train: samples to learn from.
+        validation: samples to select on.
+        test: samples to report on, read once.
     """
 
     name: str
-    class_names: tuple[str, ...]
-    train: ImageSet
-    validation: ImageSet
-    test: ImageSet
+    columns: Mapping[str, Column]
+    train: Samples
+    validation: Samples
+    test: Samples
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
-        c, h, w = self.train.images.shape[1:]
-        return c, h, w
+    def shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Channels, height and width of each view."""
+        return {name: (c, h, w) for name, images in self.train.views.items() for c, h, w in [images.shape[1:]]}

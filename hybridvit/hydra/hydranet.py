@@ -2,26 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from hybridvit.backbones.features import Backbone
+from hybridvit.backbones.features import Features
+
+Images = Tensor | Mapping[str, Tensor]
+
+
+class ViewFeatures(NamedTuple):
+    """What a backbone of several cameras sees.
+
+    Attributes:
+        fused: of all cameras that are there.
+        views: each camera's own, by name; undefined for samples that lack the camera.
+    """
+
+    fused: Features
+    views: Mapping[str, Features]
 
 
 class HydraNet(nn.Module):
-    """images ``[b, c, h, w]`` -> {task name: prediction}; the backbone runs once for all heads.
+    """images or views -> {task name: prediction}; the backbone runs once for all heads.
 
     Args:
-        backbone: what the heads share.
-        heads: task name -> module that reads the backbone's Features.
+        backbone: what the heads share: a ``Backbone``, or for several cameras a ``ViewsBackbone``.
+        heads: task name -> module that reads Features.
+        reads: task name -> the camera whose own features the head reads; a head that is not named reads the fused ones.
     """
 
-    def __init__(self, backbone: Backbone, heads: Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self, backbone: nn.Module, heads: Mapping[str, nn.Module], reads: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.heads = nn.ModuleDict(heads)
+        self.reads = dict(reads or {})
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        features = self.backbone(images)
-        return {name: head(features) for name, head in self.heads.items()}
+    def forward(self, images: Images, present: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Predictions of all heads.
+
+        Args:
+            images: ``[b, c, h, w]``, or view name -> images.
+            present: view name -> ``[b]`` bool, for several cameras; None: the views given are there in every sample.
+        """
+        return self.read(self.features(images, present))
+
+    def features(self, images: Images, present: Mapping[str, Tensor] | None = None) -> Features | ViewFeatures:
+        """What the heads read; arguments as for :meth:`forward`."""
+        found: Any = self.backbone(images) if isinstance(images, Tensor) else self.backbone(images, present)
+        return found
+
+    def read(self, features: Features | ViewFeatures, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """Predictions of the named heads (None: all) from features that are there already."""
+        names = self.heads if tasks is None else tasks
+        return {name: self.heads[name](self.read_by(name, features)) for name in names}
+
+    def read_by(self, task: str, features: Features | ViewFeatures) -> Features:
+        """The part of the features that one head reads."""
+        if isinstance(features, Features):
+            return features
+        return features.views[self.reads[task]] if task in self.reads else features.fused
+
+    def add_head(self, name: str, head: nn.Module, view: str | None = None) -> None:
+        """Another head; the others and the backbone stay as they are, bit for bit.
+
+        Raises:
+            ValueError: there is a head of this name.
+        """
+        if name in self.heads:
+            raise ValueError(f"there is a head {name!r} already; the heads are {', '.join(self.heads)}")
+        self.heads[name] = head
+        if view is not None:
+            self.reads[name] = view
+
+    def remove_head(self, name: str) -> nn.Module:
+        """Takes a head off and returns it.
+
+        Raises:
+            ValueError: there is no such head.
+        """
+        if name not in self.heads:
+            raise ValueError(f"there is no head {name!r}; the heads are {', '.join(self.heads)}")
+        self.reads.pop(name, None)
+        return self.heads.pop(name)

@@ -1,4 +1,4 @@
-"""What a task is: a head, a loss, a metric and the name of its target column."""
+"""What a task is: a head, a loss, metrics and the name of its target column."""
 
 from __future__ import annotations
 
@@ -10,36 +10,52 @@ from torch import Tensor, nn
 from hybridvit.backbones.features import FeatureSpec
 
 if TYPE_CHECKING:
-    from torchmetrics import Metric
+    from torchmetrics import MetricCollection
+
+UNLABELLED = -1  # of class targets; NaN of real-valued ones
 
 
 class Task(ABC):
     """One question asked of every image.
 
-    A sample without a label contributes nothing to loss or metric.
+    A sample without a label contributes nothing to loss or metrics.
 
     Attributes:
         name: key of the task's predictions.
         target: name of its target column.
-        higher_is_better: for each metric, the first of which selects checkpoints.
+        view: the camera whose own features the head reads; None: those of all cameras, fused.
+        higher_is_better: for each metric. The first is in (-inf, 1], higher is better, and checkpoints are
+            selected by its mean over the tasks.
     """
 
     name: str
     target: str
+    view: str | None = None
     higher_is_better: ClassVar[dict[str, bool]]
 
     @abstractmethod
     def head(self, spec: FeatureSpec) -> nn.Module:
-        """A fresh head that maps Features of this spec to predictions."""
+        """A fresh head that maps Features of this spec to predictions ``[b, ...]``, a tensor."""
+
+    @abstractmethod
+    def labelled(self, target: Tensor) -> Tensor:
+        """Which samples have a label, bool ``[b]``."""
 
     @abstractmethod
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Mean loss over the labelled samples, a scalar; 0 where there are none."""
+        """Mean loss over what is labelled, a scalar; 0 where nothing is.
+
+        What an unlabelled sample predicts has no influence on it, nor on any gradient.
+        """
 
     @abstractmethod
-    def metric(self) -> Metric:
-        """A fresh metric whose ``compute()`` is the first of ``higher_is_better``."""
+    def metric(self) -> MetricCollection:
+        """Fresh metrics, named as in ``higher_is_better``."""
+
+    @abstractmethod
+    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+        """Adds what is labelled in a batch to the metrics."""
 
     @abstractmethod
     def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
-        """Predictions as something a person reads, one mapping for each image."""
+        """Predictions as something a person reads, one mapping for each image; JSON values, and arrays for masks."""
