@@ -1,0 +1,101 @@
+"""Image files read side by side in threads: their sizes first, then their pixels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from hybridvit.data.folder import GREY_MODES, read_image
+from hybridvit.data.geometry import Size
+
+ORIENTATION = 0x0112  # EXIF; from 5 on height and width are exchanged
+MASK_MODES = ("1", "L", "P", "I", "I;16")
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of a picture before its pixels are read.
+
+    Attributes:
+        size: height and width in pixels, turned as its EXIF orientation says.
+        turned: whether that exchanged height and width.
+        grey: whether it has no colours.
+    """
+
+    size: Size
+    turned: bool
+    grey: bool
+
+
+def in_threads(function: Callable[[K], V], items: Iterable[K]) -> dict[K, V | Exception]:
+    """The function of every item, or the exception that it raised."""
+    different = list(dict.fromkeys(items))
+
+    def tried(item: K) -> V | Exception:
+        try:
+            return function(item)
+        except Exception as error:  # PIL's decoders also raise SyntaxError, ValueError, struct.error ...
+            return error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(different, pool.map(tried, different), strict=True))
+
+
+def read_header(path: Path) -> Header:
+    with Image.open(path) as file:
+        turned = file.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+        width, height = file.size
+        return Header((width, height) if turned else (height, width), turned, file.mode in GREY_MODES)
+
+
+def read_images(paths: Sequence[Path | None], channels: int, size: Size) -> tuple[NDArray[np.uint8], dict[Path, str]]:
+    """Pictures ``[n, c, h, w]``, zeros where there is none; and what is wrong with those that cannot be read."""
+    images = np.zeros((len(paths), channels, *size), np.uint8)
+
+    def fill(job: tuple[int, Path]) -> None:
+        index, path = job
+        images[index] = read_image(path, channels, size)
+
+    done = in_threads(fill, [(index, path) for index, path in enumerate(paths) if path is not None])
+    return images, {path: reason(error) for (_, path), error in done.items() if isinstance(error, Exception)}
+
+
+def read_mask(path: Path, size: Size) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
+    """A label map ``[h, w]`` cropped (centre) and resized to ``size``, and which values it had before, rising.
+
+    Raises:
+        ValueError: the picture does not hold class indices of 8 bits.
+    """
+    with Image.open(path) as file:
+        if file.mode not in MASK_MODES:
+            raise ValueError(f"a picture of mode {file.mode}, expected 8-bit class indices (grey or with a palette)")
+        upright = ImageOps.exif_transpose(file)
+        values = np.asarray(upright)
+    if values.dtype != np.uint8:
+        if values.min() < 0 or values.max() > 255:
+            raise ValueError(f"values from {values.min()} to {values.max()}, expected class indices from 0 to 255")
+        values = values.astype(np.uint8)
+    found = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
+    if values.shape != size:
+        values = np.asarray(ImageOps.fit(Image.fromarray(values), (size[1], size[0]), Image.Resampling.NEAREST))
+    return values, found
+
+
+def reason(error: Exception) -> str:
+    """Why a file cannot be read, without its path."""
+    if isinstance(error, ValueError) and error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        return reason(error.__cause__)
+    if isinstance(error, UnidentifiedImageError):
+        return "no known image format"
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
