@@ -7,10 +7,34 @@ from typing import Literal
 
 from hybridvit.backbones.variants import ModelConfig
 from hybridvit.data.datasets import DataConfig
+from hybridvit.data.sampling import SamplingConfig
 from hybridvit.data.transforms import AugmentConfig
+from hybridvit.hydra.balance_config import BalanceConfig, SumConfig
+from hybridvit.hydra.views_config import ViewsConfig
 from hybridvit.tasks.classification import ClassificationConfig
+from hybridvit.tasks.detection import DetectionConfig
+from hybridvit.tasks.distillation import DistillationConfig
+from hybridvit.tasks.keypoints import KeypointConfig
+from hybridvit.tasks.multilabel import MultiLabelConfig
+from hybridvit.tasks.regression import RegressionConfig
+from hybridvit.tasks.segmentation import SegmentationConfig
 from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optim import OptimConfig
+
+
+TaskConfig = (
+    ClassificationConfig
+    | MultiLabelConfig
+    | RegressionConfig
+    | SegmentationConfig
+    | KeypointConfig
+    | DetectionConfig
+    | DistillationConfig
+)
+
+
+def _one_label() -> dict[str, TaskConfig]:
+    return {"label": ClassificationConfig()}
 
 
 @dataclass(frozen=True)
@@ -22,7 +46,10 @@ class Recipe:
         model: the backbone.
         data: images and how they are split.
         augment: what is done to training images.
-        task: the question asked of every image.
+        tasks: the questions asked of every image, by the names of their heads.
+        balance: how the losses of several tasks become one update of the trunk.
+        sampling: how often each of several data sets is drawn from.
+        views: how several cameras become one; None: every sample is one image.
         optim: optimiser and schedule.
         train: length, batch size, precision.
         seed: seed of the subset, the start values, the order and the augmentation.
@@ -34,7 +61,10 @@ class Recipe:
     model: ModelConfig
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
-    task: ClassificationConfig = ClassificationConfig()
+    tasks: dict[str, TaskConfig] = field(default_factory=_one_label)
+    balance: BalanceConfig = SumConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    views: ViewsConfig | None = None
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     seed: int = 0
@@ -43,6 +73,30 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed cannot be negative, given {self.seed}")
+        if not self.tasks:
+            raise ValueError("tasks names no task: a run needs at least one head")
+        for name in self.tasks:
+            if not name.replace("-", "_").isidentifier():
+                raise ValueError(f"a task's name is made of letters, digits, - and _, given {name!r}")
+
+
+@dataclass(frozen=True)
+class Tune:
+    """One head of a trained run, trained alone on the features that the run's trunk gave.
+
+    Attributes:
+        head: what it is; another target or kind than the run's makes it a new head.
+        fresh: start from random weights even where the run has this head.
+        optim: optimiser and schedule.
+        train: length and batch size.
+        seed: seed of the start values and of the order.
+    """
+
+    head: TaskConfig
+    fresh: bool = False
+    optim: OptimConfig = OptimConfig(lr=1e-3, weight_decay=0.01)
+    train: TrainConfig = TrainConfig(steps=500, batch_size=128, precision="fp32")
+    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,33 @@
-"""Recipes and run folders become things that train, evaluate and predict."""
+"""A recipe becomes something that trains."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Literal
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from hybridvit.backbones.weights import load_weights
-from hybridvit.build.models import create_backbone
-from hybridvit.config import from_yaml, nearest
+from hybridvit.build.balance import create_balance
+from hybridvit.build.dataset_info import DatasetInfo
+from hybridvit.build.net import create_net, evaluation_batch
+from hybridvit.build.tasks import column_requests, create_task
+from hybridvit.build.teacher import TeacherSource
+from hybridvit.build.trained import teachers_of
 from hybridvit.data.datasets import load
-from hybridvit.data.device_loader import DeviceLoader, EvaluationLoader, Normalisation
-from hybridvit.data.folder import read_image
+from hybridvit.data.device_loader import DeviceLoader, EvaluationLoader
+from hybridvit.data.sampling import Order
+from hybridvit.data.splits import ONE_VIEW, Samples, Splits, labelled
 from hybridvit.diagnostics.gates import gates
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.layers.gpsa import GPSA
 from hybridvit.recipe import Recipe
-from hybridvit.tasks.classification import ClassificationTask
-from hybridvit.training import checkpoint
-from hybridvit.training.engine import Trainer, evaluate, make_accelerator, read_or_offer
+from hybridvit.tasks.base import Task
+from hybridvit.training.engine import Trainer, make_accelerator
+from hybridvit.training.evaluation import evaluate
 from hybridvit.training.run_folder import RunFolder, device_name, revision, versions
 
 
@@ -43,38 +46,46 @@ class Run:
 
     def __init__(self, recipe: Recipe, folder: RunFolder | None = None, command: str = "", cpu: bool = False) -> None:
         self.recipe, self.folder, self.command = recipe, folder, command
-        self.splits = load(recipe.data, recipe.seed)
-        channels, *size = self.splits.image_shape
-        self.normalisation = Normalisation.of(self.splits.train.images)
-        task = ClassificationTask("label", self.splits.class_names, recipe.task)
-        self.tasks = {task.name: task}
+        self.splits = load(recipe.data, recipe.seed, column_requests(recipe.tasks, recipe.data.names))
+        _check_augmentation(recipe, self.splits)
         self.accelerator = make_accelerator(recipe.train.precision, cpu)
         device = self.accelerator.device
+        data = DatasetInfo.of(self.splits)
+        teachers = teachers_of(recipe.tasks, data, device)
+        self.data = data.with_columns({column: teacher.column for column, teacher in teachers.items()})
+        self.tasks = {
+            name: create_task(name, config, self.data, self.splits.train) for name, config in recipe.tasks.items()
+        }
+        self.labelled = {name: _count_labels(task, self.splits) for name, task in self.tasks.items()}
+        _warn_of_unlabelled(self.labelled, self.splits)
         torch.manual_seed(recipe.seed)
-        backbone = create_backbone(recipe.model, (size[0], size[1]), in_channels=channels)
+        self.net = create_net(recipe, self.data, self.tasks)
         if recipe.weights is not None:
-            load_weights(backbone, recipe.weights)
-        self.net = HydraNet(backbone, {task.name: task.head(backbone.spec)}).to(device)
+            load_weights(self.net.backbone, recipe.weights)
+        self.net.to(device)
 
-        def evaluation(part: Any) -> EvaluationLoader:
-            return EvaluationLoader(part, task.target, self.normalisation, 1024, device)
+        order = Order(_sources(self.splits.train), recipe.train.batch_size, recipe.seed, recipe.sampling)
+        columns, normalisation = self.data.columns, self.data.normalisation
+        loader = DeviceLoader(
+            self.splits.train, columns, normalisation, recipe.augment, order, recipe.seed, device
+        )
+
+        def taught(source: Any) -> Any:
+            return TeacherSource(source, teachers) if teachers else source
+
+        def evaluation(part: Samples) -> Any:
+            batch = evaluation_batch(self.data.shapes)
+            return taught(EvaluationLoader(part, columns, normalisation, batch, device))
 
         self.test = evaluation(self.splits.test)
         probes: dict[str, Callable[[nn.Module], Any]] = {}
-        if any(isinstance(module, GPSA) for module in backbone.modules()):
+        if any(isinstance(module, GPSA) for module in self.net.backbone.modules()):
             probes["gates"] = lambda net: gates(net).tolist()
         self.trainer = Trainer(
             self.net,
             self.tasks,
-            DeviceLoader(
-                self.splits.train,
-                task.target,
-                self.normalisation,
-                recipe.augment,
-                recipe.train.batch_size,
-                recipe.seed,
-                device,
-            ),
+            create_balance(recipe.balance, tuple(self.tasks), self.accelerator.num_processes),
+            taught(loader),
             evaluation(self.splits.validation),
             recipe.train,
             recipe.optim,
@@ -92,15 +103,19 @@ class Run:
         """Trains, reads the test split once, and returns the result file's content."""
         began = time.perf_counter()
         if self.folder is not None:
-            self.folder.start(self.dataset)
+            self.folder.start(self.data.to_json())
         history = self.trainer.fit(on_step)
         test = evaluate(self.trainer.evaluated, self.tasks, self.test, self.accelerator) if len(self.test) else None
+        several = {"losses": history.losses, "validation": history.validation, "conflicts": history.conflicts}
         result = {
             "recipe": self.recipe.name,
             "model": self.recipe.model.kind,
+            "tasks": {name: config.kind for name, config in self.recipe.tasks.items()},
+            "balance": self.recipe.balance.kind,
             "dataset": self.splits.name,
             "train_images": len(self.splits.train),
-            "image_size": list(self.splits.image_shape[1:]),
+            "labelled": {name: counts["train"] for name, counts in self.labelled.items()},
+            "image_size": list(next(iter(self.data.shapes.values()))[1:]),
             "seed": self.recipe.seed,
             "steps": self.recipe.train.steps,
             "params": self.params,
@@ -109,7 +124,12 @@ class Run:
             "validation": history.best,
             "validation_images": len(self.splits.validation),
             "selected_step": history.best_step if history.best is not None else self.recipe.train.steps,
-            "history": {"steps": history.steps, "loss": history.loss, **history.probes},
+            "history": {
+                "steps": history.steps,
+                "loss": history.loss,
+                **(several if len(self.tasks) > 1 else {}),
+                **history.probes,
+            },
             "seconds": {"train": history.seconds, "compile": 0.0, "total": time.perf_counter() - began},
             "device": device_name(self.accelerator.device),
             "versions": versions(),
@@ -120,77 +140,44 @@ class Run:
             self.folder.finish(result)
         return result
 
-    @property
-    def dataset(self) -> dict[str, Any]:
-        """What a prediction needs to know about the data."""
-        return {
-            "name": self.splits.name,
-            "class_names": list(self.splits.class_names),
-            "image_shape": list(self.splits.image_shape),
-            "mean": list(self.normalisation.mean),
-            "std": list(self.normalisation.std),
-            "images": {part: len(getattr(self.splits, part)) for part in ("train", "validation", "test")},
-        }
+
+def _sources(train: Samples) -> Any:
+    return train.source if train.source is not None else torch.zeros(len(train), dtype=torch.long).numpy()
 
 
-class Trained:
-    """A run read back for use; needs no training data.
+def _check_augmentation(recipe: Recipe, splits: Splits) -> None:
+    if recipe.sampling.kind != "size" and splits.train.source is None:
+        raise ValueError(f"sampling {recipe.sampling.kind} has no effect: the data is a single data set")
+    if (recipe.augment.flip or recipe.augment.crop_padding) and splits.shapes.keys() != {ONE_VIEW}:
+        raise ValueError("augment.flip and augment.crop_padding would move the images of several cameras apart")
 
-    Args:
-        path: the run folder.
-        which: name of a checkpoint; None: the best on validation data, else the last.
+
+def _count_labels(task: Task, splits: Splits) -> dict[str, int]:
+    """Samples with a label, by part; a distillation's teacher labels all."""
+    counts = {}
+    for part in ("train", "validation", "test"):
+        samples: Samples = getattr(splits, part)
+        if task.target not in splits.columns:
+            counts[part] = len(samples)
+            continue
+        known = labelled(splits.columns[task.target].kind, samples.targets[task.target])
+        if task.view is not None and task.view in samples.present:
+            known = known & samples.present[task.view]
+        counts[part] = int(known.sum())
+    return counts
+
+
+def _warn_of_unlabelled(counts: Mapping[str, Mapping[str, int]], splits: Splits) -> None:
+    """Names every task that a part has no label for.
 
     Raises:
-        ValueError: no run there, no such checkpoint, or one that is corrupt (another one is offered).
+        ValueError: no task has any training label.
     """
-
-    def __init__(self, path: Path, which: str | None = None) -> None:
-        if not (path / "recipe.yaml").is_file() or not (path / "dataset.json").is_file():
-            raise ValueError(f"{path} is not a run folder: it has no recipe.yaml and dataset.json")
-        self.recipe = from_yaml(Recipe, (path / "recipe.yaml").read_text(encoding="utf-8"))
-        dataset = json.loads((path / "dataset.json").read_text(encoding="utf-8"))
-        self.channels, *self.size = dataset["image_shape"]
-        self.normalisation = Normalisation(tuple(dataset["mean"]), tuple(dataset["std"]))
-        task = ClassificationTask("label", dataset["class_names"], self.recipe.task)
-        self.tasks = {task.name: task}
-
-        saved = {folder.name: folder for folder in checkpoint.step_folders(path / "checkpoints")}
-        best = path / "checkpoints" / checkpoint.BEST
-        if best.is_dir():
-            saved[best.name] = best
-        if not saved:
-            raise ValueError(f"{path} has no checkpoint yet")
-        if which is not None and which not in saved:
-            raise ValueError(f"{path} has no checkpoint {which!r}: {nearest(which, saved)}")
-        self.checkpoint = saved[which] if which is not None else list(saved.values())[-1]
-        tensors = read_or_offer(self.checkpoint, checkpoint.WEIGHTS, "choose it with --checkpoint")
-        backbone = create_backbone(self.recipe.model, (self.size[0], self.size[1]), in_channels=self.channels)
-        self.net = HydraNet(backbone, {task.name: task.head(backbone.spec)})
-        checkpoint.load_state(self.net, tensors, self.checkpoint)
-        self.net.eval()
-
-    def evaluate(self, split: Literal["test", "validation"]) -> tuple[dict[str, dict[str, float]], int]:
-        """Metrics of each task on a split of the run's data, and its number of images."""
-        part = getattr(load(self.recipe.data, self.recipe.seed), split)
-        if not len(part):
-            raise ValueError(f"the data of this run has no {split} images")
-        accelerator = make_accelerator(self.recipe.train.precision)
-        loader = EvaluationLoader(part, self.recipe.task.target, self.normalisation, 1024, accelerator.device)
-        return evaluate(self.net.to(accelerator.device), self.tasks, loader, accelerator), len(part)
-
-    @torch.no_grad()
-    def predict(self, images: Sequence[Path]) -> list[dict[str, Any]]:
-        """What every task says of each image file, as ``{"image": path, task: {...}}``.
-
-        Raises:
-            ValueError: a file that cannot be read.
-        """
-        pixels = [read_image(image, self.channels, (self.size[0], self.size[1])) for image in images]
-        rows: list[dict[str, Any]] = [{"image": str(image)} for image in images]
-        for start in range(0, len(pixels), 256):
-            batch = torch.from_numpy(np.stack(pixels[start : start + 256]))
-            predictions = self.net(self.normalisation(batch))
-            for name, task in self.tasks.items():
-                for row, decoded in zip(rows[start:], task.decode(predictions[name]), strict=False):
-                    row[name] = decoded
-        return rows
+    if not any(by_part["train"] for by_part in counts.values()):
+        raise ValueError(f"no training sample of {splits.name} has a label for any of the tasks {', '.join(counts)}")
+    for name, by_part in counts.items():
+        if not by_part["train"]:
+            warnings.warn(f"task {name}: no training sample has a label, so its head stays as it is", stacklevel=3)
+        for part, meaning in (("validation", "selection leaves it out"), ("test", "it has no test result")):
+            if len(getattr(splits, part)) and not by_part[part]:
+                warnings.warn(f"task {name}: no {part} sample has a label, so {meaning}", stacklevel=3)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -12,11 +13,20 @@ class Batch(NamedTuple):
     """Images and their targets.
 
     Attributes:
-        images: ``[b, c, h, w]`` floats, normalised; with several cameras a mapping view name -> images.
-        targets: target column -> ``[b, ...]``, as data's ``Column`` says, but masks int64 with -1 where there is no label.
+        images: ``[b, c, h, w]`` floats, normalised; with several cameras a mapping view name -> images; with a
+            frozen trunk the features that it gave, from a cache.
+        targets: target column -> ``[b, ...]``, as data's ``Column`` says, but masks int64 with -1 for no label.
         present: view name -> ``[b]`` bool, whether the sample has that view; None: one view, always there.
     """
 
-    images: Tensor | Mapping[str, Tensor]
+    images: Any
     targets: dict[str, Tensor]
     present: Mapping[str, Tensor] | None = None
+
+    def target(self, column: str, view: str | None = None) -> Tensor:
+        """A target ``[b, ...]``; of a head that reads one camera, unlabelled where that camera is not there."""
+        target = self.targets[column]
+        if view is None or self.present is None or view not in self.present:
+            return target
+        there = self.present[view].view(-1, *[1] * (target.ndim - 1))
+        return torch.where(there, target, torch.nan if target.is_floating_point() else -1)

@@ -1,18 +1,28 @@
-"""Labelled images in memory, from scikit-learn's digits, a folder per class, or one .npz file."""
+"""Samples in memory, from a named data set, a manifest, a folder per class, one .npz file or a synthetic rig; split."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cache
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybridvit.data.folder import read_folder
+from hybridvit.data.manifest import ColumnRequest, read_manifest
+from hybridvit.data.merge import merge
+from hybridvit.data.named_sets import NAMED
 from hybridvit.data.npz import read_npz
-from hybridvit.data.splits import ImageSet, Splits
+from hybridvit.data.resize import resized
+from hybridvit.data.splits import Samples, Splits, missing
 from hybridvit.data.subset import stratified_order, stratified_split
+from hybridvit.data.synthetic import RigConfig, synthetic_rig
+
+MANIFESTS = (".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -20,23 +30,36 @@ class DataConfig:
     """Which images to learn from, and how they are split.
 
     Attributes:
-        root: a folder with one folder of images for each class, or the same under train/, val/ and
-            test/; or an .npz file in the MedMNIST layout. None: scikit-learn's 1,797 digits of 8x8 pixels.
+        dataset: a named data set, looked for in root or in the folder that the variable HYBRIDVIT_DATA names;
+            None: what root holds, or digits without a root.
+        root: a manifest (.csv, .parquet); a folder with one folder of images for each class, or the same under
+            train/, val/ and test/; or an .npz file in the MedMNIST layout. Several: their samples together, each
+            with the labels that it has.
         image_size: height and width in pixels that images are cropped and resized to; None: as they are.
         train_images: number of labelled images to use, a nested stratified subset; None: all.
         validation: share of those set apart for selection, where the data has no validation split.
         test: share of all images set apart for the test, where the data has no test split.
         split_seed: seed of the splits; the run's own seed draws the subset.
         skip_unreadable: go on without image files that cannot be read, naming them.
+        hide: target column -> share of its training labels that are hidden, to see what missing labels cost.
+        names: target column -> its classes, components or points in order; a column that is not named here has
+            those that its training labels have.
+        rig: instead of files, made-up scenes seen by the cameras of a vehicle; None: files.
     """
 
-    root: str | None = None
+    dataset: (
+        Literal["digits", "mnist", "fashionmnist", "multi_fashion_mnist", "cifar10", "cifar100", "camvid"] | None
+    ) = None
+    root: str | tuple[str, ...] | None = None
     image_size: int | tuple[int, int] | None = None
     train_images: int | None = None
     validation: float = 0.2
     test: float = 0.2
     split_seed: int = 0
     skip_unreadable: bool = False
+    hide: dict[str, float] = field(default_factory=dict)
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    rig: RigConfig | None = None
 
     def __post_init__(self) -> None:
         for name, share in (("validation", self.validation), ("test", self.test)):
@@ -44,75 +67,121 @@ class DataConfig:
                 raise ValueError(f"{name} is a share in [0, 1), given {share}")
         if self.train_images is not None and self.train_images < 1:
             raise ValueError(f"train_images must be at least 1, given {self.train_images}")
+        for name, share in self.hide.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"hide.{name} is a share in [0, 1], given {share}")
+        if self.rig is not None and (self.root is not None or self.dataset is not None or self.image_size is not None):
+            raise ValueError("rig makes its own images, so dataset, root and image_size have no effect")
 
 
-def load(config: DataConfig, seed: int) -> Splits:
+def load(
+    config: DataConfig,
+    seed: int,
+    wanted: Mapping[str, ColumnRequest],
+    further: Mapping[str, ColumnRequest] | None = None,
+) -> Splits:
     """Reads the images and splits them; ``seed`` draws the subset when fewer images are asked for.
 
+    Args:
+        config: which images.
+        seed: of the run.
+        wanted: target columns, and what they should hold; the first column of classes stratifies the splits.
+        further: more of them, which do not change how the data is split.
+
     Raises:
-        ValueError: root is neither a folder nor an .npz file, holds no images, a class has none,
+        ValueError: root holds no data, a column is not there or of another kind, a class has no images,
             a file cannot be read, or more training images are asked for than there are.
     """
-    splits = _read(config)
+    both = {**(further or {}), **wanted}
+    splits = _with_columns(_read(config, both), both)
+    strata = partial(_strata, [name for name, request in wanted.items() if request.kind == "class"][:1])
     train, validation, test = splits.train, splits.validation, splits.test
     if not len(test) and config.test:
-        kept, apart = stratified_split(train.labels, config.test, config.split_seed)
+        kept, apart = stratified_split(strata(train), config.test, config.split_seed)
         train, test = train[kept], train[apart]
     if config.train_images is not None:
         if config.train_images > len(train):
             raise ValueError(f"train_images is {config.train_images}, but there are only {len(train)} training images")
-        train = train[np.sort(stratified_order(train.labels, seed)[: config.train_images])]
+        train = train[np.sort(stratified_order(strata(train), seed)[: config.train_images])]
     if not len(validation) and config.validation:
-        kept, apart = stratified_split(train.labels, config.validation, config.split_seed)
+        kept, apart = stratified_split(strata(train), config.validation, config.split_seed)
         train, validation = train[kept], train[apart]
     if not len(train):
         raise ValueError("no image is left to train on: lower data.test or data.validation")
-    return replace(splits, train=train, validation=validation, test=test)
+    return replace(splits, train=_hide(train, splits, config.hide, seed), validation=validation, test=test)
 
 
-def _read(config: DataConfig) -> Splits:
-    if config.root is None:
-        return _resized(_digits(), config.image_size)
-    root = Path(config.root).expanduser()
+def _read(config: DataConfig, wanted: Mapping[str, ColumnRequest]) -> Splits:
+    if config.rig is not None:
+        return synthetic_rig(config.rig)
+    if config.dataset is not None or config.root is None:
+        if isinstance(config.root, tuple):
+            raise ValueError(f"data.dataset {config.dataset} has one root, given {len(config.root)}")
+        root = Path(config.root).expanduser() if config.root is not None else None
+        return resized(NAMED[config.dataset or "digits"](root), config.image_size)
+    roots = (config.root,) if isinstance(config.root, str) else config.root
+    if not roots:
+        raise ValueError("data.root names no files")
+    return merge([_read_root(Path(root).expanduser(), config, wanted) for root in roots])
+
+
+def _read_root(root: Path, config: DataConfig, wanted: Mapping[str, ColumnRequest]) -> Splits:
     if not root.exists():
         raise ValueError(f"data.root {str(root)!r} is not there")
     if root.is_dir():
         return read_folder(root, config.image_size, config.skip_unreadable)
+    if root.suffix in MANIFESTS:
+        return read_manifest(root, wanted, config.image_size, config.skip_unreadable)
     if root.suffix == ".npz":
-        return _resized(read_npz(root), config.image_size)
-    raise ValueError(f"data.root {str(root)!r} is neither a folder nor an .npz file")
+        return resized(read_npz(root), config.image_size)
+    raise ValueError(f"data.root {str(root)!r} is neither a folder nor a .csv, .parquet or .npz file")
 
 
-@cache
-def _digits() -> Splits:
-    from sklearn.datasets import load_digits  # takes a second to import
+def _with_columns(splits: Splits, wanted: Mapping[str, ColumnRequest]) -> Splits:
+    """Only the columns that are wanted, checked.
 
-    digits = load_digits()
-    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-    everything = ImageSet(images, digits.target.astype(np.int64))
-    return Splits(
-        "digits", tuple(str(name) for name in digits.target_names), everything, everything[:0], everything[:0]
+    Raises:
+        ValueError: a column is not there, or holds something else.
+    """
+    for name, request in wanted.items():
+        if name not in splits.columns:
+            raise ValueError(f"{splits.name} has no target column {name!r}; it has {', '.join(splits.columns)}")
+        column = splits.columns[name]
+        if column.kind != request.kind:
+            raise ValueError(f"column {name!r} of {splits.name} holds {column.kind}, but {request.kind} is wanted")
+        if request.names is not None and request.names != column.names:
+            raise ValueError(f"column {name!r} of {splits.name} has {column.names}, but {request.names} is wanted")
+
+    def only(part: Samples) -> Samples:
+        return replace(part, targets={name: part.targets[name] for name in wanted})
+
+    columns = {name: splits.columns[name] for name in wanted}
+    return replace(
+        splits,
+        columns=columns,
+        train=only(splits.train),
+        validation=only(splits.validation),
+        test=only(splits.test),
     )
 
 
-def _resized(splits: Splits, image_size: int | tuple[int, int] | None) -> Splits:
-    """The same splits at another size in pixels (bicubic, antialiased)."""
-    shape = splits.train.images.shape[-2:]
-    if image_size is None:
-        return splits
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    if size == shape:
-        return splits
+def _strata(column: Sequence[str], part: Samples) -> NDArray[np.int64]:
+    """What splits and subsets are stratified by: a column of classes, if any, and the data set a sample is from."""
+    labels: NDArray[np.int64] = part.targets[column[0]] if column else np.zeros(len(part), np.int64)
+    if part.source is None:
+        return labels
+    strata: NDArray[np.int64] = part.source * (labels.max(initial=0) + 2) + labels
+    return strata
 
-    import torch
-    from torchvision.transforms.v2 import functional
 
-    def resize(part: ImageSet) -> ImageSet:
-        if not len(part):
-            return ImageSet(np.zeros((0, part.images.shape[1], *size), dtype=np.uint8), part.labels)
-        images: NDArray[np.uint8] = functional.resize(
-            torch.from_numpy(part.images), list(size), interpolation=functional.InterpolationMode.BICUBIC
-        ).numpy()
-        return ImageSet(images, part.labels)
-
-    return replace(splits, train=resize(splits.train), validation=resize(splits.validation), test=resize(splits.test))
+def _hide(part: Samples, splits: Splits, shares: Mapping[str, float], seed: int) -> Samples:
+    """The samples with a share of the labels of some columns hidden; a larger share hides the same ones and more."""
+    targets: dict[str, NDArray[Any]] = dict(part.targets)
+    for name, share in shares.items():
+        if name not in targets:
+            raise ValueError(f"data.hide names {name!r}, which is no target of a task; those are {', '.join(targets)}")
+        order = np.random.default_rng([seed, 3, zlib.crc32(name.encode())]).permutation(len(part))
+        hidden = order[: round(share * len(part))]
+        targets[name] = targets[name].copy()
+        targets[name][hidden] = missing(splits.columns[name].kind)
+    return replace(part, targets=targets)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hybridvit.data.batch import Batch
-from hybridvit.data.splits import ImageSet
+from hybridvit.data.sampling import Order
+from hybridvit.data.splits import ONE_VIEW, VOID, Column, ColumnKind, Samples
 from hybridvit.data.transforms import AugmentConfig, augment
 
 
@@ -41,86 +43,114 @@ class Normalisation:
         std = torch.tensor(self.std, device=images.device)[:, None, None]
         return (images.float() / 255 - mean) / std
 
+    def of_normalised(self, images: Tensor, other: Normalisation) -> Tensor:
+        """Images ``[b, c, h, w]`` that another one has normalised, normalised by this one."""
+        scale = torch.tensor(other.std, device=images.device) / torch.tensor(self.std, device=images.device)
+        difference = torch.tensor(other.mean, device=images.device) - torch.tensor(self.mean, device=images.device)
+        shift = difference / torch.tensor(self.std, device=images.device)
+        return images * scale[:, None, None] + shift[:, None, None]
+
 
 class DeviceLoader:
     """The training batches: each is a function of the seed and the step alone.
 
-    Samples are drawn without repetition within an epoch, and a batch may span two epochs, so that
-    all batches are full even when there are fewer images than a batch holds.
-
     Args:
-        images: what to draw from.
-        target: name of the target column.
-        normalisation: applied after augmentation.
+        samples: what to draw from.
+        columns: what their targets hold.
+        normalisation: of each view, applied after augmentation.
         augmentation: drawn for each sample alone.
-        batch_size: samples in a batch.
-        seed: seed of order and augmentation.
-        device: where images live.
+        order: which samples a step sees.
+        seed: seed of the augmentation.
+        device: where samples live.
     """
 
     def __init__(
         self,
-        images: ImageSet,
-        target: str,
-        normalisation: Normalisation,
+        samples: Samples,
+        columns: Mapping[str, Column],
+        normalisation: Mapping[str, Normalisation],
         augmentation: AugmentConfig,
-        batch_size: int,
+        order: Order,
         seed: int,
         device: torch.device,
     ) -> None:
-        self.images = torch.from_numpy(images.images).to(device)
-        self.labels = torch.from_numpy(images.labels).to(device)
-        self.target = target
+        self.samples = to_device(samples, device)
+        self.columns = columns
         self.normalisation = normalisation
         self.augmentation = augmentation
-        self.batch_size = batch_size
+        self.order = order
         self.seed = seed
-        self._epoch = (-1, np.zeros(0, np.int64))
+        self.device = device
 
     def batch(self, step: int) -> Batch:
         """The batch of this step, counted from 0."""
-        index = torch.from_numpy(self._indices(step)).to(self.images.device)
-        generator = torch.Generator(self.images.device).manual_seed(_seed(self.seed, 1, step))
-        images = augment(self.images[index], self.augmentation, generator)
-        return Batch(self.normalisation(images), {self.target: self.labels[index]})
-
-    def _indices(self, step: int) -> np.ndarray:
-        position, wanted = step * self.batch_size, self.batch_size
-        parts = []
-        while wanted:
-            epoch, start = divmod(position, len(self.labels))
-            part = self._order(epoch)[start : start + wanted]
-            parts.append(part)
-            position, wanted = position + len(part), wanted - len(part)
-        return np.concatenate(parts)
-
-    def _order(self, epoch: int) -> np.ndarray:
-        if self._epoch[0] != epoch:
-            self._epoch = (epoch, np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.labels)))
-        return self._epoch[1]
+        index = torch.from_numpy(self.order.indices(step)).to(self.device)
+        drawn = self.samples.take(index)
+        if drawn.views.keys() == {ONE_VIEW}:
+            generator = torch.Generator(self.device).manual_seed(_seed(self.seed, 1, step))
+            images, targets = augment(drawn.views[ONE_VIEW], drawn.targets, self.columns, self.augmentation, generator)
+            drawn = drawn._replace(views={ONE_VIEW: images}, targets=targets)
+        return drawn.batch(self.columns, self.normalisation)
 
 
 class EvaluationLoader:
-    """All images once, in order, without augmentation; arguments as for :class:`DeviceLoader`."""
+    """All samples once, in order, without augmentation; arguments as for :class:`DeviceLoader`."""
 
     def __init__(
-        self, images: ImageSet, target: str, normalisation: Normalisation, batch_size: int, device: torch.device
+        self,
+        samples: Samples,
+        columns: Mapping[str, Column],
+        normalisation: Mapping[str, Normalisation],
+        batch_size: int,
+        device: torch.device,
     ) -> None:
-        self.images = images
-        self.target = target
+        self.samples = samples
+        self.columns = columns
         self.normalisation = normalisation
         self.batch_size = batch_size
         self.device = device
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.samples)
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self.images), self.batch_size):
-            part = self.images[start : start + self.batch_size]
-            images = torch.from_numpy(part.images).to(self.device)
-            labels = torch.from_numpy(part.labels).to(self.device)
-            yield Batch(self.normalisation(images), {self.target: labels})
+        for start in range(0, len(self.samples), self.batch_size):
+            part = to_device(self.samples[start : start + self.batch_size], self.device)
+            yield part.batch(self.columns, self.normalisation)
+
+
+class DeviceSamples(NamedTuple):
+    """:class:`Samples` as tensors on a device."""
+
+    views: dict[str, Tensor]
+    targets: dict[str, Tensor]
+    present: dict[str, Tensor]
+
+    def take(self, index: Tensor) -> DeviceSamples:
+        """The samples of these indices ``[b]``."""
+        return DeviceSamples(*({name: values[index] for name, values in part.items()} for part in self))
+
+    def batch(self, columns: Mapping[str, Column], normalisation: Mapping[str, Normalisation]) -> Batch:
+        """Normalised images, and targets as tasks read them: whole numbers as int64, no label of a mask as -1."""
+        images = {view: normalisation[view](pixels) for view, pixels in self.views.items()}
+        targets = {name: _target(columns[name].kind, values) for name, values in self.targets.items()}
+        if images.keys() == {ONE_VIEW}:
+            return Batch(images[ONE_VIEW], targets)
+        return Batch(images, targets, self.present)
+
+
+def to_device(samples: Samples, device: torch.device) -> DeviceSamples:
+    """The samples as tensors, every view with its presence where there are several."""
+    several = samples.views.keys() != {ONE_VIEW}
+    present = {view: samples.present.get(view, np.ones(len(samples), bool)) for view in samples.views} if several else {}
+    parts = (samples.views, samples.targets, present)
+    return DeviceSamples(*({name: torch.from_numpy(values).to(device) for name, values in p.items()} for p in parts))
+
+
+def _target(kind: ColumnKind, values: Tensor) -> Tensor:
+    if kind == "mask":
+        return torch.where(values == VOID, -1, values.long())
+    return values.long() if kind in ("class", "multilabel") else values
 
 
 def _seed(*parts: int) -> int:

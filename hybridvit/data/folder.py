@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from hybridvit.data.splits import ImageSet, Splits
+from hybridvit.data.splits import ONE_VIEW, Column, Samples, Splits
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 PARTS = ("train", "val", "test")
@@ -51,17 +51,18 @@ def read_folder(root: Path, image_size: int | tuple[int, int] | None, skip_unrea
     _check_one_size(decoded)
     channels = 3 if any(array.ndim == 3 for array in decoded.values()) else 1
     height, width = next(iter(decoded.values())).shape[:2]
-    parts = []
+    parts: list[Samples] = []
     for part in [*listed, [], []][:3]:
         kept = [(path, label) for path, label in part if path in decoded]
         images = np.empty((len(kept), channels, height, width), np.uint8)
         for index, (path, _) in enumerate(kept):
             images[index] = _channels_first(decoded[path], channels)
-        parts.append(ImageSet(images, np.array([label for _, label in kept], dtype=np.int64)))
-    for missing in np.flatnonzero(np.bincount(parts[0].labels, minlength=len(class_names)) == 0):
+        labels = np.array([label for _, label in kept], dtype=np.int64)
+        parts.append(Samples({ONE_VIEW: images}, {"label": labels}))
+    for missing in np.flatnonzero(np.bincount(parts[0].targets["label"], minlength=len(class_names)) == 0):
         name = class_names[missing]
         raise ValueError(f"{folders[0] / name}: class {name!r} has no image that can be read")
-    return Splits(root.resolve().name, tuple(class_names), *parts)
+    return Splits(root.resolve().name, {"label": Column("class", tuple(class_names))}, *parts)
 
 
 def read_image(path: Path, channels: int, size: tuple[int, int]) -> NDArray[np.uint8]:

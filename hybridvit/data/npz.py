@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridvit.data.splits import ImageSet, Splits
+from hybridvit.data.splits import ONE_VIEW, Column, Samples, Splits
 
 PARTS = ("train", "val", "test")
 
@@ -30,25 +30,26 @@ def read_npz(path: Path) -> Splits:
         raise ValueError(f"{path} has no array train_images; it has {', '.join(sorted(arrays)) or 'none'}")
     parts = [_part(path, arrays, name) for name in PARTS]
     filled = [part for part in parts if len(part)]
-    shapes = {part.images.shape[1:] for part in filled}
+    shapes = {part.views[ONE_VIEW].shape[1:] for part in filled}
     if len(shapes) > 1:
         raise ValueError(f"{path}: train, val and test images differ in shape [c, h, w]: {sorted(shapes)}")
     if not filled or not len(parts[0]):
         raise ValueError(f"{path}: train_images is empty")
-    classes = int(max(part.labels.max() for part in filled)) + 1
+    labels = [part.targets["label"] for part in filled]
+    classes = int(max(values.max() for values in labels)) + 1
     names = tuple(str(name) for name in arrays.get("class_names", range(classes)))
     if len(names) < classes:
         raise ValueError(f"{path}: class_names has {len(names)} names, but labels go up to {classes - 1}")
-    for index in np.flatnonzero(np.bincount(parts[0].labels[parts[0].labels >= 0], minlength=len(names)) == 0):
+    for index in np.flatnonzero(np.bincount(labels[0][labels[0] >= 0], minlength=len(names)) == 0):
         raise ValueError(f"{path}: class {names[index]!r} has no image in train_images")
-    return Splits(path.stem, names, *parts)
+    return Splits(path.stem, {"label": Column("class", names)}, *parts)
 
 
-def _part(path: Path, arrays: dict[str, NDArray[np.generic]], name: str) -> ImageSet:
+def _part(path: Path, arrays: dict[str, NDArray[np.generic]], name: str) -> Samples:
     images, labels = arrays.get(f"{name}_images"), arrays.get(f"{name}_labels")
     if images is None:
         c, h, w = _channels_first(path, "train", arrays["train_images"]).shape[1:]
-        return ImageSet(np.zeros((0, c, h, w), np.uint8), np.zeros(0, np.int64))
+        return Samples({ONE_VIEW: np.zeros((0, c, h, w), np.uint8)}, {"label": np.zeros(0, np.int64)})
     if labels is None:
         raise ValueError(f"{path} has {name}_images but no {name}_labels")
     pixels = _channels_first(path, name, images)
@@ -62,7 +63,7 @@ def _part(path: Path, arrays: dict[str, NDArray[np.generic]], name: str) -> Imag
     classes = labels.astype(np.int64)
     if len(classes) and classes.min() < -1:
         raise ValueError(f"{path}: {name}_labels go from 0, or -1 for none, given {classes.min()}")
-    return ImageSet(pixels, classes)
+    return Samples({ONE_VIEW: pixels}, {"label": classes})
 
 
 def _channels_first(path: Path, name: str, images: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -9,10 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridvit.data.rig import Rig
+
 ONE_VIEW = "image"  # what the view is called where there is only one
 VOID = 255  # the value of a mask's pixels that have no label
 
-ColumnKind = Literal["class", "multilabel", "numbers", "mask", "points", "boxes"]
+ColumnKind = Literal["class", "multilabel", "numbers", "mask", "points", "boxes", "teacher"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Column:
     points     float32 ``[n, k, 2]``, x and y in pixels  NaN
     boxes      float32 ``[n, m, 5]``: index into names,  NaN throughout; rows of class -1 pad a labelled
                x1, y1, x2, y2 in pixels                  image
+    teacher    float32 ``[n, k]``, a logit for each name NaN
     ========== ========================================= ==================================================
 
     Pixel coordinates are continuous: 0 is the left (upper) edge of the image, its width (height) the right
@@ -55,6 +58,11 @@ def labelled(kind: ColumnKind, values: NDArray[Any]) -> NDArray[np.bool_]:
     return found
 
 
+def missing(kind: ColumnKind) -> float:
+    """The value that stands for no label in a column of this kind."""
+    return {"class": -1, "multilabel": -1, "mask": VOID}.get(kind, np.nan)
+
+
 @dataclass(frozen=True)
 class Samples:
     """Images and their targets, sample by sample.
@@ -63,11 +71,13 @@ class Samples:
         views: view name -> ``[n, c, h, w]``, uint8; a single view is called "image".
         targets: column name -> array, as :class:`Column` says.
         present: view name -> ``[n]``, whether the sample has that view; a view that is not named is always there.
+        source: which of several data sets the sample is from, ``[n]``; None: there is only one.
     """
 
     views: Mapping[str, NDArray[np.uint8]]
     targets: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     present: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    source: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.views.values())))
@@ -77,6 +87,7 @@ class Samples:
             {name: images[index] for name, images in self.views.items()},
             {name: values[index] for name, values in self.targets.items()},
             {name: there[index] for name, there in self.present.items()},
+            None if self.source is None else self.source[index],
         )
 
 
@@ -90,6 +101,7 @@ class Splits:
         train: samples to learn from.
         validation: samples to select on.
         test: samples to report on, read once.
+        rig: where the cameras are, if the views come from calibrated ones.
     """
 
     name: str
@@ -97,6 +109,7 @@ class Splits:
     train: Samples
     validation: Samples
     test: Samples
+    rig: Rig | None = None
 
     @property
     def shapes(self) -> dict[str, tuple[int, int, int]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol
 
@@ -14,10 +16,13 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from hybridvit.data.batch import Batch
+from hybridvit.hydra.conflict import gradient_cosines
 from hybridvit.hydra.hydranet import HydraNet
+from hybridvit.hydra.task_balance import Balance
 from hybridvit.tasks.base import Task
 from hybridvit.training import checkpoint
 from hybridvit.training.ema import averaged
+from hybridvit.training.evaluation import evaluate, mean_score
 from hybridvit.training.optim import OptimConfig, build_optimiser, build_schedule
 from hybridvit.training.run_folder import RunFolder
 
@@ -76,6 +81,9 @@ class History:
     Attributes:
         steps: logged steps.
         loss: mean training loss since the last of them.
+        losses: task -> its own mean loss over the same steps, None where none of them had a label for it.
+        validation: for every look at the validation split, its step and the metrics by task and name.
+        conflicts: for as many steps, the cosines between the tasks' gradients in every stage of the trunk.
         probes: probe name -> readings, at step 0 and at every logged step.
         best_step: step of the best validation metrics, -1 without a validation split.
         best: those metrics, by task and name.
@@ -84,6 +92,9 @@ class History:
 
     steps: list[int] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
+    losses: dict[str, list[float | None]] = field(default_factory=dict)
+    validation: list[dict[str, Any]] = field(default_factory=list)
+    conflicts: list[dict[str, Any]] = field(default_factory=list)
     probes: dict[str, list[Any]] = field(default_factory=dict)
     best_step: int = -1
     best: dict[str, dict[str, float]] | None = None
@@ -98,29 +109,13 @@ def make_accelerator(precision: Literal["auto", "fp32", "bf16"], cpu: bool = Fal
     return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", cpu=cpu)
 
 
-@torch.no_grad()
-def evaluate(
-    net: nn.Module, tasks: Mapping[str, Task], batches: Iterable[Batch], accelerator: Accelerator
-) -> dict[str, dict[str, float]]:
-    """Task name -> metric name -> value over all labelled samples of the batches."""
-    metrics = {name: task.metric().to(accelerator.device) for name, task in tasks.items()}
-    was_training = net.training
-    net.eval()
-    for batch in batches:
-        with accelerator.autocast():
-            predictions = net(batch.images)
-        for name, task in tasks.items():
-            metrics[name].update(predictions[name].float(), batch.targets[task.target])
-    net.train(was_training)
-    return {name: {next(iter(task.higher_is_better)): float(metrics[name].compute())} for name, task in tasks.items()}
-
-
 class Trainer:
     """Trains a HydraNet; made by ``build``.
 
     Args:
         net: the model.
-        tasks: what its heads answer, by name; the first selects checkpoints.
+        tasks: what its heads answer, by name.
+        balance: how their losses become one update of the trunk.
         train: a batch for every step.
         validation: what checkpoints are selected on; empty: the last step's weights are used.
         config: length, batch size and precision.
@@ -134,6 +129,7 @@ class Trainer:
         self,
         net: HydraNet,
         tasks: Mapping[str, Task],
+        balance: Balance,
         train: BatchSource,
         validation: EvaluationSource,
         config: TrainConfig,
@@ -148,6 +144,7 @@ class Trainer:
         self.schedule = build_schedule(self.optimiser, config.steps, optim)
         self.net, self.optimiser = accelerator.prepare(net, self.optimiser)
         self.tasks = tasks
+        self.balance = balance
         self.train = train
         self.validation = validation
         self.config = config
@@ -176,18 +173,23 @@ class Trainer:
         device, config = self.accelerator.device, self.config
         parameters = list(self.net.parameters())
         loss_sum = torch.zeros((), device=device)
-        first_bad = torch.full((), -1, device=device)
+        own_sum, own_count = torch.zeros(2, len(self.tasks), device=device)
+        first_bad = torch.full((len(self.tasks),), -1, device=device)
         since, loss_value = start, float("nan")
         if start == 0:
             self._probe()
         began, before = time.perf_counter(), self.history.seconds
         self.net.train()
         for step in range(start, config.steps):
+            done = step + 1
+            last = done == config.steps
             batch = self.train.batch(step)
             with self.accelerator.autocast():
-                predictions = self.net(batch.images)
-            loss = self._loss(predictions, batch)
-            self.accelerator.backward(loss)
+                predictions = self.net(batch.images, batch.present)
+            losses, present = self._losses(predictions, batch)
+            if len(losses) > 1 and (done % config.evaluate_every == 0 or last):
+                self._log_conflict(done, losses, present)
+            loss = self.balance.backward(losses, present, self._plain, self.accelerator.backward)
             if self.optim.clip_norm is not None:
                 self.accelerator.clip_grad_norm_(parameters, self.optim.clip_norm)
             lr = max(self.schedule.get_last_lr())  # that of the heads, where layers differ
@@ -197,18 +199,22 @@ class Trainer:
             if self.average is not None:
                 self.average.update_parameters(self.net)
 
-            loss_sum += loss.detach()
-            first_bad = torch.where((first_bad < 0) & ~torch.isfinite(loss.detach()), step, first_bad)
-            done = step + 1
-            last = done == config.steps
+            if self.balance.looks_again:
+                self.balance.after_step(partial(self._look_again, batch))
+
+            loss_sum += loss
+            own = torch.stack(list(losses.values())).detach()
+            own_sum += own  # 0 where nothing is labelled
+            own_count += torch.stack(list(present.values()))
+            first_bad = torch.where((first_bad < 0) & ~torch.isfinite(own), step, first_bad)
             if done % config.log_every == 0 or done % config.evaluate_every == 0 or last:
-                self._stop_if_bad(int(first_bad))
+                self._stop_if_bad(first_bad.tolist())
                 loss_value = float(loss_sum) / (done - since)
                 since = done
-                loss_sum.zero_()
                 self.history.seconds = before + time.perf_counter() - began
-                record = {"step": done, "loss": loss_value, "lr": lr}
-                self._record(record)
+                self._record(done, loss_value, own_sum.tolist(), own_count.tolist(), lr)
+                for total in (loss_sum, own_sum, own_count):
+                    total.zero_()
                 if done % config.evaluate_every == 0 or last:
                     self._stop_if_weights_are_bad(done)
                     self._evaluate_and_save(done)
@@ -219,13 +225,41 @@ class Trainer:
             self.evaluated.load_state_dict(self.best_weights)
         return self.history
 
-    def _loss(self, predictions: dict[str, Tensor], batch: Batch) -> Tensor:
-        losses = [task.loss(predictions[name], batch.targets[task.target]) for name, task in self.tasks.items()]
-        return torch.stack(losses).sum()
+    @property
+    def _plain(self) -> HydraNet:
+        """The model without what spreads it over processes."""
+        net: HydraNet = self.accelerator.unwrap_model(self.net)
+        return net
 
-    def _stop_if_bad(self, first_bad: int) -> None:
-        if first_bad >= 0:
-            self._stop(f"the loss is not a finite number at step {first_bad + 1}")
+    def _losses(self, predictions: dict[str, Tensor], batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Each task's loss, and whether the batch has any label for it."""
+        losses, present = {}, {}
+        for name, task in self.tasks.items():
+            target = batch.target(task.target, task.view)
+            losses[name] = task.loss(predictions[name], target)
+            present[name] = task.labelled(target).any()
+        return losses, present
+
+    def _look_again(self, batch: Batch) -> dict[str, Tensor]:
+        """Each task's loss on the same batch, after the update."""
+        with torch.no_grad(), self.accelerator.autocast():
+            return self._losses(self._plain(batch.images, batch.present), batch)[0]
+
+    def _log_conflict(self, done: int, losses: dict[str, Tensor], present: dict[str, Tensor]) -> None:
+        found = gradient_cosines(losses, present, self._plain)
+        cosines = [[[None if math.isnan(c) else round(c, 4) for c in row] for row in s] for s in found.cosines.tolist()]
+        record = {"step": done, "tasks": list(found.tasks), "stages": list(found.stages), "cosines": cosines}
+        self.history.conflicts.append(record)
+        if self.folder:
+            self.folder.log({"step": done, "conflict": record})
+
+    def _stop_if_bad(self, first_bad: list[int]) -> None:
+        bad = {name: step for name, step in zip(self.tasks, first_bad, strict=True) if step >= 0}
+        if bad:
+            step = min(bad.values())
+            named = [repr(name) for name, at in bad.items() if at == step] if len(self.tasks) > 1 else []
+            whose = f" of {' and '.join(named)}" if named else ""
+            self._stop(f"the loss{whose} is not a finite number at step {step + 1}")
 
     def _stop_if_weights_are_bad(self, done: int) -> None:
         if not all(bool(p.isfinite().all()) for p in self.net.parameters()):
@@ -236,9 +270,17 @@ class Trainer:
         last_good = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint from before"
         raise NonFiniteLoss(f"{what}; {last_good}; try a lower optim.lr")
 
-    def _record(self, record: dict[str, Any]) -> None:
-        self.history.steps.append(record["step"])
-        self.history.loss.append(record["loss"])
+    def _record(self, done: int, loss: float, own_sum: list[float], own_count: list[float], lr: float) -> None:
+        self.history.steps.append(done)
+        self.history.loss.append(loss)
+        record: dict[str, Any] = {"step": done, "loss": loss, "lr": lr}
+        if len(self.tasks) > 1:
+            own = {n: s / c if c else None for n, s, c in zip(self.tasks, own_sum, own_count, strict=True)}
+            for name, value in own.items():
+                self.history.losses.setdefault(name, []).append(value)
+            record["losses"] = own
+            if weights := self.balance.weights():
+                record["weights"] = weights
         record |= self._probe()
         if self.folder:
             self.folder.log({**record, "seconds": self.history.seconds})
@@ -252,6 +294,7 @@ class Trainer:
     def _evaluate_and_save(self, done: int) -> None:
         if len(self.validation):
             scores = evaluate(self.evaluated, self.tasks, self.validation, self.accelerator)
+            self.history.validation.append({"step": done, **scores})
             if self.folder:
                 self.folder.log({"step": done, "validation": scores})
             if self._better(scores):
@@ -266,14 +309,12 @@ class Trainer:
     def _better(self, scores: dict[str, dict[str, float]]) -> bool:
         if self.history.best is None:
             return True
-        name, task = next(iter(self.tasks.items()))
-        metric, higher = next(iter(task.higher_is_better.items()))
-        new, old = scores[name][metric], self.history.best[name][metric]
-        return new >= old if higher else new <= old
+        return mean_score(scores, self.tasks) >= mean_score(self.history.best, self.tasks)
 
     def _save(self, folder: RunFolder, done: int) -> None:
         tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
         tensors |= checkpoint.optimiser_tensors(self.optimiser)
+        tensors |= {f"balance.{k}": v for k, v in self.balance.state().items()}
         tensors["rng.cpu"] = torch.get_rng_state()
         if self.accelerator.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state()
@@ -301,6 +342,7 @@ class Trainer:
         if self.average is not None:
             checkpoint.load_state(self.average, part("ema."), saved[-1])
         checkpoint.load_optimiser(self.optimiser, tensors)
+        self.balance.load_state(part("balance."))
         torch.set_rng_state(tensors["rng.cpu"])
         if "rng.cuda" in tensors and self.accelerator.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng.cuda"])

@@ -1,0 +1,58 @@
+"""Images in memory at another size, with the targets that go with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybridvit.data.splits import Column, Samples, Splits
+
+
+def resized(splits: Splits, image_size: int | tuple[int, int] | None) -> Splits:
+    """The same splits with all views at another size in pixels (bicubic, antialiased; masks by their nearest pixel)."""
+    if image_size is None:
+        return splits
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if all(shape[1:] == size for shape in splits.shapes.values()):
+        return splits
+    parts = (splits.train, splits.validation, splits.test)
+    train, validation, test = (_resized(part, splits.columns, size) for part in parts)
+    return replace(splits, train=train, validation=validation, test=test)
+
+
+def _resized(part: Samples, columns: Any, size: tuple[int, int]) -> Samples:
+    before = next(iter(part.views.values())).shape[-2:]
+    scale = (size[0] / before[0], size[1] / before[1])
+    return replace(
+        part,
+        views={view: _images(images, size) for view, images in part.views.items()},
+        targets={name: _target(values, columns[name], size, scale) for name, values in part.targets.items()},
+    )
+
+
+def _images(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    if not len(images):
+        return np.zeros((0, images.shape[1], *size), np.uint8)
+    import torch
+    from torchvision.transforms.v2 import functional
+
+    bicubic = functional.InterpolationMode.BICUBIC
+    pixels: NDArray[np.uint8] = functional.resize(torch.from_numpy(images), list(size), interpolation=bicubic).numpy()
+    return pixels
+
+
+def _target(
+    values: NDArray[Any], column: Column, size: tuple[int, int], scale: tuple[float, float]
+) -> NDArray[Any]:
+    if column.kind == "mask":
+        rows = np.minimum(((np.arange(size[0]) + 0.5) / scale[0]).astype(np.int64), values.shape[1] - 1)
+        cells = np.minimum(((np.arange(size[1]) + 0.5) / scale[1]).astype(np.int64), values.shape[2] - 1)
+        return values[:, rows[:, None], cells]
+    if column.kind == "points":
+        return (values * np.array([scale[1], scale[0]])).astype(values.dtype)
+    if column.kind == "boxes":
+        return (values * np.array([1.0, scale[1], scale[0], scale[1], scale[0]])).astype(values.dtype)
+    return values
