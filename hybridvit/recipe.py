@@ -172,3 +172,54 @@ class Study:
         data = replace(base.data, train_images=train_size, validation=base.data.validation if select else 0.0)
         optim = replace(base.optim, lr=lr)
         return replace(base, name=f"{base.name}/{model}", model=self.models[model], data=data, optim=optim, seed=seed)
+
+
+@dataclass(frozen=True)
+class MultiTaskStudy:
+    """All tasks on one trunk, against every task alone on a trunk of the same kind.
+
+    Attributes:
+        title: the question, as the report asks it.
+        base: what is held fixed; its model, balance and seed are set for each run, and its tasks are those compared.
+        trunks: the trunks compared, by the name the report calls them.
+        balances: the balancing methods compared, by the name the report calls them.
+        seeds: number of paired repetitions.
+        launch: where the runs take place.
+    """
+
+    title: str
+    base: Recipe
+    trunks: dict[str, ModelConfig]
+    balances: dict[str, BalanceConfig] = field(default_factory=lambda: {"sum": SumConfig()})
+    seeds: int = 3
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+
+    def __post_init__(self) -> None:
+        if len(self.base.tasks) < 2:
+            raise ValueError(f"a comparison with single tasks needs at least two, given {', '.join(self.base.tasks)}")
+        if not self.trunks or not self.balances:
+            raise ValueError("trunks and balances must each name at least one")
+        if self.seeds < 1:
+            raise ValueError(f"seeds must be at least 1, given {self.seeds}")
+
+    def joint(self, trunk: str, balance: str, seed: int) -> Recipe:
+        """The run of all tasks together."""
+        name = f"{self.base.name}/{trunk}/{balance}"
+        return replace(self._common(trunk, seed), name=name, balance=self.balances[balance])
+
+    def single(self, trunk: str, task: str, seed: int) -> Recipe:
+        """The run of one task alone, on the same samples for the same number of steps."""
+        name = f"{self.base.name}/{trunk}/{task} alone"
+        return replace(
+            self._common(trunk, seed), name=name, balance=SumConfig(), tasks={task: self.base.tasks[task]}
+        )
+
+    def _common(self, trunk: str, seed: int) -> Recipe:
+        """Without a validation share of its own: the last step counts, and nothing is selected."""
+        data = replace(self.base.data, validation=0.0, stratify=self.base.data.stratify or self._strata())
+        return replace(self.base, model=self.trunks[trunk], data=data, seed=seed)
+
+    def _strata(self) -> str | None:
+        """The column that the joint runs are stratified by, so that single tasks see the same splits."""
+        targets = (c.target for c in self.base.tasks.values() if isinstance(c, ClassificationConfig))
+        return next(targets, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ class DataConfig:
         train_images: number of labelled images to use, a nested stratified subset; None: all.
         validation: share of those set apart for selection, where the data has no validation split.
         test: share of all images set apart for the test, where the data has no test split.
+        stratify: column of classes that splits and subsets are stratified by; None: the first that a task reads.
         split_seed: seed of the splits; the run's own seed draws the subset.
         skip_unreadable: go on without image files that cannot be read, naming them.
         hide: target column -> share of its training labels that are hidden, to see what missing labels cost.
@@ -55,6 +56,7 @@ class DataConfig:
     train_images: int | None = None
     validation: float = 0.2
     test: float = 0.2
+    stratify: str | None = None
     split_seed: int = 0
     skip_unreadable: bool = False
     hide: dict[str, float] = field(default_factory=dict)
@@ -85,16 +87,18 @@ def load(
     Args:
         config: which images.
         seed: of the run.
-        wanted: target columns, and what they should hold; the first column of classes stratifies the splits.
+        wanted: target columns, and what they should hold; the first column of classes stratifies the splits, if
+            ``stratify`` does not name another.
         further: more of them, which do not change how the data is split.
 
     Raises:
         ValueError: root holds no data, a column is not there or of another kind, a class has no images,
             a file cannot be read, or more training images are asked for than there are.
     """
-    both = {**(further or {}), **wanted}
+    by = config.stratify or next((name for name, request in wanted.items() if request.kind == "class"), None)
+    both = {**({by: ColumnRequest("class", config.names.get(by))} if by else {}), **(further or {}), **wanted}
     splits = _with_columns(_read(config, both), both)
-    strata = partial(_strata, [name for name, request in wanted.items() if request.kind == "class"][:1])
+    strata = partial(_strata, by)
     train, validation, test = splits.train, splits.validation, splits.test
     if not len(test) and config.test:
         kept, apart = stratified_split(strata(train), config.test, config.split_seed)
@@ -165,9 +169,9 @@ def _with_columns(splits: Splits, wanted: Mapping[str, ColumnRequest]) -> Splits
     )
 
 
-def _strata(column: Sequence[str], part: Samples) -> NDArray[np.int64]:
+def _strata(column: str | None, part: Samples) -> NDArray[np.int64]:
     """What splits and subsets are stratified by: a column of classes, if any, and the data set a sample is from."""
-    labels: NDArray[np.int64] = part.targets[column[0]] if column else np.zeros(len(part), np.int64)
+    labels: NDArray[np.int64] = part.targets[column] if column else np.zeros(len(part), np.int64)
     if part.source is None:
         return labels
     strata: NDArray[np.int64] = part.source * (labels.max(initial=0) + 2) + labels
