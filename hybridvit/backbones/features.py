@@ -30,6 +30,20 @@ class Features(NamedTuple):
     maps: Mapping[int, Tensor]
 
 
+class Embedded(NamedTuple):
+    """Images after a backbone's stem.
+
+    Attributes:
+        x: tokens ``[b, n, d]``, or a CNN's map ``[b, c, rows, columns]``.
+        grid: rows and columns of either.
+        maps: feature maps that the stem has made already, as in :class:`Features`.
+    """
+
+    x: Tensor
+    grid: tuple[int, int]
+    maps: Mapping[int, Tensor]
+
+
 @dataclass(frozen=True)
 class FeatureSpec:
     """The shapes of a backbone's :class:`Features`.
@@ -56,11 +70,24 @@ class Backbone(nn.Module):
     """A module that maps images ``[b, c, h, w]`` to :class:`Features` of the declared ``spec``.
 
     A backbone is a chain of layers (transformer blocks, stages of a CNN); the methods here are the same for all.
+
+    Attributes:
+        stem_parts: the submodules that ``embed`` runs, where ``forward`` is ``encode`` after ``embed``; () if there is
+            no such seam.
     """
 
     spec: FeatureSpec
     in_channels: int
     grad_checkpointing: bool = False
+    stem_parts: tuple[str, ...] = ()
+
+    def embed(self, images: Tensor) -> Embedded:
+        """images ``[b, c, h, w]`` -> what the first layer after the stem reads."""
+        raise TypeError(f"{type(self).__name__} has no stem that stands apart")
+
+    def encode(self, x: Tensor, grid: tuple[int, int], maps: Mapping[int, Tensor]) -> Features:
+        """What ``embed`` gives -> :class:`Features`."""
+        raise TypeError(f"{type(self).__name__} has no stem that stands apart")
 
     def layer_features(self, images: Tensor) -> list[Features]:
         """images ``[b, c, h, w]`` -> what every layer gives, first to last, before any final norm; without maps."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from hybridvit.backbones.features import Backbone, Features, FeatureSpec, tokens_of
+from hybridvit.backbones.features import Backbone, Embedded, Features, FeatureSpec, tokens_of
 from hybridvit.layers.bottleneck_attention import BottleneckAttention, ResidualAttention
 
 BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
@@ -82,6 +83,8 @@ class ResNet(Backbone):
         ValueError: the image has fewer pixels on a side than the stride of the last stage.
     """
 
+    stem_parts = ("conv1", "bn1")
+
     def __init__(self, config: ResNetConfig, image_size: tuple[int, int], in_channels: int) -> None:
         super().__init__()
         self.in_channels = in_channels
@@ -123,21 +126,28 @@ class ResNet(Backbone):
 
     def forward(self, images: Tensor) -> Features:
         """images ``[b, c, h, w]`` -> :class:`Features`."""
+        return self.encode(*self.embed(images))
+
+    def embed(self, images: Tensor) -> Embedded:
+        """images ``[b, c, h, w]`` -> the map before the first stage."""
         self.check_images(images)
-        maps = dict(zip(self.strides, self._stages(images), strict=True))
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return Embedded(x, (x.shape[-2], x.shape[-1]), {})
+
+    def encode(self, x: Tensor, grid: tuple[int, int], maps: Mapping[int, Tensor]) -> Features:
+        """What :meth:`embed` gives -> :class:`Features`."""
+        maps = dict(zip(self.strides, self._stages(x), strict=True))
         return tokens_of(maps[self.strides[-1]], maps)
 
     def layer_features(self, images: Tensor) -> list[Features]:
-        self.check_images(images)
-        return [tokens_of(x) for x in self._stages(images)]
+        return [tokens_of(x) for x in self._stages(self.embed(images).x)]
 
     def parameter_layers(self) -> list[tuple[str, ...]]:
         stages = range(1, len(self.strides) + 1)
         return [("conv1", "bn1"), *((f"layer{stage}", f"attention{stage}") for stage in stages)]
 
-    def _stages(self, images: Tensor) -> list[Tensor]:
-        """The map that every stage gives."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+    def _stages(self, x: Tensor) -> list[Tensor]:
+        """The map that every stage gives, from the one before the first."""
         maps = []
         for stage in range(1, len(self.strides) + 1):
             x = self.run_layer(getattr(self, f"layer{stage}"), x)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from hybridvit.backbones.features import Backbone, Features, FeatureSpec
+from hybridvit.backbones.features import Backbone, Embedded, Features, FeatureSpec
 from hybridvit.backbones.hybrid import StagesTokenizer
 from hybridvit.layers.block import Block
 from hybridvit.layers.class_attention import ClassAttentionBlock
@@ -26,6 +26,8 @@ class ViT(Backbone):
         dropout: share of activations dropped after the position embedding.
         norm_eps: what the last layer norm adds to the variance.
     """
+
+    stem_parts = ("tokenizer", "position")
 
     def __init__(
         self,
@@ -57,7 +59,10 @@ class ViT(Backbone):
 
     def forward(self, images: Tensor) -> Features:
         """images ``[b, c, h, w]`` -> :class:`Features`, normalised by the last layer norm."""
-        x, grid, maps = self.embed(images)
+        return self.encode(*self.embed(images))
+
+    def encode(self, x: Tensor, grid: tuple[int, int], maps: Mapping[int, Tensor]) -> Features:
+        """What :meth:`embed` gives -> :class:`Features`."""
         for index, block in enumerate(self.blocks):
             if index == self.entry:
                 x = self.with_prefix(x)
@@ -73,7 +78,7 @@ class ViT(Backbone):
         image = tokens.transpose(1, 2).unflatten(2, grid)
         return Features(tokens, prefix, grid, {**maps, self.stride: image})
 
-    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int], Mapping[int, Tensor]]:
+    def embed(self, images: Tensor) -> Embedded:
         """images -> tokens that know where they are, their grid, and the maps of a CNN before them."""
         self.check_images(images)
         maps: Mapping[int, Tensor] = {}
@@ -82,7 +87,7 @@ class ViT(Backbone):
         else:
             tokens, grid = self.tokenizer(images)
         # A convolution's map has its channels first; every layer after it would copy, were it not done here once.
-        return self.drop(self.position(tokens, grid)).contiguous(), grid, maps
+        return Embedded(self.drop(self.position(tokens, grid)).contiguous(), grid, maps)
 
     def with_prefix(self, x: Tensor) -> Tensor:
         """``[b, n, d]`` with the prefix tokens put first, ``[b, p + n, d]``."""
