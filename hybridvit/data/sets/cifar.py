@@ -1,0 +1,109 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009, Learning multiple layers of features from tiny images)."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybridvit.data.sets.place import find, read_arrays
+from hybridvit.data.splits import ONE_VIEW, Column, Samples, Splits
+
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+SUPERCLASSES = {
+    "aquatic_mammals": "beaver dolphin otter seal whale",
+    "fish": "aquarium_fish flatfish ray shark trout",
+    "flowers": "orchid poppy rose sunflower tulip",
+    "food_containers": "bottle bowl can cup plate",
+    "fruit_and_vegetables": "apple mushroom orange pear sweet_pepper",
+    "household_electrical_devices": "clock keyboard lamp telephone television",
+    "household_furniture": "bed chair couch table wardrobe",
+    "insects": "bee beetle butterfly caterpillar cockroach",
+    "large_carnivores": "bear leopard lion tiger wolf",
+    "large_man-made_outdoor_things": "bridge castle house road skyscraper",
+    "large_natural_outdoor_scenes": "cloud forest mountain plain sea",
+    "large_omnivores_and_herbivores": "camel cattle chimpanzee elephant kangaroo",
+    "medium_mammals": "fox porcupine possum raccoon skunk",
+    "non-insect_invertebrates": "crab lobster snail spider worm",
+    "people": "baby boy girl man woman",
+    "reptiles": "crocodile dinosaur lizard snake turtle",
+    "small_mammals": "hamster mouse rabbit shrew squirrel",
+    "trees": "maple_tree oak_tree palm_tree pine_tree willow_tree",
+    "vehicles_1": "bicycle bus motorcycle pickup_truck train",
+    "vehicles_2": "lawn_mower rocket streetcar tank tractor",
+}
+COARSE = tuple(SUPERCLASSES)
+FINE = tuple(sorted(" ".join(SUPERCLASSES.values()).split()))
+COARSE_OF_FINE = np.array([[name in text.split() for text in SUPERCLASSES.values()].index(True) for name in FINE])
+
+COLUMNS = {
+    "cifar10": {"label": Column("class", CIFAR10)},
+    "cifar100": {"fine": Column("class", FINE), "coarse": Column("class", COARSE)},
+}
+TORCHVISION = {"cifar10": ("CIFAR10", "cifar-10-batches-py"), "cifar100": ("CIFAR100", "cifar-100-python")}
+
+
+def read_cifar(root: Path | None, name: str) -> Splits:
+    """50,000 training and 10,000 test images of 32x32 pixels.
+
+    CIFAR-10 has the column "label", CIFAR-100 "fine" (100 classes) and "coarse" (20 groups of five of them). Read from
+    ``NAME.npz`` in the MedMNIST layout (labels are the fine ones), or as torchvision stores them.
+
+    Args:
+        root: the folder that holds it; None: the one that the variable HYBRIDVIT_DATA names.
+        name: cifar10 or cifar100.
+
+    Raises:
+        ValueError: the name is another, or the files are not there or damaged.
+    """
+    if name not in COLUMNS:
+        raise ValueError(f"{name!r} is no such data set: choose from {', '.join(COLUMNS)}")
+    kind, batches = TORCHVISION[name]
+    how = f"{name}.npz, or what torchvision.datasets.{kind}(folder, download=True) writes"
+    folder, file = find(root, name, (f"{name}.npz", batches), how)
+    read = _from_npz if file.endswith(".npz") else _from_torchvision
+    train, test = read(folder / file, name)
+    return Splits(name, COLUMNS[name], train, train[:0], test)
+
+
+def _samples(path: Path, name: str, images: NDArray[Any], labels: NDArray[np.int64]) -> Samples:
+    """From images ``[n, h, w, c]`` and the finest labels there are, ``[n]``."""
+    classes = len(next(iter(COLUMNS[name].values())).names)
+    if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3) or len(images) != len(labels):
+        raise ValueError(f"{path}: expected uint8 images [n, 32, 32, 3] with a label each, given {list(images.shape)}")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(f"{path}: labels go from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")
+    pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    targets: dict[str, NDArray[Any]] = (
+        {"label": labels} if name == "cifar10" else {"fine": labels, "coarse": COARSE_OF_FINE[labels]}
+    )
+    return Samples({ONE_VIEW: pixels}, targets)
+
+
+def _from_npz(path: Path, name: str) -> tuple[Samples, Samples]:
+    arrays = read_arrays(path, [f"{part}_{what}" for part in ("train", "test") for what in ("images", "labels")])
+    train, test = (
+        _samples(
+            path,
+            name,
+            arrays[f"{part}_images"],
+            arrays[f"{part}_labels"].astype(np.int64).reshape(-1),
+        )
+        for part in ("train", "test")
+    )
+    return train, test
+
+
+def _from_torchvision(path: Path, name: str) -> tuple[Samples, Samples]:
+    from torchvision import datasets
+
+    read = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    try:
+        sets = [read(path.parent, train=train, download=False) for train in (True, False)]
+    except (RuntimeError, pickle.UnpicklingError, OSError) as error:
+        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    train, test = (_samples(path, name, part.data, np.array(part.targets, dtype=np.int64)) for part in sets)
+    return train, test
