@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -31,7 +32,7 @@ class Task(ABC):
     name: str
     target: str
     view: str | None = None
-    higher_is_better: ClassVar[dict[str, bool]]
+    higher_is_better: Mapping[str, bool]
 
     @abstractmethod
     def head(self, spec: FeatureSpec) -> nn.Module:

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Backbone, Features, FeatureSpec
 from hybridvit.layers.initialisation import linear
-from hybridvit.layers.pooling import ClassTokenPool, MeanPool, SequencePool
-from hybridvit.tasks.base import Task
+from hybridvit.tasks.base import UNLABELLED, Task
+from hybridvit.tasks.vector_head import HeadPooling, VectorHead, check_vector_head, hidden_layer
 
 if TYPE_CHECKING:
-    from torchmetrics import Metric
-
-UNLABELLED = -1
+    from torchmetrics import MetricCollection
 
 
 @dataclass(frozen=True)
@@ -27,19 +26,28 @@ class ClassificationConfig:
     Attributes:
         target: name of the target column.
         label_smoothing: share of the target spread evenly over all classes (arXiv 1512.00567, §7).
+        view: the camera whose own features the head reads; None: those of all cameras, fused.
+        pooling: how tokens become one vector: "auto", as the backbone asks, or "mean" or "seq" of the patch tokens.
+        hidden: width of a GELU layer before the last, for a head tuned on a frozen trunk; None: no such layer.
     """
+
+    column: ClassVar[str] = "class"
 
     kind: Literal["classification"] = "classification"
     target: str = "label"
     label_smoothing: float = 0.0
+    view: str | None = None
+    pooling: HeadPooling = "auto"
+    hidden: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must lie in [0, 1), given {self.label_smoothing}")
+        check_vector_head(self.pooling, self.hidden)
 
 
-class ClassificationHead(nn.Module):
-    """Pools the tokens as the backbone asks, then one linear layer.
+class ClassificationHead(VectorHead):
+    """Pools the tokens, then one linear layer.
 
     A distillation token is read by a second layer, and the logits are the mean of both, as DeiT predicts
     (arXiv 2012.12877, §4); training with a teacher needs :meth:`both`.
@@ -47,20 +55,23 @@ class ClassificationHead(nn.Module):
     Args:
         spec: the features it reads.
         num_classes: number of classes.
+        pooling: "auto", as the backbone asks; "mean" or "seq" of the patch tokens, whatever the backbone asks.
+        hidden: width of a GELU layer before the last, one for each token that is read; None: no such layer.
     """
 
-    def __init__(self, spec: FeatureSpec, num_classes: int) -> None:
-        super().__init__()
+    def __init__(
+        self, spec: FeatureSpec, num_classes: int, pooling: HeadPooling = "auto", hidden: int | None = None
+    ) -> None:
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, given {num_classes}")
-        self.pool = _pool(spec)
-        self.fc = linear(spec.embed_dim, num_classes)
-        self.fc_dist = linear(spec.embed_dim, num_classes) if spec.distilled else None
+        super().__init__(spec, num_classes, pooling, hidden)
+        self.hidden_dist = hidden_layer(spec.embed_dim, hidden if spec.distilled else None)
+        self.fc_dist = linear(hidden or spec.embed_dim, num_classes) if spec.distilled else None
 
     def forward(self, features: Features) -> Tensor:
         """Features -> logits ``[b, classes]``."""
-        logits = self.fc(self.pool(features.tokens, features.prefix))
-        return logits if self.fc_dist is None else (logits + self.fc_dist(features.prefix[:, 1])) / 2
+        logits = super().forward(features)
+        return logits if self.fc_dist is None else (logits + self.fc_dist(self._distilled(features))) / 2
 
     def both(self, features: Features) -> tuple[Tensor, Tensor]:
         """Features -> logits of the class token and of the distillation token, ``[b, classes]`` each.
@@ -70,18 +81,16 @@ class ClassificationHead(nn.Module):
         """
         if self.fc_dist is None:
             raise ValueError("this backbone has no distillation token: choose a distilled one, as deit_tiny_distilled")
-        return self.fc(self.pool(features.tokens, features.prefix)), self.fc_dist(features.prefix[:, 1])
+        return super().forward(features), self.fc_dist(self._distilled(features))
 
     def pooled(self, features: Features) -> Tensor:
         """Features -> what the last layer reads, ``[b, d]``; with a distillation token the mean of both tokens."""
-        vector = self.pool(features.tokens, features.prefix)
-        return vector if self.fc_dist is None else (vector + features.prefix[:, 1]) / 2
+        vector: Tensor = self.hidden(self.pool(features.tokens, features.prefix))
+        return vector if self.fc_dist is None else (vector + self._distilled(features)) / 2
 
-
-def _pool(spec: FeatureSpec) -> ClassTokenPool | MeanPool | SequencePool:
-    if spec.pooling == "seq":
-        return SequencePool(spec.embed_dim)
-    return ClassTokenPool() if spec.pooling == "cls" else MeanPool()
+    def _distilled(self, features: Features) -> Tensor:
+        vector: Tensor = self.hidden_dist(features.prefix[:, 1])
+        return vector
 
 
 class Classifier(nn.Module):
@@ -144,36 +153,44 @@ class ClassificationTask(Task):
     Args:
         name: key of the predictions.
         class_names: the classes, in the order of their indices.
-        config: target column and label smoothing.
+        config: target column, label smoothing and the head's layers.
     """
-
-    higher_is_better: ClassVar = {"accuracy": True}
 
     def __init__(self, name: str, class_names: Sequence[str], config: ClassificationConfig) -> None:
         self.name = name
         self.target = config.target
+        self.view = config.view
         self.class_names = tuple(class_names)
-        self.label_smoothing = config.label_smoothing
+        self.config = config
+        self.higher_is_better = {"accuracy": True}
 
     def head(self, spec: FeatureSpec) -> ClassificationHead:
-        return ClassificationHead(spec, len(self.class_names))
+        return ClassificationHead(spec, len(self.class_names), self.config.pooling, self.config.hidden)
+
+    def labelled(self, target: Tensor) -> Tensor:
+        return target != UNLABELLED
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """prediction ``[b, classes]``, target ``[b]`` of class indices or -1 -> scalar."""
+        known = self.labelled(target)
         total = F.cross_entropy(
-            prediction.float(),
+            torch.where(known[:, None], prediction.float(), 0),
             target,
             ignore_index=UNLABELLED,
-            label_smoothing=self.label_smoothing,
+            label_smoothing=self.config.label_smoothing,
             reduction="sum",
         )
-        return total / (target != UNLABELLED).sum().clamp(min=1)
+        return total / known.sum().clamp(min=1)
 
-    def metric(self) -> Metric:
-        """Top-1 accuracy over the labelled samples, in [0, 1]."""
-        from torchmetrics.classification import MulticlassAccuracy  # takes a second to import
+    def metric(self) -> MetricCollection:
+        """Top-1 accuracy, in [0, 1]."""
+        from hybridvit.tasks.metrics import Mean, collection
 
-        return MulticlassAccuracy(len(self.class_names), average="micro", ignore_index=UNLABELLED)
+        return collection(accuracy=Mean())
+
+    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+        known = self.labelled(target)
+        metric["accuracy"].update((prediction[known].argmax(dim=-1) == target[known]).float())
 
     def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
         """The most probable class and its probability for each row of logits."""

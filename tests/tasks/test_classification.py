@@ -75,9 +75,9 @@ def test_loss_of_half_precision_logits_is_taken_in_fp32():
 def test_accuracy_counts_labelled_samples_over_all_batches():
     metric = task().metric()
     logits = torch.eye(3)[torch.tensor([0, 1, 2, 1])]
-    metric.update(logits, torch.tensor([0, -1, 1, 1]))  # 2 of 3
-    metric.update(logits[:1], torch.tensor([1]))  # 0 of 1
-    assert metric.compute().item() == pytest.approx(2 / 4)
+    task().observe(metric, logits, torch.tensor([0, -1, 1, 1]))  # 2 of 3
+    task().observe(metric, logits[:1], torch.tensor([1]))  # 0 of 1
+    assert {name: value.item() for name, value in metric.compute().items()} == {"accuracy": pytest.approx(2 / 4)}
     assert next(iter(task().higher_is_better.items())) == ("accuracy", True)
     assert task().metric() is not task().metric()
 
@@ -155,6 +155,35 @@ def test_a_fresh_head_for_other_classes_leaves_the_rest_alone():
     assert all(torch.equal(value, before[name]) for name, value in model.backbone.state_dict().items())
 
 
+def test_a_hidden_layer_is_read_by_the_last(randomise):
+    config = ClassificationConfig(pooling="mean", hidden=11)
+    head = randomise(ClassificationTask("kind", CLASSES, config).head(FeatureSpec(7, (3, 5), 2, "cls", {})))
+    features = Features(torch.randn(2, 15, 7), torch.randn(2, 2, 7), (3, 5), {})
+    x = features.tokens.mean(1) @ head.hidden[0].weight.T + head.hidden[0].bias
+    vector = x * (1 + torch.erf(x / 2**0.5)) / 2
+    assert vector.shape == (2, 11)
+    torch.testing.assert_close(head.pooled(features), vector)
+    torch.testing.assert_close(head(features), vector @ head.fc.weight.T + head.fc.bias)
+
+
+def test_both_tokens_of_a_distilled_backbone_have_hidden_layers_of_their_own(randomise):
+    spec = FeatureSpec(7, (3, 5), 2, "cls", {}, distilled=True)
+    head = randomise(ClassificationTask("kind", CLASSES, ClassificationConfig(hidden=11)).head(spec))
+    features = Features(torch.randn(2, 15, 7), torch.randn(2, 2, 7), (3, 5), {})
+    changed = features._replace(prefix=features.prefix.roll(1, dims=1))
+    first, second = head.both(features)
+    torch.testing.assert_close(head(features), (first + second) / 2)
+    assert not torch.allclose(head.both(changed)[1], first, atol=1e-2)
+    assert head.fc_dist.in_features == head.fc.in_features == 11
+
+
+@pytest.mark.parametrize("distilled", [True, False])
+def test_a_plain_head_has_the_same_parameters_whatever_it_could_have(distilled):
+    head = task().head(FeatureSpec(7, (3, 5), 2, "cls", {}, distilled=distilled))
+    names = ["fc.weight", "fc.bias"] + ["fc_dist.weight", "fc_dist.bias"] * distilled
+    assert list(head.state_dict()) == names
+
+
 def test_task_knows_its_name_and_target_column():
     assert (task().name, task().target, task().class_names) == ("kind", "species", CLASSES)
 
@@ -163,5 +192,9 @@ def test_settings_that_make_no_sense_are_refused():
     for value in (-0.1, 1.0):
         with pytest.raises(ValueError, match=r"label_smoothing must lie in \[0, 1\), given"):
             ClassificationConfig(label_smoothing=value)
+    with pytest.raises(ValueError, match="pooling must be one of auto, mean, seq, given 'max'"):
+        ClassificationConfig(pooling="max")
+    with pytest.raises(ValueError, match="hidden must be at least 1, or None for no hidden layer, given 0"):
+        ClassificationConfig(hidden=0)
     with pytest.raises(ValueError, match="num_classes must be at least 1, given 0"):
         ClassificationHead(FeatureSpec(7, (3, 5), 0, "mean", {}), 0)

@@ -1,0 +1,211 @@
+"""Where objects are, each in a box, and what they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hybridvit.backbones.features import Features, FeatureSpec
+from hybridvit.tasks.base import Task
+from hybridvit.tasks.box_targets import BoxTargets, box_targets
+from hybridvit.tasks.dense_head import DenseHead, check_dense_head, point_stride
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+START_PROBABILITY = 0.1  # of every cell and class (CornerNet's start value)
+LARGEST_LOG = 10.0  # of a distance in cells: beyond any image
+OVERLAP = 0.5  # intersection over union from which two boxes of a class are one object
+COCO_MAXIMUM = 100  # boxes of an image that COCO's metric counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionConfig:
+    """Settings of a detection task; its classes come from the data.
+
+    Attributes:
+        target: name of the target column.
+        view: the camera whose own features the head reads; None: those of all cameras, fused.
+        stride: of the grid of cells, in pixels, no larger than the smallest objects; None: 4, or the coarsest
+            feature map's where all are finer.
+        width: channels of the head's joined feature map.
+        score_threshold: decoded objects have at least this score; the metrics count all.
+        max_detections: most objects of an image.
+    """
+
+    column: ClassVar[str] = "boxes"
+
+    kind: Literal["detection"] = "detection"
+    target: str
+    view: str | None = None
+    stride: int | None = None
+    width: int = 128
+    score_threshold: float = 0.3
+    max_detections: int = COCO_MAXIMUM
+
+    def __post_init__(self) -> None:
+        check_dense_head(self.width, self.stride)
+        if not 0 <= self.score_threshold < 1:
+            raise ValueError(f"score_threshold must lie in [0, 1), given {self.score_threshold}")
+        if not 1 <= self.max_detections <= COCO_MAXIMUM:
+            raise ValueError(f"max_detections must lie in 1 .. {COCO_MAXIMUM}, given {self.max_detections}")
+
+
+class DetectionHead(DenseHead):
+    """A dense head that answers with class logits and positive distances.
+
+    Args:
+        spec: the features it reads.
+        num_classes: number of classes.
+        width: channels of the joined feature map.
+        stride: of the grid, in pixels.
+    """
+
+    def __init__(self, spec: FeatureSpec, num_classes: int, width: int, stride: int | None) -> None:
+        super().__init__(spec, num_classes + 4, width, stride)
+        self.num_classes = num_classes
+        start = math.log(START_PROBABILITY / (1 - START_PROBABILITY))
+        self.out.bias = nn.Parameter(torch.tensor([start] * num_classes + [0.0] * 4))
+
+    def forward(self, features: Features) -> Tensor:
+        """Features -> ``[b, classes + 4, gh, gw]``, the last four the exponentials of what the layer gives."""
+        logits, logs = super().forward(features).split([self.num_classes, 4], dim=1)
+        return torch.cat([logits.float(), logs.float().clamp(max=LARGEST_LOG).exp()], dim=1)
+
+
+class DetectionTask(Task):
+    """A heat map of object centres for each class, and at each cell the box around it.
+
+    Predictions are ``[b, classes + 4, gh, gw]``: logits that an object's centre lies in the cell (CenterNet, arXiv
+    1904.07850, eq. 1), and the distances from the cell's centre to the left, upper, right and lower edge of its box,
+    positive, in cells (FCOS, arXiv 1904.01355, eq. 1). The loss is the penalty-reduced focal loss of all cells and
+    classes over the number of objects, plus the mean over the objects of 1 - GIoU (arXiv 1902.09630) in a Gaussian
+    neighbourhood of their centres (as in arXiv 1909.00700, §4). A labelled image without objects pushes its heat
+    maps down; in an image without labels the target is NaN throughout.
+
+    Args:
+        name: key of the predictions.
+        class_names: the classes, in the order of their indices.
+        config: target column, the head's layers and what is decoded.
+        image_size: height and width of the images, in pixels.
+    """
+
+    def __init__(
+        self, name: str, class_names: Sequence[str], config: DetectionConfig, image_size: tuple[int, int]
+    ) -> None:
+        self.name = name
+        self.target = config.target
+        self.view = config.view
+        self.class_names = tuple(class_names)
+        self.config = config
+        self.image_size = image_size
+        self.higher_is_better = {"ap": True, "ap50": True}
+
+    def head(self, spec: FeatureSpec) -> DetectionHead:
+        stride = point_stride(spec, self.config.stride)
+        return DetectionHead(spec, len(self.class_names), self.config.width, stride)
+
+    def labelled(self, target: Tensor) -> Tensor:
+        return (~target.isnan()).flatten(1).any(dim=1)
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """prediction ``[b, classes + 4, gh, gw]``, target ``[b, m, 5]`` of class, x1, y1, x2, y2 -> scalar."""
+        there = self.labelled(target)[:, None, None, None]
+        classes = len(self.class_names)
+        logits = torch.where(there, prediction[:, :classes].float(), 0)
+        distances = torch.where(there, prediction[:, classes:].float(), 1)
+        wanted = box_targets(target, (logits.shape[2], logits.shape[3]), self.image_size, classes)
+        focal = torch.where(there, _focal_losses(logits, wanted.heat), 0).sum()
+        return (focal + self._box_losses(distances, wanted).sum()) / wanted.objects.clamp(min=1)
+
+    def metric(self) -> MetricCollection:
+        """COCO's average precision, in [0, 1]: "ap", over IoU thresholds of 0.50 to 0.95, and "ap50".
+
+        Raises:
+            ValueError: pycocotools is not installed.
+        """
+        from hybridvit.tasks.metrics import BoxAveragePrecision, collection
+
+        return collection(boxes=BoxAveragePrecision())
+
+    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+        there = self.labelled(target)
+        found = [
+            {"boxes": boxes, "scores": scores, "labels": labels}
+            for boxes, scores, labels in self.detections(prediction[there], 0.0)
+        ]
+        wanted = [
+            {"boxes": rows[:, 1:], "labels": rows[:, 0].long()}
+            for rows in (rows[rows[:, 0] >= 0] for rows in target[there])
+        ]
+        metric["boxes"].update(found, wanted)
+
+    def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
+        """The objects of each image, best first: class, score, and the box x1, y1, x2, y2 in pixels."""
+        return [
+            {
+                "objects": [
+                    {"class": self.class_names[label], "score": score, "box": box}
+                    for box, score, label in zip(*(part.tolist() for part in parts), strict=True)
+                ]
+            }
+            for parts in self.detections(prediction, self.config.score_threshold)
+        ]
+
+    def detections(self, prediction: Tensor, score_threshold: float) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Boxes ``[n, 4]`` in pixels, scores ``[n]`` and classes ``[n]`` of each image, best first.
+
+        Cells whose score is the largest of 3 x 3 cells around them, then non-maximum suppression in each class.
+        """
+        from torchvision.ops import batched_nms
+
+        classes = len(self.class_names)
+        logits = prediction[:, :classes].float()
+        peaks = torch.where(logits == F.max_pool2d(logits, 3, 1, 1), logits.sigmoid(), 0).flatten(1)
+        boxes = self._boxes(prediction[:, classes:].float()).flatten(1, 2)
+        cells = boxes.shape[1]
+        top, index = peaks.topk(min(4 * self.config.max_detections, peaks.shape[1]))
+        results = []
+        for box, score, at in zip(boxes, top, index, strict=True):
+            keep = (score > 0) & (score >= score_threshold)
+            score, label, box = score[keep], at[keep] // cells, box[at[keep] % cells]
+            kept = batched_nms(box, score, label, OVERLAP)[: self.config.max_detections]
+            results.append((box[kept], score[kept], label[kept]))
+        return results
+
+    def _boxes(self, distances: Tensor) -> Tensor:
+        """Distances ``[b, 4, gh, gw]`` in cells -> x1, y1, x2, y2 in pixels ``[b, gh, gw, 4]``, within the image."""
+        height, width = self.image_size
+        x1, y1, x2, y2 = self._edges(distances).unbind(-1)
+        return torch.stack([x1.clamp(min=0), y1.clamp(min=0), x2.clamp(max=width), y2.clamp(max=height)], dim=-1)
+
+    def _edges(self, distances: Tensor) -> Tensor:
+        """As :meth:`_boxes`, wherever they reach."""
+        rows, columns = distances.shape[2:]
+        y_size, x_size = self.image_size[0] / rows, self.image_size[1] / columns
+        y = torch.arange(rows, device=distances.device)[:, None] + 0.5
+        x = torch.arange(columns, device=distances.device) + 0.5
+        left, up, right, down = distances.unbind(1)
+        edges = [(x - left) * x_size, (y - up) * y_size, (x + right) * x_size, (y + down) * y_size]
+        return torch.stack(edges, dim=-1)
+
+    def _box_losses(self, distances: Tensor, wanted: BoxTargets) -> Tensor:
+        """1 - GIoU of the cells that have a box, times their weights, ``[b, gh, gw]``."""
+        from torchvision.ops import generalized_box_iou_loss
+
+        losses = generalized_box_iou_loss(self._edges(distances), wanted.boxes)
+        return torch.where(wanted.weights > 0, losses * wanted.weights, 0)
+
+
+def _focal_losses(logits: Tensor, heat: Tensor) -> Tensor:
+    """CornerNet's focal loss (arXiv 1808.01244, eq. 1; α = 2, β = 4) of each cell, not yet over the objects."""
+    probability = logits.sigmoid()
+    centre = -((1 - probability) ** 2) * F.logsigmoid(logits)
+    other = -((1 - heat) ** 4) * probability**2 * F.logsigmoid(-logits)
+    return torch.where(heat == 1, centre, other)

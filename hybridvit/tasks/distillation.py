@@ -1,0 +1,131 @@
+"""What another network says of each image: knowledge distillation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hybridvit.backbones.features import Features, FeatureSpec
+from hybridvit.layers.initialisation import linear
+from hybridvit.tasks.base import Task
+from hybridvit.tasks.vector_head import VectorHead
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """Settings of a distillation task; its target column is filled by the teacher.
+
+    Attributes:
+        teacher: folder of the run whose network is the teacher.
+        task: the classification task of that run whose logits are the target.
+        mode: "hard", the teacher's class is the label (DeiT, arXiv 2012.12877, eq. 3), or "soft", its probabilities
+            are (arXiv 1503.02531, §2).
+        temperature: what both networks' logits are divided by in soft mode.
+        target: name of the target column; two teachers need two.
+        view: the camera whose own features the head reads; None: those of all cameras, fused.
+    """
+
+    column: ClassVar[str] = "teacher"
+
+    kind: Literal["distillation"] = "distillation"
+    teacher: str
+    task: str
+    mode: Literal["hard", "soft"] = "hard"
+    temperature: float = 1.0
+    target: str = "teacher"
+    view: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("hard", "soft"):
+            raise ValueError(f"mode must be 'hard' or 'soft', given {self.mode!r}")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be positive, given {self.temperature}")
+        if self.mode == "hard" and self.temperature != 1:
+            raise ValueError(f"temperature has no effect on mode 'hard', given {self.temperature}: set mode to 'soft'")
+
+
+class DistillationHead(nn.Module):
+    """One linear layer of the distillation token (DeiT, arXiv 2012.12877, §4).
+
+    Args:
+        dim: width of the token.
+        num_classes: number of classes.
+    """
+
+    def __init__(self, dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.fc = linear(dim, num_classes)
+
+    def forward(self, features: Features) -> Tensor:
+        """Features -> logits ``[b, classes]``."""
+        logits: Tensor = self.fc(features.prefix[:, 1])
+        return logits
+
+
+class DistillationTask(Task):
+    """Cross entropy with the teacher's class, or T² · KL(teacher ‖ student) at temperature T.
+
+    The target is the teacher's logits ``[b, classes]``; a row with NaN is missing. On a backbone with a distillation
+    token the head reads that, else what a classification head reads. Its predictions are the student's answer to
+    this task alone: DeiT predicts with the mean of this head and that of the class token, which is left to callers.
+
+    Args:
+        name: key of the predictions.
+        class_names: the teacher's classes, in the order of its logits.
+        config: the teacher, and how it is followed.
+    """
+
+    def __init__(self, name: str, class_names: Sequence[str], config: DistillationConfig) -> None:
+        self.name = name
+        self.target = config.target
+        self.view = config.view
+        self.class_names = tuple(class_names)
+        self.config = config
+        self.higher_is_better = {"agreement": True}
+
+    def head(self, spec: FeatureSpec) -> nn.Module:
+        classes = len(self.class_names)
+        return DistillationHead(spec.embed_dim, classes) if spec.distilled else VectorHead(spec, classes)
+
+    def labelled(self, target: Tensor) -> Tensor:
+        return ~target.isnan().any(dim=1)
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """prediction and target ``[b, classes]`` logits -> scalar."""
+        known = self.labelled(target)
+        student = torch.where(known[:, None], prediction.float(), 0)
+        teacher = torch.where(known[:, None], target.float(), 0)
+        if self.config.mode == "hard":
+            losses = F.cross_entropy(student, teacher.argmax(dim=1), reduction="none")
+        else:
+            t = self.config.temperature
+            student, teacher = (student / t).log_softmax(dim=1), (teacher / t).log_softmax(dim=1)
+            losses = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1) * t**2
+        return torch.where(known, losses, 0).sum() / known.sum().clamp(min=1)
+
+    def metric(self) -> MetricCollection:
+        """Share of the images where student and teacher name the same class."""
+        from hybridvit.tasks.metrics import Mean, collection
+
+        return collection(agreement=Mean())
+
+    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+        known = self.labelled(target)
+        same = prediction[known].argmax(dim=1) == target[known].argmax(dim=1)
+        metric["agreement"].update(same.float())
+
+    def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
+        """The most probable class and its probability for each row of logits."""
+        probability, index = prediction.float().softmax(dim=1).max(dim=1)
+        return [
+            {"class": self.class_names[i], "probability": p}
+            for i, p in zip(index.tolist(), probability.tolist(), strict=True)
+        ]

@@ -1,0 +1,170 @@
+"""Where in the image named points are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from hybridvit.backbones.features import FeatureSpec
+from hybridvit.tasks.base import Task
+from hybridvit.tasks.dense_head import DenseHead, check_dense_head, point_stride
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeypointsConfig:
+    """Settings of a keypoint task; its points come from the data.
+
+    Attributes:
+        target: name of the target column.
+        view: the camera whose own features the head reads; None: those of all cameras, fused.
+        stride: of the heat maps, in pixels; None: 4, or the coarsest feature map's where all are finer.
+        width: channels of the head's joined feature map.
+        sigma: standard deviation of the Gaussian around a point that the heat map learns, in cells.
+        pck_threshold: a point counts as found within this share of the image's longer side.
+    """
+
+    column: ClassVar[str] = "points"
+
+    kind: Literal["keypoints"] = "keypoints"
+    target: str
+    view: str | None = None
+    stride: int | None = None
+    width: int = 128
+    sigma: float = 1.0
+    pck_threshold: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_dense_head(self.width, self.stride)
+        if not self.sigma >= 0.5:
+            raise ValueError(f"sigma must be at least 0.5 cells to place points between cells, given {self.sigma}")
+        if not 0 < self.pck_threshold < 1:
+            raise ValueError(f"pck_threshold must lie in (0, 1), given {self.pck_threshold}")
+
+
+class KeypointsTask(Task):
+    """Cross entropy of a heat map over the cells with a Gaussian around the point.
+
+    Predictions ``[b, k, gh, gw]`` are logits; a softmax over all cells of a map says where its point is. The Gaussian
+    sums to 1 over the cells, so its logarithm, which the logits learn, is a parabola along rows and columns, and the
+    vertex through the largest logit and its neighbours is the point to fractions of a cell (as in arXiv 1910.06278,
+    eq. 9, without its blur). Points that are missing are NaN; points outside the image count as missing.
+
+    Args:
+        name: key of the predictions.
+        point_names: the points, in the order of the target's.
+        config: target column, the head's layers and the heat map.
+        image_size: height and width of the images, in pixels.
+    """
+
+    def __init__(
+        self, name: str, point_names: Sequence[str], config: KeypointsConfig, image_size: tuple[int, int]
+    ) -> None:
+        self.name = name
+        self.target = config.target
+        self.view = config.view
+        self.point_names = tuple(point_names)
+        self.config = config
+        self.image_size = image_size
+        self.higher_is_better = {"pck": True, "distance": False}
+
+    def head(self, spec: FeatureSpec) -> DenseHead:
+        return DenseHead(spec, len(self.point_names), self.config.width, point_stride(spec, self.config.stride))
+
+    def labelled(self, target: Tensor) -> Tensor:
+        return self._known(target).any(dim=1)
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """prediction ``[b, k, gh, gw]``, target ``[b, k, 2]`` of x, y in pixels -> mean over the known points."""
+        known = self._known(target)
+        logits = torch.where(known[..., None, None], prediction.float(), 0)
+        wanted = self._gaussian(torch.where(known[..., None], target, 0), (logits.shape[2], logits.shape[3]))
+        losses = -(wanted * logits.flatten(2).log_softmax(dim=2).view_as(logits)).sum(dim=(2, 3))
+        return torch.where(known, losses, 0).sum() / known.sum().clamp(min=1)
+
+    def metric(self) -> MetricCollection:
+        """Share of the points found within ``pck_threshold`` of the longer side, and mean distance in pixels."""
+        from hybridvit.tasks.metrics import Mean, collection
+
+        return collection(pck=Mean(), distance=Mean())
+
+    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+        known = self._known(target)
+        distance = (self.coordinates(prediction)[known] - target[known]).norm(dim=-1)
+        metric["pck"].update((distance <= self.config.pck_threshold * max(self.image_size)).float())
+        metric["distance"].update(distance)
+
+    def coordinates(self, prediction: Tensor) -> Tensor:
+        """Logits ``[b, k, gh, gw]`` -> x, y in pixels ``[b, k, 2]``, within the image."""
+        logits = prediction.float()
+        height, width = logits.shape[2:]
+        row, column = self._peak(logits)
+        x = column + _vertex(_row(logits, row), column)
+        y = row + _vertex(_row(logits.transpose(2, 3), column), row)
+        share = torch.stack([(x + 0.5) / width, (y + 0.5) / height], dim=-1).clamp(0, 1)
+        return share * share.new_tensor(self.image_size[::-1])
+
+    def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
+        """x, y in pixels and confidence of each point by name.
+
+        Confidence is the probability mass within three standard deviations of the largest cell: near 1 where
+        the map has one peak as sharp as the Gaussian it learned.
+        """
+        logits = prediction.float()
+        height, width = logits.shape[2:]
+        row, column = (at[..., None, None] for at in self._peak(logits))
+        rows = torch.arange(height, device=logits.device)[:, None]
+        columns = torch.arange(width, device=logits.device)
+        near = (rows - row) ** 2 + (columns - column) ** 2 <= (3 * self.config.sigma) ** 2
+        mass = (logits.flatten(2).softmax(dim=2).view_as(logits) * near).sum(dim=(2, 3)).clamp(max=1)
+        found = torch.cat([self.coordinates(prediction), mass[..., None]], dim=-1).tolist()
+        return [
+            {name: {"x": x, "y": y, "confidence": p} for name, (x, y, p) in zip(self.point_names, points, strict=True)}
+            for points in found
+        ]
+
+    def _known(self, target: Tensor) -> Tensor:
+        """Which points are in the image, ``[b, k]``; NaN is nowhere."""
+        return ((target >= 0) & (target <= target.new_tensor(self.image_size[::-1]))).all(dim=-1)
+
+    def _gaussian(self, points: Tensor, grid: tuple[int, int]) -> Tensor:
+        """x, y in pixels ``[b, k, 2]`` -> shares of the cells ``[b, k, *grid]``, which sum to 1."""
+
+        def along(at: Tensor, cells: int, side: int) -> Tensor:
+            steps = torch.arange(cells, device=at.device) - (at[..., None] * (cells / side) - 0.5)
+            return (-(steps**2) / (2 * self.config.sigma**2)).softmax(dim=-1)
+
+        columns = along(points[..., 0], grid[1], self.image_size[1])
+        rows = along(points[..., 1], grid[0], self.image_size[0])
+        return rows[..., :, None] * columns[..., None, :]
+
+    @staticmethod
+    def _peak(logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Row and column of the largest logit of each map, ``[b, k]``."""
+        index = logits.flatten(2).argmax(dim=2)
+        return index // logits.shape[3], index % logits.shape[3]
+
+
+def _row(maps: Tensor, index: Tensor) -> Tensor:
+    """The row of this index ``[b, k]`` of each map ``[b, k, h, w]``: ``[b, k, w]``."""
+    return maps.gather(2, index[..., None, None].expand(-1, -1, 1, maps.shape[3]))[:, :, 0]
+
+
+def _vertex(line: Tensor, peak: Tensor) -> Tensor:
+    """Where a parabola through the largest of the values ``[b, k, n]`` and its neighbours has its vertex.
+
+    From the peak, in cells, within half a cell. At an end of the line the parabola goes through the last three values.
+    """
+    if line.shape[-1] < 3:
+        return torch.zeros_like(peak, dtype=line.dtype)
+    middle = peak.clamp(1, line.shape[-1] - 2)
+    before, at, after = (line.gather(2, (middle + step)[..., None])[..., 0] for step in (-1, 0, 1))
+    bend = before - 2 * at + after
+    offset = torch.where(bend < 0, (before - after) / (2 * torch.where(bend < 0, bend, -1)), 0)
+    return (middle + offset - peak).clamp(-0.5, 0.5)

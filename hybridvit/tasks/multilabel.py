@@ -1,0 +1,96 @@
+"""Any number of classes out of a list for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hybridvit.backbones.features import FeatureSpec
+from hybridvit.tasks.base import Task
+from hybridvit.tasks.vector_head import HeadPooling, VectorHead, check_vector_head
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultilabelConfig:
+    """Settings of a multi-label task; its classes come from the data.
+
+    Attributes:
+        target: name of the target column.
+        view: the camera whose own features the head reads; None: those of all cameras, fused.
+        pooling: how tokens become one vector: "auto", as the backbone asks, or "mean" or "seq" of the patch tokens.
+        hidden: width of a GELU layer before the last, for a head tuned on a frozen trunk; None: no such layer.
+    """
+
+    column: ClassVar[str] = "multilabel"
+
+    kind: Literal["multilabel"] = "multilabel"
+    target: str
+    view: str | None = None
+    pooling: HeadPooling = "auto"
+    hidden: int | None = None
+
+    def __post_init__(self) -> None:
+        check_vector_head(self.pooling, self.hidden)
+
+
+class MultilabelTask(Task):
+    """Binary cross entropy of every class; single entries may be unknown, -1.
+
+    Args:
+        name: key of the predictions.
+        class_names: the classes, in the order of the target's columns.
+        config: target column and the head's layers.
+    """
+
+    def __init__(self, name: str, class_names: Sequence[str], config: MultilabelConfig) -> None:
+        self.name = name
+        self.target = config.target
+        self.view = config.view
+        self.class_names = tuple(class_names)
+        self.config = config
+        self.higher_is_better = {"map": True, "f1": True}
+
+    def head(self, spec: FeatureSpec) -> VectorHead:
+        return VectorHead(spec, len(self.class_names), self.config.pooling, self.config.hidden)
+
+    def labelled(self, target: Tensor) -> Tensor:
+        return (target >= 0).any(dim=1)
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """prediction ``[b, classes]``, target ``[b, classes]`` of 0, 1 and -1 -> mean over the known entries."""
+        known = target >= 0
+        logits = torch.where(known, prediction.float(), 0)
+        losses = F.binary_cross_entropy_with_logits(logits, target.clamp(min=0).float(), reduction="none")
+        return torch.where(known, losses, 0).sum() / known.sum().clamp(min=1)
+
+    def metric(self) -> MetricCollection:
+        """In [0, 1]: average precision, mean over the classes with a positive and a negative label, and F1.
+
+        F1 is taken over all known entries alike (micro), at probability 0.5.
+        """
+        from hybridvit.tasks.metrics import F1, MeanAveragePrecision, collection
+
+        return collection(map=MeanAveragePrecision(), f1=F1())
+
+    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+        there, known = self.labelled(target), target >= 0
+        metric["map"].update(prediction[there], target[there])
+        metric["f1"].update((prediction[known] >= 0).long(), target[known])
+
+    def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
+        """The classes of probability 0.5 or more, and the probability of every class."""
+        return [
+            {
+                "classes": [name for name, p in zip(self.class_names, row, strict=True) if p >= 0.5],
+                "probabilities": dict(zip(self.class_names, row, strict=True)),
+            }
+            for row in prediction.float().sigmoid().tolist()
+        ]

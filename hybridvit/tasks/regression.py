@@ -1,0 +1,180 @@
+"""Real numbers, or angles, for each image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hybridvit.backbones.features import Features, FeatureSpec
+from hybridvit.tasks.base import Task
+from hybridvit.tasks.vector_head import HeadPooling, VectorHead, check_vector_head
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+Angle = Literal["none", "degrees", "radians"]
+TURN = {"degrees": 360.0, "radians": 2 * math.pi}
+SHORT = 1e-6  # added to the squared length of (sin, cos): no infinite slope where both are 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressionConfig:
+    """Settings of a regression task; its components come from the data.
+
+    Attributes:
+        target: name of the target column.
+        angle: "none", plain numbers; else every component is an angle in this unit, which any whole turn leaves alone.
+        view: the camera whose own features the head reads; None: those of all cameras, fused.
+        pooling: how tokens become one vector: "auto", as the backbone asks, or "mean" or "seq" of the patch tokens.
+        hidden: width of a GELU layer before the last, for a head tuned on a frozen trunk; None: no such layer.
+    """
+
+    column: ClassVar[str] = "numbers"
+
+    kind: Literal["regression"] = "regression"
+    target: str
+    angle: Angle = "none"
+    view: str | None = None
+    pooling: HeadPooling = "auto"
+    hidden: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.angle not in ("none", *TURN):
+            raise ValueError(f"angle must be one of none, {', '.join(TURN)}, given {self.angle!r}")
+        check_vector_head(self.pooling, self.hidden)
+
+
+class ScaledHead(VectorHead):
+    """A vector head that learns standardised numbers and answers in the user's units.
+
+    Args:
+        spec: the features it reads.
+        mean: added to each output, after
+        std: the factor of each output.
+        pooling: as for :class:`VectorHead`.
+        hidden: as for :class:`VectorHead`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, spec: FeatureSpec, mean: Sequence[float], std: Sequence[float], pooling: HeadPooling, hidden: int | None
+    ) -> None:
+        super().__init__(spec, len(mean), pooling, hidden)
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    def forward(self, features: Features) -> Tensor:
+        """Features -> ``[b, components]``; in half precision only the layers are."""
+        return super().forward(features) * self.std + self.mean
+
+
+class RegressionTask(Task):
+    """Smooth L1 of standardised numbers, or 1 - cos of an angle's error; single components may be missing, NaN.
+
+    Plain numbers are predicted in their own units, ``[b, k]``, by a head that holds mean and standard deviation;
+    the loss divides by the latter, so that it is quadratic for errors below one standard deviation and any unit
+    learns alike. Angles are predicted as pairs (sin, cos), ``[b, 2 k]``, of which only the direction counts.
+
+    Args:
+        name: key of the predictions.
+        component_names: the components, in the order of the target's columns.
+        config: target column, angle and the head's layers.
+        mean: of each component over the training labels; None: 0. Not for angles.
+        std: standard deviation likewise; None: 1, and 0 counts as 1. Not for angles.
+
+    Raises:
+        ValueError: mean or std that does not fit the components, or that angles would not use.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        component_names: Sequence[str],
+        config: RegressionConfig,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        self.name = name
+        self.target = config.target
+        self.view = config.view
+        self.component_names = tuple(component_names)
+        self.config = config
+        self.is_angle = config.angle != "none"
+        self.turn = TURN.get(config.angle, math.nan)
+        if self.is_angle and not (mean is None and std is None):
+            raise ValueError(f"task {name!r} is about angles, which are not standardised: leave mean and std out")
+        self.mean = self._of_components("mean", mean, 0.0)
+        self.std = tuple(value or 1.0 for value in self._of_components("std", std, 1.0))
+        if min(self.std) < 0:
+            raise ValueError(f"std must not be negative, given {self.std}")
+        self.higher_is_better = {"cosine" if self.is_angle else "r2": True, "mae": False}
+
+    def head(self, spec: FeatureSpec) -> VectorHead:
+        pooling, hidden = self.config.pooling, self.config.hidden
+        if self.is_angle:
+            return VectorHead(spec, 2 * len(self.component_names), pooling, hidden)
+        return ScaledHead(spec, self.mean, self.std, pooling, hidden)
+
+    def labelled(self, target: Tensor) -> Tensor:
+        return (~target.isnan()).any(dim=1)
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """prediction ``[b, k]``, of angles ``[b, 2 k]``, target ``[b, k]`` -> mean over the known components."""
+        known = ~target.isnan()
+        target = torch.where(known, target, 0)
+        if self.is_angle:
+            pairs = torch.where(known[..., None], prediction.float().unflatten(1, (-1, 2)), 0)
+            unit = pairs / (pairs.square().sum(-1, keepdim=True) + SHORT).sqrt()
+            radians = target * (2 * math.pi / self.turn)
+            losses = 1 - unit[..., 0] * radians.sin() - unit[..., 1] * radians.cos()
+        else:
+            error = torch.where(known, prediction.float() - target, 0)
+            losses = F.smooth_l1_loss(error / error.new_tensor(self.std), torch.zeros_like(error), reduction="none")
+        return torch.where(known, losses, 0).sum() / known.sum().clamp(min=1)
+
+    def metric(self) -> MetricCollection:
+        """Plain numbers: R² and mean absolute error in their units; angles: mean cosine of the error, and its size.
+
+        Each is taken over a component's known labels, then averaged over the components; a component whose labels
+        are all the same has no R².
+        """
+        from hybridvit.tasks.metrics import R2, ComponentMean, collection
+
+        mae = ComponentMean(len(self.component_names))
+        if self.is_angle:
+            return collection(cosine=ComponentMean(len(self.component_names)), mae=mae)
+        return collection(r2=R2(self.mean), mae=mae)
+
+    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+        if self.is_angle:
+            error = torch.remainder(self._angles(prediction) - target + self.turn / 2, self.turn) - self.turn / 2
+            metric["cosine"].update((error * (2 * math.pi / self.turn)).cos())
+        else:
+            error = prediction.float() - target
+            metric["r2"].update(prediction, target)
+        metric["mae"].update(error.abs())
+
+    def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
+        """The value of each component by name; angles within half a turn of 0."""
+        values = self._angles(prediction) if self.is_angle else prediction.float()
+        return [dict(zip(self.component_names, row, strict=True)) for row in values.tolist()]
+
+    def _angles(self, prediction: Tensor) -> Tensor:
+        """``[b, 2 k]`` -> angles ``[b, k]`` in their unit."""
+        sin, cos = prediction.float().unflatten(1, (-1, 2)).unbind(-1)
+        return torch.atan2(sin, cos) * (self.turn / (2 * math.pi))
+
+    def _of_components(self, what: str, values: Sequence[float] | None, default: float) -> tuple[float, ...]:
+        found = tuple(float(v) for v in values) if values is not None else (default,) * len(self.component_names)
+        if len(found) != len(self.component_names) or not all(map(math.isfinite, found)):
+            names = ", ".join(self.component_names)
+            raise ValueError(f"{what} of task {self.name!r} must be a finite number for each of {names}, given {found}")
+        return found

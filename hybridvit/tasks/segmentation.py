@@ -1,0 +1,111 @@
+"""A class for each pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hybridvit.backbones.features import FeatureSpec
+from hybridvit.layers.dense import enlarge
+from hybridvit.tasks.base import UNLABELLED, Task
+from hybridvit.tasks.dense_head import DenseHead, check_dense_head
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationConfig:
+    """Settings of a segmentation task; its classes come from the data.
+
+    Attributes:
+        target: name of the target column.
+        view: the camera whose own features the head reads; None: those of all cameras, fused.
+        stride: of the predicted grid, in pixels; None: that of the finest feature map of at least 4, or the finest.
+        width: channels of the head's joined feature map.
+    """
+
+    column: ClassVar[str] = "mask"
+
+    kind: Literal["segmentation"] = "segmentation"
+    target: str
+    view: str | None = None
+    stride: int | None = None
+    width: int = 128
+
+    def __post_init__(self) -> None:
+        check_dense_head(self.width, self.stride)
+
+
+class SegmentationTask(Task):
+    """Cross entropy of every pixel; single pixels may be unlabelled, -1.
+
+    Predictions ``[b, classes, gh, gw]`` are logits of a grid, enlarged bilinearly to the pixels they are compared
+    with (as in FCN, arXiv 1411.4038, with fixed weights).
+
+    Args:
+        name: key of the predictions.
+        class_names: the classes, in the order of their indices.
+        config: target column and the head's layers.
+        image_size: height and width that decoded masks have, in pixels.
+    """
+
+    def __init__(
+        self, name: str, class_names: Sequence[str], config: SegmentationConfig, image_size: tuple[int, int]
+    ) -> None:
+        self.name = name
+        self.target = config.target
+        self.view = config.view
+        self.class_names = tuple(class_names)
+        self.config = config
+        self.image_size = image_size
+        self.higher_is_better = {"miou": True, "pixel_accuracy": True}
+
+    def head(self, spec: FeatureSpec) -> DenseHead:
+        return DenseHead(spec, len(self.class_names), self.config.width, self.config.stride)
+
+    def labelled(self, target: Tensor) -> Tensor:
+        return (target != UNLABELLED).flatten(1).any(dim=1)
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """prediction ``[b, classes, gh, gw]``, target ``[b, h, w]`` -> mean over all labelled pixels of the batch."""
+        there = self.labelled(target)[:, None, None, None]
+        logits = enlarge(torch.where(there, prediction.float(), 0), (target.shape[-2], target.shape[-1]))
+        total = F.cross_entropy(logits, target, ignore_index=UNLABELLED, reduction="sum")
+        return total / (target != UNLABELLED).sum().clamp(min=1)
+
+    def metric(self) -> MetricCollection:
+        """Intersection over union and accuracy of all pixels of the split, not image by image; in [0, 1].
+
+        The former is the mean over the classes that occur in labels or predictions.
+        """
+        from hybridvit.tasks.metrics import Mean, MeanIoU, collection
+
+        return collection(miou=MeanIoU(len(self.class_names)), pixel_accuracy=Mean())
+
+    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+        there = self.labelled(target)
+        known = target[there] != UNLABELLED
+        label = target[there][known]
+        found = self._classes(prediction[there], (target.shape[-2], target.shape[-1]))[known]
+        metric["miou"].update(found, label)
+        metric["pixel_accuracy"].update((found == label).float())
+
+    def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
+        """Each image's mask, uint8 ``[h, w]`` of class indices, and the share of its pixels in each class."""
+        masks = self._classes(prediction, self.image_size).cpu().numpy().astype(np.uint8)
+        rows: list[dict[str, Any]] = []
+        for mask in masks:
+            shares = np.bincount(mask.ravel(), minlength=len(self.class_names)) / mask.size
+            rows.append({"mask": mask, "shares": dict(zip(self.class_names, shares.tolist(), strict=True))})
+        return rows
+
+    def _classes(self, prediction: Tensor, size: tuple[int, int]) -> Tensor:
+        """``[b, classes, gh, gw]`` -> the most probable class of each pixel, ``[b, *size]``."""
+        return enlarge(prediction.float(), size).argmax(dim=1)
