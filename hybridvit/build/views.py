@@ -36,7 +36,9 @@ def create_views_backbone(
         raise ValueError("a rig needs at least one camera, given none")
     for view in shapes:
         if not view.isidentifier() or hasattr(nn.ModuleDict, view):
-            raise ValueError(f"a camera's name is made of letters, digits and _ (and not 'keys' or the like), given {view!r}")
+            raise ValueError(
+                f"a camera's name is made of letters, digits and _ (and not 'keys' or the like), given {view!r}"
+            )
     first, (channels, *size) = next(iter(shapes.items()))
     trunk = create_backbone(model, (size[0], size[1]), in_channels=channels)
     stems = None
