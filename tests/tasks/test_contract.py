@@ -78,9 +78,7 @@ SPEC = FeatureSpec(13, (7, 11), 2, "cls", {4: 13, 2: 5, 8: 17})
 
 def features_of(b, grid=(7, 11), spec=SPEC):
     rows, columns = grid
-    maps = {
-        s: torch.randn(b, d, -(-rows * 4 // s), -(-columns * 4 // s)) for s, d in sorted(spec.map_channels.items())
-    }
+    maps = {s: torch.randn(b, d, -(-rows * 4 // s), -(-columns * 4 // s)) for s, d in sorted(spec.map_channels.items())}
     return Features(torch.randn(b, rows * columns, 13), torch.randn(b, 2, 13), grid, maps)
 
 
@@ -131,7 +129,7 @@ def test_samples_without_a_label_leave_the_gradient_of_a_head_alone(case):
     task, target, _ = case
     head, features = task.head(SPEC), features_of(5)
     kept = Features(features.tokens[:3], features.prefix[:3], (7, 11), {s: m[:3] for s, m in features.maps.items()})
-    parameters = [p for p in head.parameters()]
+    parameters = list(head.parameters())
     mixed = torch.autograd.grad(
         task.loss(head(features), torch.cat([target, unlabelled(target, 2)])), parameters, allow_unused=True
     )
@@ -207,7 +205,10 @@ def test_heads_answer_for_each_image_alone_on_any_grid(kind, grid, randomise):
         assert len(together) == 5
         for i in range(5):
             one = Features(
-                features.tokens[i : i + 1], features.prefix[i : i + 1], grid, {s: m[i : i + 1] for s, m in features.maps.items()}
+                features.tokens[i : i + 1],
+                features.prefix[i : i + 1],
+                grid,
+                {s: m[i : i + 1] for s, m in features.maps.items()},
             )
             torch.testing.assert_close(head(one), together[i : i + 1], rtol=1e-3, atol=1e-4)
     assert not torch.allclose(together[0], together[1])
