@@ -65,7 +65,5 @@ class Fit:
         """Which boxes ``[n, m]`` reach outside their picture before it is cropped."""
         size = np.tile(self.before[:, ::-1], 2)[:, None]
         with np.errstate(invalid="ignore"):
-            outside: NDArray[np.bool_] = ((boxes[..., 1:] < -ROUNDING) | (boxes[..., 1:] > size + ROUNDING)).any(
-                axis=-1
-            )
-        return outside & (boxes[..., 0] >= 0)
+            beyond = np.asarray((boxes[..., 1:] < -ROUNDING) | (boxes[..., 1:] > size + ROUNDING))
+        return np.asarray(beyond.any(axis=-1) & (boxes[..., 0] >= 0))

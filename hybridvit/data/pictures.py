@@ -71,8 +71,8 @@ def read_images(paths: Sequence[Path | None], channels: int, size: Size) -> tupl
     return images, {path: reason(error) for (_, path), error in done.items() if isinstance(error, Exception)}
 
 
-def read_mask(path: Path, size: Size) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
-    """A label map ``[h, w]`` cropped (centre) and resized to ``size``, and which values it had before, rising.
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """A label map ``[h, w]`` of class indices.
 
     Raises:
         ValueError: the picture does not hold class indices of 8 bits.
@@ -80,16 +80,17 @@ def read_mask(path: Path, size: Size) -> tuple[NDArray[np.uint8], NDArray[np.int
     with Image.open(path) as file:
         if file.mode not in MASK_MODES:
             raise ValueError(f"a picture of mode {file.mode}, expected 8-bit class indices (grey or with a palette)")
-        upright = ImageOps.exif_transpose(file)
-        values = np.asarray(upright)
-    if values.dtype != np.uint8:
-        if values.min() < 0 or values.max() > 255:
-            raise ValueError(f"values from {values.min()} to {values.max()}, expected class indices from 0 to 255")
-        values = values.astype(np.uint8)
-    found = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
-    if values.shape != size:
-        values = np.asarray(ImageOps.fit(Image.fromarray(values), (size[1], size[0]), Image.Resampling.NEAREST))
-    return values, found
+        values = np.asarray(ImageOps.exif_transpose(file))
+    if values.dtype != np.uint8 and (values.min() < 0 or values.max() > 255):
+        raise ValueError(f"values from {values.min()} to {values.max()}, expected class indices from 0 to 255")
+    return values.astype(np.uint8)
+
+
+def fit_mask(values: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """A label map cropped (centre) and resized to ``size``, each pixel from its nearest."""
+    if values.shape == size:
+        return values
+    return np.asarray(ImageOps.fit(Image.fromarray(values), (size[1], size[0]), Image.Resampling.NEAREST))
 
 
 def reason(error: Exception) -> str:

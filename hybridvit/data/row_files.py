@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridvit.data.geometry import Fit, Size
-from hybridvit.data.pictures import Header, in_threads, read_header, read_images, read_mask, reason
+from hybridvit.data.pictures import Header, fit_mask, in_threads, read_header, read_images, read_mask, reason
 from hybridvit.data.splits import VOID, Column, ColumnKind, labelled
 from hybridvit.data.table import Table, listed
 
@@ -154,7 +154,9 @@ class RowFiles:
 
         def fill(job: tuple[int, Path]) -> None:
             row, path = job
-            array[row], found[row] = read_mask(path, size)
+            values = read_mask(path)
+            found[row] = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
+            array[row] = fit_mask(values, size)
 
         done = in_threads(fill, [(row, path) for row, path in enumerate(paths) if path])
         self.unreadable |= {path: reason(error) for (_, path), error in done.items() if isinstance(error, Exception)}

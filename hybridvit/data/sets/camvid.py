@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridvit.data.pictures import in_threads, read_header, read_images, read_mask, reason
+from hybridvit.data.pictures import fit_mask, in_threads, read_header, read_images, read_mask, reason
 from hybridvit.data.sets.place import find
 from hybridvit.data.splits import ONE_VIEW, VOID, Column, Samples, Splits
 
@@ -64,11 +64,11 @@ def _part(folder: Path, part: str) -> Samples:
     maps = [folder / f"{part}annot" / f"{path.stem}.png" for path in frames]
     size = read_header(frames[0]).size
     images, unreadable = read_images(frames, 3, size)
-    found = in_threads(lambda path: read_mask(path, size)[0], maps)
+    found = in_threads(lambda path: fit_mask(read_mask(path), size), maps)
     unreadable |= {path: reason(error) for path, error in found.items() if isinstance(error, Exception)}
     for path, why in unreadable.items():
         raise ValueError(f"camvid: {path} cannot be read: {why} ({len(unreadable)} such files in {part})")
-    mask = np.stack([found[path] for path in maps])
+    mask = np.stack([values for path in maps if not isinstance(values := found[path], Exception)])
     return Samples({ONE_VIEW: images}, _targets(mask, folder / f"{part}annot"))
 
 
