@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -98,8 +98,8 @@ class GroundFusion(nn.Module):
 
     With tokens φ, ray d of every token, camera position c and cell centre g, all in the vehicle's coordinates:
     key = φ + norm(W_d·d - W_c·c), query = x + norm(W_g·g - W_c·c) for every camera, value = φ. Positions are in units
-    of the farthest cell's coordinate. The three maps start equal, so that at first W_g·g - W_c·c is what the ray from
-    the camera to the cell becomes, and queries and keys are compared as directions.
+    of the farthest cell's coordinate. The three maps start equal: W_g·g - W_c·c is then the direction from a camera to
+    a cell, in the same coordinates as the rays.
 
     The geometry is no weight: it is not in the state dict.
 
@@ -164,14 +164,20 @@ class GroundFusion(nn.Module):
             tokens: view name -> ``[b, gh·gw, in_dim]``; finite also where the camera is not there.
             there: view name -> ``[b]`` bool, at least one camera in every sample; None: all.
         """
-        rays, towards = [], []
-        for view in tokens:
-            camera = self.camera_map(self.positions[self.cameras[view]])
-            rays.append(self.norm_ray(self.ray_map(self.rays[self.rows[view]]) - camera))
-            towards.append(self.norm_cell(self.cell_map(self.cells) - camera))
+        rays, towards = self._directions(tokens)
         features = [self.feature(x) for x in tokens.values()]
         seen = seen_tokens(tokens, there)
         x = self.position.expand(len(features[0]), -1, -1)
         for block in self.blocks:
             x = block(x, towards, features, rays, seen)
         return fused_features(self.norm(x), self.spec)
+
+    def _directions(self, views: Iterable[str]) -> tuple[list[Tensor], list[Tensor]]:
+        """For each camera, what geometry adds to its keys ``[n_c, dim]`` and to its queries ``[q, dim]``."""
+        rays, towards = [], []
+        with no_autocast(self.rays.device.type):  # half precision would blur directions
+            for view in views:
+                camera = self.camera_map(self.positions[self.cameras[view]])
+                rays.append(self.norm_ray(self.ray_map(self.rays[self.rows[view]]) - camera))
+                towards.append(self.norm_cell(self.cell_map(self.cells) - camera))
+        return rays, towards
