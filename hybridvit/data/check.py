@@ -58,7 +58,7 @@ class _Check:
         for view, column in self.views.items():
             self._same(view, column)
         self._conflicts({name: targets[name] for name, column in columns.items() if column.kind != "text"})
-        problems = sorted(self.problems.items, key=lambda problem: (problem.level == "warning", -problem.count))
+        problems = sorted(self.problems.items, key=lambda problem: (problem.level, bool(problem.where), -problem.count))
         rows = {name: int((self.parts == part).sum()) for part, name in enumerate(PART_NAMES)}
         return Report(path=str(self.table.path), rows=rows, views=views, columns=columns, problems=problems)
 

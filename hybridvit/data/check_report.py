@@ -187,7 +187,7 @@ def _classes(name: str, column: ColumnReport, splits: Sequence[str]) -> str:
 def _holds(column: ColumnReport) -> str:
     if column.numbers:
         texts = [
-            f"{'' if len(column.numbers) == 1 else name + ' '}{found['min']:.4g} to {found['max']:.4g}, "
+            f"{'' if len(column.numbers) == 1 else name + ': '}{found['min']:.4g} to {found['max']:.4g}, "
             f"mean {found['mean']:.4g} ± {found['std']:.4g}"
             for name, found in column.numbers.items()
         ]

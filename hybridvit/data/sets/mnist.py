@@ -89,8 +89,10 @@ def multi_fashion_mnist(
 
 def _overlaid(left: Samples, right: Samples, count: int, seed: int, part: int) -> Samples:
     # RandomState, not default_rng: its stream is the same in every version of numpy (NEP 19)
-    rng = np.random.RandomState([seed, part])
-    first, second = (_endless(rng, len(samples), count) for samples in (left, right))
+    first, second = (
+        _endless(np.random.RandomState([seed, part, side]), len(samples), count)
+        for side, samples in enumerate((left, right))
+    )
     upper, lower = left.views[ONE_VIEW], right.views[ONE_VIEW]
     h, w = upper.shape[-2:]
     images = np.zeros((count, 1, SIDE, SIDE), np.uint8)
