@@ -31,7 +31,7 @@ class ClassificationConfig:
         hidden: width of a GELU layer before the last, for a head tuned on a frozen trunk; None: no such layer.
     """
 
-    column: ClassVar[str] = "class"
+    column: ClassVar[Literal["class"]] = "class"
 
     kind: Literal["classification"] = "classification"
     target: str = "label"

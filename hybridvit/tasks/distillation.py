@@ -33,7 +33,7 @@ class DistillationConfig:
         view: the camera whose own features the head reads; None: those of all cameras, fused.
     """
 
-    column: ClassVar[str] = "teacher"
+    column: ClassVar[Literal["teacher"]] = "teacher"
 
     kind: Literal["distillation"] = "distillation"
     teacher: str

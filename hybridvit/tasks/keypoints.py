@@ -30,7 +30,7 @@ class KeypointsConfig:
         pck_threshold: a point counts as found within this share of the image's longer side.
     """
 
-    column: ClassVar[str] = "points"
+    column: ClassVar[Literal["points"]] = "points"
 
     kind: Literal["keypoints"] = "keypoints"
     target: str

@@ -29,7 +29,7 @@ class MultilabelConfig:
         hidden: width of a GELU layer before the last, for a head tuned on a frozen trunk; None: no such layer.
     """
 
-    column: ClassVar[str] = "multilabel"
+    column: ClassVar[Literal["multilabel"]] = "multilabel"
 
     kind: Literal["multilabel"] = "multilabel"
     target: str

@@ -35,7 +35,7 @@ class RegressionConfig:
         hidden: width of a GELU layer before the last, for a head tuned on a frozen trunk; None: no such layer.
     """
 
-    column: ClassVar[str] = "numbers"
+    column: ClassVar[Literal["numbers"]] = "numbers"
 
     kind: Literal["regression"] = "regression"
     target: str

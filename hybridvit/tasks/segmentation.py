@@ -31,7 +31,7 @@ class SegmentationConfig:
         width: channels of the head's joined feature map.
     """
 
-    column: ClassVar[str] = "mask"
+    column: ClassVar[Literal["mask"]] = "mask"
 
     kind: Literal["segmentation"] = "segmentation"
     target: str

@@ -63,7 +63,7 @@ def test_loss_agrees_with_a_loop_over_cells():
                     left, up, right, down = prediction[b, 3:, i, j].tolist()
                     x, y = (j + 0.5) * 4, (i + 0.5) * 4
                     box = [x - 4 * left, y - 4 * up, x + 4 * right, y + 4 * down]
-                    total += weight * (1 - giou(box, found.boxes[b, i, j].tolist()))
+                    total += 5 * weight * (1 - giou(box, found.boxes[b, i, j].tolist()))
     assert task().loss(prediction, BOXES).item() == pytest.approx(total / 4, rel=1e-4)
 
 
