@@ -14,7 +14,7 @@ class DenseNeck(nn.Module):
     """A small feature pyramid that ends in one map.
 
     Every map is projected to a common width, enlarged bilinearly to the finest of them and added, as in the
-    semantic branch of panoptic FPN (arXiv 1901.02446, §3.1) but without its convolutions between the strides; then
+    semantic branch of panoptic FPN (arXiv 1901.02446, fig. 3) but without its convolutions between the strides; then
     one 3x3 convolution, a layer norm of each cell and GELU. No statistics of a batch: an image's result is its own.
 
     Args:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-SPREAD = 0.54  # share of a box's sides that its Gaussian covers (arXiv 1909.00700, §4.1)
+SPREAD = 0.54  # share of a box's sides that its Gaussian covers (arXiv 1909.00700)
 
 
 class BoxTargets(NamedTuple):

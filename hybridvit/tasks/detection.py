@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 START_PROBABILITY = 0.1  # of every cell and class (CornerNet's start value)
 LARGEST_LOG = 10.0  # of a distance in cells: beyond any image
-BOX_WEIGHT = 5.0  # of the boxes in the loss (arXiv 1909.00700, §4.3); on drawn shapes better than 1 and 2
+BOX_WEIGHT = 5.0  # of the boxes in the loss (arXiv 1909.00700); on drawn shapes better than 1 and 2
 OVERLAP = 0.5  # intersection over union from which two boxes of a class are one object
 COCO_MAXIMUM = 100  # boxes of an image that COCO's metric counts
 
@@ -87,7 +87,7 @@ class DetectionTask(Task):
     1904.07850, eq. 1), and the distances from the cell's centre to the left, upper, right and lower edge of its box,
     positive, in cells (FCOS, arXiv 1904.01355, eq. 1). The loss is the penalty-reduced focal loss of all cells and
     classes over the number of objects, plus 5 times the mean over the objects of 1 - GIoU (arXiv 1902.09630) in a
-    Gaussian neighbourhood of their centres (as in arXiv 1909.00700, §4). A labelled image without objects pushes
+    Gaussian neighbourhood of their centres (as in arXiv 1909.00700). A labelled image without objects pushes
     its heat maps down; in an image without labels the target is NaN throughout.
 
     Args:

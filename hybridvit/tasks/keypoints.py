@@ -54,7 +54,7 @@ class KeypointsTask(Task):
     Predictions ``[b, k, gh, gw]`` are logits; a softmax over all cells of a map says where its point is. The Gaussian
     sums to 1 over the cells, so its logarithm, which the logits learn, is a parabola along rows and columns, and the
     vertex through the largest logit and its neighbours is the point to fractions of a cell (as in arXiv 1910.06278,
-    eq. 9, without its blur). Points that are missing are NaN; points outside the image count as missing.
+    without its blur). Points that are missing are NaN; points outside the image count as missing.
 
     Args:
         name: key of the predictions.
