@@ -41,9 +41,34 @@ class Cell:
         digest = hashlib.sha256(to_yaml(self.recipe).encode()).hexdigest()[:10]
         return f"{self.stage}-{self.model}-n{self.train_size}-lr{self.recipe.optim.lr:g}-seed{self.seed}-{digest}"
 
+    def says(self, result: dict[str, Any]) -> str:
+        """The one number of a result that this cell is about, in words."""
+        split = "test" if self.stage == "final" else "validation"
+        return f"{100 * accuracy(self.recipe, result, split):.1f} % {split} accuracy"
+
     def __str__(self) -> str:
         what = f"{self.model}, {self.train_size} images, seed {self.seed}"
         return what if self.stage == "final" else f"{what}, trying lr {self.recipe.optim.lr:g}"
+
+
+def judged_task(recipe: Recipe) -> str:
+    """The task that a learning curve is about: the first one.
+
+    Raises:
+        ValueError: it is no classification, so that there is no accuracy to draw.
+    """
+    name, config = next(iter(recipe.tasks.items()))
+    if config.kind != "classification":
+        raise ValueError(
+            f"a study of learning curves is about the accuracy of the first task, and {name} is a {config.kind}: "
+            "name a classification first"
+        )
+    return name
+
+
+def accuracy(recipe: Recipe, result: Mapping[str, Any], split: Literal["test", "validation"]) -> float:
+    """Accuracy of the first task in a result, in [0, 1]."""
+    return float(result[split][judged_task(recipe)]["accuracy"])
 
 
 def selection_cells(study: Study) -> list[Cell]:
@@ -74,7 +99,7 @@ def validation_accuracy(study: Study, results: Mapping[str, dict[str, Any]]) -> 
     scores: dict[str, dict[float, list[float]]] = {model: {} for model in study.models}
     for cell in selection_cells(study):
         if cell.key in results:
-            score = results[cell.key]["validation"]["label"]["accuracy"]
+            score = accuracy(cell.recipe, results[cell.key], "validation")
             scores[cell.model].setdefault(cell.recipe.optim.lr, []).append(score)
     return {model: {lr: float(np.mean(s)) for lr, s in by_lr.items()} for model, by_lr in scores.items()}
 

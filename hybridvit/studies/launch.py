@@ -8,34 +8,55 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import joblib
 from joblib.externals.loky import get_reusable_executor
 
 from hybridvit.recipe import LaunchConfig, Recipe
-from hybridvit.studies.grid import Cell
+
+
+class AnyCell(Protocol):
+    """One run of a study, as running and showing it needs to know it; its text says what it is."""
+
+    @property
+    def key(self) -> str:
+        """Name of the cell, fit for a file."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """All that the run needs."""
+
+    def says(self, result: dict[str, Any]) -> str:
+        """What is worth telling of a result while the others run."""
+
+
+C = TypeVar("C", bound=AnyCell)
 
 
 def launch(
-    cells: Sequence[Cell], config: LaunchConfig, on_start: Callable[[Cell], None]
-) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    cells: Sequence[C], config: LaunchConfig, on_start: Callable[[C], None], folders: Mapping[str, Path] | None = None
+) -> Iterator[tuple[C, dict[str, Any]]]:
     """Yields each cell with its result as it ends; a failed cell yields ``{"error": ..., "traceback": ...}``.
 
     Args:
         cells: what to run.
         config: where.
         on_start: called when a cell is handed to a worker.
+        folders: run folders of those cells that keep one, by key.
 
     Raises:
         ValueError: ray or dask is asked for and not installed.
     """
 
+    kept = folders or {}
+
     def calls() -> Iterator[Any]:
         for index, cell in enumerate(cells):
             on_start(cell)
-            yield joblib.delayed(run)(index, cell.recipe, config.threads)
+            yield joblib.delayed(run)(index, cell.recipe, config.threads, kept.get(cell.key))
 
     with _backend(config) as run:
         parallel = joblib.Parallel(batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered")
@@ -49,15 +70,17 @@ def launch(
             raise
 
 
-def run_cell(index: int, recipe: Recipe, threads: int) -> tuple[int, dict[str, Any]]:
+def run_cell(index: int, recipe: Recipe, threads: int, folder: Path | None = None) -> tuple[int, dict[str, Any]]:
     """One run in a worker; never raises for a fault of the run itself."""
     import torch
 
     from hybridvit.build.runs import Run
+    from hybridvit.config import to_yaml
+    from hybridvit.training.run_folder import RunFolder
 
     torch.set_num_threads(threads)
     try:
-        return index, Run(recipe).fit()
+        return index, Run(recipe, RunFolder(folder, to_yaml(recipe)) if folder is not None else None).fit()
     except Exception as error:  # reported by the caller, who goes on with the other cells
         return index, {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
 
@@ -74,7 +97,7 @@ def prepare_worker(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-Runner = Callable[[int, Recipe, int], tuple[int, dict[str, Any]]]
+Runner = Callable[[int, Recipe, int, Path | None], tuple[int, dict[str, Any]]]
 
 
 @contextlib.contextmanager
@@ -112,8 +135,8 @@ def _ray(config: LaunchConfig) -> Iterator[Runner]:
     task = ray.remote(num_cpus=config.threads, max_retries=0)(run_cell)
     workers = config.workers or max(int(ray.cluster_resources().get("CPU", 1)) // config.threads, 1)
 
-    def run(index: int, recipe: Recipe, threads: int) -> tuple[int, dict[str, Any]]:
-        return ray.get(task.remote(index, recipe, threads))
+    def run(index: int, recipe: Recipe, threads: int, folder: Path | None) -> tuple[int, dict[str, Any]]:
+        return ray.get(task.remote(index, recipe, threads, folder))
 
     try:
         with joblib.parallel_config("threading", n_jobs=workers):

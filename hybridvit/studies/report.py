@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
-from importlib.resources import files
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -18,8 +16,9 @@ from hybridvit import plots
 from hybridvit.config import to_dict
 from hybridvit.recipe import Study
 from hybridvit.studies.grid import final_cells, validation_accuracy
+from hybridvit.studies.page import augmentation_in_words, drawn, json_number, optimiser_in_words, render, tasks_in_words
 from hybridvit.studies.run import Outcome, StudyFolder
-from hybridvit.studies.statistics import MIN_SEEDS_FOR_CLAIM, MIN_SEEDS_FOR_INTERVAL, Interval
+from hybridvit.studies.statistics import MIN_SEEDS_FOR_CLAIM, MIN_SEEDS_FOR_INTERVAL
 from hybridvit.studies.table import Equivalence, Table, runs_csv, table_csv, tabulate
 from hybridvit.training.checkpoint import write_text
 
@@ -42,14 +41,13 @@ def write_report(study: Study, folder: StudyFolder, outcome: Outcome, command: s
         return None
     figures = {}
     for name, draw in _figures(study, table, outcome).items():
-        figures[name] = {theme.name: plots.to_svg(draw(theme)) for theme in plots.THEMES}
+        figures[name] = drawn(draw)
         (folder.path / f"{name}.png").write_bytes(plots.to_png(draw(plots.LIGHT)))
     write_text(folder.path / "table.csv", table_csv(table))
     write_text(folder.path / "runs.csv", runs_csv(study, outcome.learning_rates, outcome.results))
     facts = _facts(study, table, outcome, first, command)
     write_text(folder.path / "study.json", json.dumps(facts["summary"], indent=1))
-    page = _environment().get_template("report.html.jinja").render(figures=figures, themes=plots.THEMES, **facts)
-    write_text(folder.path / "report.html", page)
+    write_text(folder.path / "report.html", render("report.html.jinja", figures=figures, **facts))
     return folder.path / "report.html"
 
 
@@ -99,7 +97,7 @@ def _facts(study: Study, table: Table, outcome: Outcome, first: dict[str, Any], 
         "equivalence": {
             model: {
                 "factor": worth.factor.value,
-                "interval": [_json_number(worth.factor.low), _json_number(worth.factor.high)],
+                "interval": [json_number(worth.factor.low), json_number(worth.factor.high)],
                 "bound_only": worth.bounded,
                 "gain": worth.gain.value,
                 "p": worth.p,
@@ -207,9 +205,8 @@ def _by_size(table: Table, factor: float, index: int) -> str:
 
 
 def _held_fixed(study: Study, first: dict[str, Any]) -> list[tuple[str, str]]:
-    base, optim = study.base, study.base.optim
+    base = study.base
     size = " × ".join(str(side) for side in first["image_size"])
-    augment = ", ".join(f"{name} {value}" for name, value in to_dict(base.augment).items() if value)
     ema = f"; weights averaged with decay {base.train.ema}" if base.train.ema else ""
     if len(study.learning_rates) == 1:
         selection = "none: one learning rate for all models"
@@ -231,13 +228,9 @@ def _held_fixed(study: Study, first: dict[str, Any]) -> list[tuple[str, str]]:
             f"{base.train.steps} steps of {base.train.batch_size} images at every size (steps, not epochs){ema}",
         ),
         ("Subsets", "nested and class-stratified; a seed draws the same subset for every model"),
-        ("Augmentation", augment or "none"),
-        (
-            "Optimiser",
-            f"AdamW, weight decay {optim.weight_decay:g}, betas {optim.beta1:g} and {optim.beta2:g}, warm-up over "
-            f"{optim.warmup:.0%} of the steps, cosine decay, gradient norm at most {optim.clip_norm}",
-        ),
-        ("Loss", f"cross entropy, label smoothing {base.task.label_smoothing:g}"),
+        ("Augmentation", augmentation_in_words(base)),
+        ("Optimiser", optimiser_in_words(base)),
+        ("Tasks", tasks_in_words(base)),
         ("Selection", selection),
         ("Precision", base.train.precision),
     ]
@@ -245,22 +238,3 @@ def _held_fixed(study: Study, first: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _times(factor: float) -> str:
     return f"{factor:.1f}×" if factor < 9.95 else f"{factor:.0f}×"
-
-
-def _json_number(value: float) -> float | None:
-    return value if isfinite(value) else None
-
-
-def _percent(interval: Interval) -> str:
-    return f"{100 * interval.value:.1f}"
-
-
-def _environment() -> jinja2.Environment:
-    text = files("hybridvit.studies").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.DictLoader({"report.html.jinja": text}), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["percent"] = _percent
-    environment.tests["finite"] = isfinite
-    return environment

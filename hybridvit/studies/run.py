@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from hybridvit.config import to_yaml
-from hybridvit.recipe import LaunchConfig, Study
-from hybridvit.studies.grid import Cell, choose_learning_rates, final_cells, selection_cells
-from hybridvit.studies.launch import launch
+from hybridvit.config import from_yaml, to_yaml
+from hybridvit.recipe import LaunchConfig, MultiTaskStudy, Study
+from hybridvit.studies.grid import Cell, choose_learning_rates, final_cells, judged_task, selection_cells
+from hybridvit.studies.launch import AnyCell, launch
 from hybridvit.studies.progress import Display
 from hybridvit.training.checkpoint import write_text
+
+C = TypeVar("C", bound=AnyCell)
 
 
 class StudyFolder:
     """A study on disk: study.yaml, one JSON file for each finished run under cells/, and the report.
+
+    A comparison of tasks may change between two calls (more seeds, other balances, another title): its cells are
+    named by what they ran, and what the changed study shares with the old one is not run again.
 
     Args:
         path: the folder; made when the first file is written.
@@ -28,14 +33,14 @@ class StudyFolder:
         ValueError: the folder holds another study, or files that are no study.
     """
 
-    def __init__(self, path: Path, study: Study) -> None:
+    def __init__(self, path: Path, study: Study | MultiTaskStudy) -> None:
         self.path = path
         self.yaml = to_yaml(replace(study, launch=LaunchConfig()))  # where it runs is no part of what it is
         if path.exists() and not path.is_dir():
             raise ValueError(f"{path} is a file, not a folder for a study")
         held = path / "study.yaml"
         if held.exists():
-            if held.read_text(encoding="utf-8") != self.yaml:
+            if not _goes_on(held.read_text(encoding="utf-8"), self.yaml, study):
                 raise ValueError(f"{path} already holds another study: choose another --out")
         elif path.is_dir() and any(path.iterdir()):
             raise ValueError(f"{path} is not empty and holds no study: choose another --out")
@@ -44,11 +49,15 @@ class StudyFolder:
         """Writes study.yaml."""
         write_text(self.path / "study.yaml", self.yaml)
 
-    def cell(self, cell: Cell) -> Path:
+    def run(self, cell: AnyCell) -> Path:
+        """The run folder of a cell that keeps one."""
+        return self.path / "runs" / cell.key
+
+    def cell(self, cell: AnyCell) -> Path:
         """The file of a finished cell."""
         return self.path / "cells" / f"{cell.key}.json"
 
-    def read(self, cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
+    def read(self, cells: Sequence[AnyCell]) -> dict[str, dict[str, Any]]:
         """Results of those cells that are finished, by key."""
         found = {}
         for cell in cells:
@@ -57,7 +66,7 @@ class StudyFolder:
                 found[cell.key] = json.loads(path.read_text(encoding="utf-8"))
         return found
 
-    def write(self, cell: Cell, result: dict[str, Any]) -> None:
+    def write(self, cell: AnyCell, result: dict[str, Any]) -> None:
         """Keeps a result, or, for a failed cell, its traceback beside where the result would be."""
         path = self.cell(cell)
         failure = path.with_suffix(".failed.txt")
@@ -87,27 +96,47 @@ def conduct(study: Study, folder: StudyFolder, display: Display) -> Outcome:
     """Runs what has no result yet; a finished cell is never run again.
 
     Raises:
+        ValueError: the first task of the study is no classification.
         NoLearningRate: every trial of a model failed, so that no learning rate can be chosen.
     """
+    judged_task(study.base)
     folder.start()
     failed: list[tuple[Cell, str]] = []
     trials = selection_cells(study)
-    results = _run_missing("choosing learning rates", trials, study, folder, display, failed) if trials else {}
+    results = run_missing("choosing learning rates", trials, study.launch, folder, display, failed) if trials else {}
     learning_rates = choose_learning_rates(study, results)
-    results |= _run_missing("learning curves", final_cells(study, learning_rates), study, folder, display, failed)
+    cells = final_cells(study, learning_rates)
+    results |= run_missing("learning curves", cells, study.launch, folder, display, failed)
     return Outcome(learning_rates, results, tuple(failed))
 
 
-def _run_missing(
-    name: str, cells: list[Cell], study: Study, folder: StudyFolder, display: Display, failed: list[tuple[Cell, str]]
+def run_missing(
+    name: str,
+    cells: list[C],
+    config: LaunchConfig,
+    folder: StudyFolder,
+    display: Display,
+    failed: list[tuple[C, str]],
+    folders: Mapping[str, Path] | None = None,
 ) -> dict[str, dict[str, Any]]:
+    """Results of the cells, by key; those without one yet are run, and what fails is added to ``failed``.
+
+    Args:
+        name: what the display calls this stage.
+        cells: what there should be; each key once.
+        config: where to run.
+        folder: where results are kept.
+        display: told of every start and end.
+        failed: gets each cell that fails with its error.
+        folders: run folders of those cells that keep one, by key.
+    """
     results = folder.read(cells)
     missing = [cell for cell in cells if cell.key not in results]
-    workers = study.launch.workers or os.cpu_count() or 1
+    workers = config.workers or os.cpu_count() or 1
     display.stage(name, len(cells), len(results), workers)
     if not missing:
         return results
-    for cell, result in launch(missing, study.launch, display.started):
+    for cell, result in launch(missing, config, display.started, folders):
         folder.write(cell, result)
         if "error" in result:
             failed.append((cell, result["error"]))
@@ -115,3 +144,16 @@ def _run_missing(
             results[cell.key] = result
         display.ended(cell, result)
     return results
+
+
+def _goes_on(held: str, ours: str, study: Study | MultiTaskStudy) -> bool:
+    """Whether a folder with the ``held`` study.yaml may be used for this one."""
+    if held == ours:
+        return True
+    if not isinstance(study, MultiTaskStudy):
+        return False
+    try:
+        from_yaml(MultiTaskStudy, held)
+    except ValueError:
+        return False
+    return True

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridvit.recipe import Study
+from hybridvit.studies.grid import accuracy as measured
 from hybridvit.studies.grid import final_cells
 from hybridvit.studies.statistics import (
     MIN_SEEDS_FOR_CLAIM,
@@ -95,7 +96,7 @@ def tabulate(
             continue
         result = results[cell.key]
         row, column = study.train_sizes.index(cell.train_size), seeds.index(cell.seed)
-        accuracy[cell.model][row, column] = result["test"]["label"]["accuracy"]
+        accuracy[cell.model][row, column] = measured(cell.recipe, result, "test")
         params[cell.model] = result["params"]
         seconds[cell.model].append(result["seconds"]["total"])
     sizes = np.array(study.train_sizes, dtype=np.float64)
@@ -147,14 +148,14 @@ def runs_csv(study: Study, learning_rates: Mapping[str, float], results: Mapping
                     "train_images": cell.train_size,
                     "seed": cell.seed,
                     "lr": cell.recipe.optim.lr,
-                    "test_accuracy": round(result["test"]["label"]["accuracy"], 6),
+                    "test_accuracy": round(measured(cell.recipe, result, "test"), 6),
                     "params": result["params"],
                     "steps": result["steps"],
                     "seconds": round(result["seconds"]["total"], 3),
                     "device": result["device"],
                 }
             )
-    return _csv(rows)
+    return as_csv(rows)
 
 
 def table_csv(table: Table) -> str:
@@ -178,10 +179,11 @@ def table_csv(table: Table) -> str:
                     "equivalence_high": round(worth.factor.high, 4) if worth else 1.0,
                 }
             )
-    return _csv(rows)
+    return as_csv(rows)
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """Rows of the same columns as CSV text."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()

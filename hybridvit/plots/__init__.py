@@ -1,0 +1,31 @@
+"""Every figure of a report, for light and dark pages; numpy and matplotlib only."""
+
+from hybridvit.plots.conflict import conflict_course, conflict_map
+from hybridvit.plots.gates import gate_curves
+from hybridvit.plots.learning import equivalence_bars, learning_curves
+from hybridvit.plots.pictures import class_colours, encode_png, enlarged, to_rgb, with_mask
+from hybridvit.plots.tasks import Line, curves, delta_forest
+from hybridvit.plots.theme import DARK, LIGHT, MARKERS, THEMES, Theme, to_png, to_svg
+
+__all__ = [
+    "DARK",
+    "LIGHT",
+    "MARKERS",
+    "THEMES",
+    "Line",
+    "Theme",
+    "class_colours",
+    "conflict_course",
+    "conflict_map",
+    "curves",
+    "delta_forest",
+    "encode_png",
+    "enlarged",
+    "equivalence_bars",
+    "gate_curves",
+    "learning_curves",
+    "to_png",
+    "to_rgb",
+    "to_svg",
+    "with_mask",
+]

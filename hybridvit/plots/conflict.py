@@ -1,0 +1,104 @@
+"""Figures of gradient conflict: where in the trunk, and when, tasks pull in different directions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.figure import Figure
+
+from hybridvit.plots.theme import Array, Theme, framed
+
+ROW, COLUMN = 0.34, 0.56  # inches of a cell; "−0.12" at 9 pt fits
+MAP_WIDTH = 5.0
+
+
+def conflict_map(cosines: Array, pairs: Sequence[str], stages: Sequence[str], theme: Theme) -> Figure:
+    """Mean cosine between two tasks' gradients: red where they pull apart, blue where they agree.
+
+    Args:
+        cosines: ``[pairs, stages]``; NaN where the two never met.
+        pairs: row names.
+        stages: column names, from the image to the heads.
+        theme: colours.
+    """
+    labels = 0.085 * max(len(pair) for pair in pairs)
+    slanted = max(len(stage) for stage in stages) > 7
+    width = max(MAP_WIDTH, labels + COLUMN * len(stages) + 0.7)
+    height = ROW * len(pairs) + (1.3 if slanted else 0.75)
+    figure, axes = framed(theme, height, width)
+    limit = scale_end(cosines)
+    colours = LinearSegmentedColormap.from_list("conflict", [theme.series[1], theme.background, theme.series[0]])
+    colours.set_bad(theme.background)
+    image = axes.imshow(np.ma.masked_invalid(cosines), cmap=colours, vmin=-limit, vmax=limit, aspect="auto")
+    for row in range(len(pairs)):
+        for column in range(len(stages)):
+            value = cosines[row, column]
+            if np.isnan(value):
+                axes.text(column, row, "·", ha="center", va="center", color=theme.ink)
+                continue
+            cell = colours((value + limit) / (2 * limit))
+            text = "#ffffff" if luminance(cell) < 0.42 else "#10151d"
+            axes.text(column, row, signed(value), ha="center", va="center", color=text, fontsize=9)
+    axes.grid(visible=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.tick_params(length=0)
+    rotation = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+    axes.set_xticks(range(len(stages)), list(stages), **rotation)
+    axes.set_yticks(range(len(pairs)), list(pairs))
+    bar = figure.colorbar(image, ax=axes, ticks=[-limit, 0, limit], fraction=0.04, pad=0.02, aspect=30)
+    bar.ax.set_yticklabels([signed(-limit), "0", signed(limit)])
+    bar.ax.tick_params(colors=theme.ink, length=0)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    return figure
+
+
+def conflict_course(steps: Sequence[int], cosines: Mapping[str, Array], theme: Theme) -> Figure:
+    """Cosine of the tasks' gradients in the trunk as a whole over training: mean over the pairs, and their range.
+
+    Args:
+        steps: where it was measured, ``[t]``.
+        cosines: balance -> ``[t, pairs]``; NaN where two tasks did not meet.
+        theme: colours.
+    """
+    figure, axes = framed(theme, 2.9)
+    for index, values in enumerate(cosines.values()):
+        colour = theme.series[index % len(theme.series)]
+        masked = np.ma.masked_invalid(values)
+        if len(cosines) == 1:
+            for pair in masked.T:
+                axes.plot(steps, pair, color=colour, lw=0.8, alpha=0.35)
+        marker = "o" if len(steps) < 3 else ""
+        axes.plot(steps, masked.mean(axis=1), color=colour, lw=2, marker=marker, ls=style(index))
+    axes.axhline(0, color=theme.ink, lw=1)
+    reach = 1.1 * max(0.05, *(abs(edge) for edge in axes.get_ylim()))
+    axes.set_ylim(-reach, reach)
+    axes.set_xlabel("training steps")
+    axes.set_ylabel("cosine in the trunk")
+    return figure
+
+
+def scale_end(cosines: Array) -> float:
+    """A round number that no cosine exceeds."""
+    known = np.abs(cosines[~np.isnan(cosines)])
+    reach = float(known.max()) if known.size else 0.0
+    return next((end for end in (0.1, 0.2, 0.5) if reach <= end), 1.0)
+
+
+def signed(value: float) -> str:
+    """Two digits with a sign, without the leading zero."""
+    text = f"{abs(value):.2f}".replace("0.", ".", 1)
+    return text if text == ".00" else f"{'−' if value < 0 else '+'}{text}"
+
+
+def luminance(colour: tuple[float, ...] | str) -> float:
+    """How bright a colour looks, between 0 and 1 (ITU-R BT.709 weights)."""
+    red, green, blue = to_rgb(colour)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def style(index: int) -> str:
+    """Line style of a curve; the colours come back after six, dashed."""
+    return "-" if index < 6 else "--"

@@ -1,0 +1,98 @@
+"""What all reports share: the page they extend, figures for both themes, and settings in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from importlib.resources import files
+from math import isfinite
+from typing import Any
+
+import jinja2
+from matplotlib.figure import Figure
+
+from hybridvit import plots
+from hybridvit.config import to_dict
+from hybridvit.recipe import Recipe
+from hybridvit.studies.statistics import Interval
+
+Drawing = Callable[[plots.Theme], Figure]
+
+
+def render(template: str, **facts: Any) -> str:
+    """A page from one of the templates beside this file, which all extend ``page.html.jinja``."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: files("hybridvit.studies").joinpath(name).read_text("utf-8")),
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["percent"] = _percent
+    environment.filters["signed"] = signed
+    environment.tests["finite"] = isfinite
+    return environment.get_template(template).render(themes=plots.THEMES, **facts)
+
+
+def drawn(draw: Drawing) -> dict[str, str]:
+    """A figure as SVG for each theme, by its name."""
+    return {theme.name: plots.to_svg(draw(theme)) for theme in plots.THEMES}
+
+
+def tasks_in_words(recipe: Recipe) -> str:
+    """Each task with its kind and the settings that are not at their default."""
+    said = []
+    for name, config in recipe.tasks.items():
+        plain = {field.name: field.default for field in fields(config)} | {"target": name, "kind": config.kind}
+        changed = {key: value for key, value in to_dict(config).items() if value != plain[key]}
+        rest = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in changed.items())
+        said.append(f"{name} ({config.kind}{', ' if rest else ''}{rest})")
+    return "; ".join(said)
+
+
+def optimiser_in_words(recipe: Recipe) -> str:
+    """The optimiser and its schedule, without the learning rate."""
+    optim = recipe.optim
+    return (
+        f"AdamW, weight decay {optim.weight_decay:g}, betas {optim.beta1:g} and {optim.beta2:g}, warm-up over "
+        f"{optim.warmup:.0%} of the steps, cosine decay, gradient norm at most {optim.clip_norm}"
+    )
+
+
+def augmentation_in_words(recipe: Recipe) -> str:
+    """What is done to training images."""
+    return ", ".join(f"{name} {value}" for name, value in to_dict(recipe.augment).items() if value) or "none"
+
+
+def json_number(value: float) -> float | None:
+    """JSON knows no NaN and no infinity."""
+    return value if isfinite(value) else None
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """With a sign, the minus as typographers set it."""
+    return f"{value:+z.{digits}f}".replace("-", "−")
+
+
+# Metrics that are shares of something are shown in %; the others in their own units.
+_NO_SHARES = ("r2", "cosine")
+
+
+def is_share(metric: str, higher_is_better: bool) -> bool:
+    """Whether a metric lies in [0, 1] and is shown in %."""
+    return higher_is_better and metric not in _NO_SHARES
+
+
+def metric_text(value: float, share: bool) -> str:
+    """A metric's value, to as many digits as are worth reading."""
+    if share:
+        return f"{100 * value:.1f}"
+    text = f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    return text.replace("-", "−")
+
+
+def metric_name(metric: str, share: bool, higher_is_better: bool) -> str:
+    """A column's head: name, unit, and an arrow where less is better."""
+    names: Mapping[str, str] = {"r2": "R²", "map": "mAP", "miou": "mIoU", "mae": "MAE", "f1": "F1", "ap": "AP"}
+    return f"{names.get(metric, metric.replace('_', ' '))}{' %' if share else ''}{'' if higher_is_better else ' ↓'}"
+
+
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.value:.1f}"
