@@ -60,7 +60,8 @@ class RayCaster:
         self.up = np.flatnonzero(~down)
         level = np.sqrt(np.maximum(self.direction[0] ** 2 + self.direction[1] ** 2, 1e-12))
         self.level = self.direction[:2] / level  # where on the horizon each ray points
-        self.floor = (self.origin[:2] + self.ground * self.direction[:2])[:, self.down]  # where rays meet the ground
+        meets = self.ground[self.down] * self.direction[:2, self.down]
+        self.floor = self.origin[:2, self.down] + meets  # where rays meet the ground
 
     def pictures(self, scene: Scene) -> Mapping[str, Picture]:
         """View name -> what its camera sees of the scene."""
