@@ -161,7 +161,7 @@ def format_report(report: Report) -> str:
             rows.append([name, column.kind, _share(column.missing), *labels, _holds(column)])
         parts.append(_table(rows, left=(0, 1, len(rows[0]) - 1)))
         parts += [_classes(name, column, splits) for name, column in report.columns.items() if column.classes]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts)
 
 
 def _problem(problem: Problem) -> str:

@@ -54,6 +54,23 @@ class ColumnRequest:
     kind: ColumnKind
     names: tuple[str, ...] | None = None
 
+    def __post_init__(self) -> None:
+        twice = [name for index, name in enumerate(self.names or ()) if name in (self.names or ())[:index]]
+        if twice:
+            raise ValueError(f"names must differ, but {twice[0]!r} is given twice")
+
+
+def target_names(path: Path) -> tuple[str, ...]:
+    """Target columns that a manifest has, to ask it only for those.
+
+    Raises:
+        ValueError: the manifest cannot be read.
+    """
+    table = read_table(path)
+    columns = [name for name in table.columns if name not in (SPLIT, *table.views().values())]
+    several = [name.partition(":")[0] for name in columns if ":" in name]
+    return tuple(dict.fromkeys(columns + several))
+
 
 def read_manifest(
     path: Path,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from hybridvit.data.manifest import ColumnRequest, read_manifest
+from hybridvit.data.manifest import ColumnRequest, read_manifest, target_names
 from hybridvit.data.splits import Column
 
 RNG = np.random.default_rng(0)
@@ -94,6 +94,7 @@ def test_a_column_for_each_name(tmp_path):
         tmp_path, header, [["0.png", 1, 0, 2.5, ""], ["1.png", "", "true", "", "-3e1"], ["2.png", "", "", "", ""]]
     )
     splits = read(path, tags="multilabel", pose=("numbers", ("pitch", "yaw")))
+    assert target_names(path) == ("tags:a", "tags:b", "pose:yaw", "pose:pitch", "tags", "pose")
     assert splits.columns["tags"].names == ("a", "b")
     assert splits.train.targets["tags"].tolist() == [[1, 0], [-1, 1], [-1, -1]]
     np.testing.assert_array_equal(splits.train.targets["pose"], [[np.nan, 2.5], [-30, np.nan], [np.nan, np.nan]])
@@ -180,13 +181,16 @@ def test_targets_go_where_the_pixels_go(tmp_path, orientation, size):
     height, width = 20, 28
     x1, y1, x2, y2 = 12, 9, 17, 13
     mask = np.zeros((height, width), np.uint8)
-    mask[y1:y2, x1:x2] = 1
-    Image.fromarray(mask).save(tmp_path / "m.png")
-    upright = Image.fromarray(np.stack([mask * 255] * 3, axis=-1))
+    mask[y1:y2, x1:x2] = 9
+    upright = Image.fromarray(np.stack([mask * 28] * 3, axis=-1))
     turn = {1: None, 6: Image.Transpose.ROTATE_90, 3: Image.Transpose.ROTATE_180}[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
     (upright.transpose(turn) if turn else upright).save(tmp_path / "a.png", exif=exif)
+    if orientation == 6:  # labelled as it is seen
+        Image.fromarray(mask).save(tmp_path / "m.png")
+    else:  # stored as the picture is
+        (Image.fromarray(mask).transpose(turn) if turn else Image.fromarray(mask)).save(tmp_path / "m.png", exif=exif)
     cells = [json.dumps([[x1, y1], [x2, y2]]), json.dumps([["it", x1, y1, x2, y2]])]
     splits = read(
         manifest(tmp_path, ["image", "mask", "corners", "box"], [["a.png", "m.png", *cells]]),
@@ -205,7 +209,7 @@ def test_targets_go_where_the_pixels_go(tmp_path, orientation, size):
     # a pixel is of the rectangle where its centre lies in the box
     rows, columns = np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5
     inside = ((rows > top) & (rows < bottom))[:, None] & ((columns > left) & (columns < right))
-    assert np.array_equal(values["mask"][0], inside)
+    assert np.array_equal(values["mask"][0], inside * 9)
 
 
 def test_what_the_crop_cuts_away(tmp_path):
@@ -298,6 +302,7 @@ def test_unreadable_files(tmp_path):
         ("numbers", ["1", "inf"], None, "row 3.*no finite number"),
         ("numbers", ["1", "1e39"], None, "row 3.*no finite number"),
         ("numbers", ["1", "[NaN]"], None, "row 3.*NaN is no finite number; write null"),
+        ("numbers", ["1", "1_000"], None, "row 3.*'1_000' is no number"),
         ("numbers", ["1", "1,5"], None, "row 3.*'1,5' is no number"),
         ("numbers", ["[1, 2]", "[1]"], None, "row 3.*1 numbers given, expected 2"),
         ("numbers", ['{"a": 1}', '{"b": 1}'], None, "row 3.*'b' is none of the 1 names"),
@@ -305,6 +310,7 @@ def test_unreadable_files(tmp_path):
         ("points", ["[[1, 2]]", "[[1]]"], None, "row 3.*no point"),
         ("boxes", ['[["a", 1, 1, 2, 2]]', '[["a", 1, 1, 2, 6]]'], None, r"row 3.*\[1, 1, 2, 6\] is outside"),
         ("boxes", ['[["a", 1, 1, 2, 2]]', '[["a", 2, 2, 1, 1]]'], None, "row 3.*has no area"),
+        ("boxes", ['[["a", 1, 1, 2, 2]]', '[["a", 1, 2, 2, 2]]'], None, "row 3.*has no area"),
         ("boxes", ['[["a", 1, 1, 2, 2]]', '[["b", 1, 1, 2, 2]]'], ("a",), "row 3.*'b' is none of the 1 classes"),
         ("boxes", ["[]", "b.json"], ("a",), "row 3.*b.json cannot be read: No such file"),
         ("boxes", ["[]", '[{"klass": 1}]'], ("a",), "row 3.*keys class and box"),
@@ -396,3 +402,8 @@ def test_images_of_several_sizes_need_a_size(tmp_path):
     with pytest.raises(ValueError, match=r"differ in size .*5x7.*3x4.*--data.image_size"):
         read(path)
     assert read(path, (2, 3)).shapes == {"image": (3, 2, 3)}
+
+
+def test_names_differ():
+    with pytest.raises(ValueError, match="names must differ, but 'a' is given twice"):
+        ColumnRequest("class", ("a", "b", "a"))
