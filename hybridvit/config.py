@@ -62,6 +62,8 @@ def from_yaml(cls: type[C], text: str) -> C:
 def from_dict(kind: Any, data: Any, path: str = "") -> Any:
     """A value of the given type from plain mappings, lists and scalars; ``path`` names it in errors."""
     variants = [option for option in _options(kind) if dataclasses.is_dataclass(option)]
+    if data is None and type(None) in _options(kind):
+        return None
     if variants and isinstance(data, dict):
         return _dataclass(_variant(variants, data, path), data, path)
     if typing.get_origin(kind) is dict and isinstance(data, dict):

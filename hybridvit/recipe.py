@@ -14,8 +14,8 @@ from hybridvit.hydra.views_config import ViewsConfig
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.detection import DetectionConfig
 from hybridvit.tasks.distillation import DistillationConfig
-from hybridvit.tasks.keypoints import KeypointConfig
-from hybridvit.tasks.multilabel import MultiLabelConfig
+from hybridvit.tasks.keypoints import KeypointsConfig
+from hybridvit.tasks.multilabel import MultilabelConfig
 from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.tasks.segmentation import SegmentationConfig
 from hybridvit.training.engine import TrainConfig
@@ -24,10 +24,10 @@ from hybridvit.training.optim import OptimConfig
 
 TaskConfig = (
     ClassificationConfig
-    | MultiLabelConfig
+    | MultilabelConfig
     | RegressionConfig
     | SegmentationConfig
-    | KeypointConfig
+    | KeypointsConfig
     | DetectionConfig
     | DistillationConfig
 )

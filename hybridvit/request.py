@@ -6,20 +6,21 @@ import contextlib
 import importlib.util
 import io
 import traceback
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from hybridvit.config import field_paths, from_yaml, nearest
-from hybridvit.recipe import Recipe, Study
+from hybridvit.recipe import MultiTaskStudy, Recipe, Study, TaskConfig, Tune
 
-C = TypeVar("C", Recipe, Study)
-KINDS: dict[str, type[Recipe] | type[Study]] = {"recipe": Recipe, "study": Study}
+C = TypeVar("C", Recipe, Study, MultiTaskStudy, Tune)
+KINDS: dict[str, tuple[type, ...]] = {"recipe": (Recipe,), "study": (Study, MultiTaskStudy)}
 COMMANDS = {"recipe": "train", "study": "study"}
 
 
 def read_recipe(path: Path, kind: Literal["recipe", "study"]) -> Any:
-    """A Recipe or Study from a Python file with a ``recipe()`` or ``study()`` function, or from YAML.
+    """A Recipe, Study or MultiTaskStudy from a Python file with a ``recipe()`` or ``study()`` function, or from YAML.
 
     Raises:
         ValueError: the file is not there, is neither, or does not give what it should.
@@ -28,8 +29,10 @@ def read_recipe(path: Path, kind: Literal["recipe", "study"]) -> Any:
         beside = [str(other) for other in sorted(path.parent.glob("*")) if other.suffix in (".py", ".yaml")]
         raise ValueError(f"there is no recipe {path}" + (f": {nearest(str(path), beside)}" if beside else ""))
     if path.suffix in (".yaml", ".yml"):
+        text = path.read_text(encoding="utf-8")
+        several = kind == "study" and any(line.startswith("trunks:") for line in text.splitlines())
         try:
-            return from_yaml(KINDS[kind], path.read_text(encoding="utf-8"))
+            return from_yaml(KINDS[kind][-1 if several else 0], text)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     if path.suffix != ".py":
@@ -46,7 +49,8 @@ def read_recipe(path: Path, kind: Literal["recipe", "study"]) -> Any:
     except Exception as error:  # whatever the user's own code raises
         raise ValueError(f"{path}{_line(error, path)}: {error}") from error
     if not isinstance(made, KINDS[kind]):
-        raise ValueError(f"{path}: {kind}() should give a {KINDS[kind].__name__}, gave {type(made).__name__}")
+        wanted = " or ".join(one.__name__ for one in KINDS[kind])
+        raise ValueError(f"{path}: {kind}() should give a {wanted}, gave {type(made).__name__}")
     return made
 
 
@@ -75,6 +79,28 @@ def apply_flags(config: C, flags: Sequence[str], program: str) -> C:
         if wants_help:
             raise
         raise ValueError(_message(caught.getvalue())) from stop
+
+
+def head_config(name: str, kind: str | None, held: TaskConfig | None, heads: Sequence[str]) -> TaskConfig:
+    """What a head to be tuned is: as the run has it, or of another kind, whose target is the head's own name.
+
+    Raises:
+        ValueError: an unknown kind, or a new head without one.
+    """
+    kinds: dict[str, type[TaskConfig]] = {
+        cls.__dataclass_fields__["kind"].default: cls for cls in typing.get_args(TaskConfig)
+    }
+    del kinds["distillation"]  # a teacher looks at images, of which a cache of features has none
+    if kind is None:
+        if held is None:
+            hint = nearest(name, heads)
+            raise ValueError(f"the run has no head {name!r}: {hint} (a new one needs --kind {'|'.join(kinds)})")
+        return held
+    if kind not in kinds:
+        raise ValueError(f"unknown kind {kind!r}: {nearest(kind, kinds)}")
+    if held is not None and held.kind == kind:
+        return held
+    return kinds[kind](target=held.target if held is not None else name)
 
 
 def _check_names(config: Any, flags: Sequence[str]) -> None:

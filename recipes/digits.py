@@ -35,7 +35,7 @@ def base() -> Recipe:
         name="digits",
         model=VIT,
         data=DataConfig(validation=0.2),
-        task=ClassificationConfig(label_smoothing=0.1),
+        tasks={"label": ClassificationConfig(label_smoothing=0.1)},
         optim=OptimConfig(lr=1e-2, weight_decay=0.5, beta2=0.95),
         train=TrainConfig(steps=300, batch_size=48, precision="fp32", ema=0.98, log_every=20, evaluate_every=300),
     )

@@ -27,7 +27,7 @@ def recipe() -> Recipe:
     return Recipe(
         name="digits_convit",
         model=model,
-        task=ClassificationConfig(label_smoothing=0.1),
+        tasks={"label": ClassificationConfig(label_smoothing=0.1)},
         optim=OptimConfig(lr=6e-3, beta2=0.98),
         train=replace(TrainConfig(), steps=600, batch_size=64, ema=0.98),
     )

@@ -31,7 +31,7 @@ def recipe() -> Recipe:
         model=model,
         data=DataConfig(root="FOLDER", image_size=64),
         augment=AugmentConfig(crop_padding=8, flip=True),
-        task=ClassificationConfig(label_smoothing=0.1),
+        tasks={"label": ClassificationConfig(label_smoothing=0.1)},
         optim=OptimConfig(lr=2e-3, weight_decay=0.1),
         train=TrainConfig(steps=600, batch_size=32, ema=0.99),
     )

@@ -13,7 +13,8 @@ from torchvision.ops import StochasticDepth
 from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, ViTConfig
 from hybridvit.backbones.variants import VARIANTS
 from hybridvit.build.models import create_backbone, create_model, list_models, model_config
-from hybridvit.build.runs import Run, Trained
+from hybridvit.build.runs import Run
+from hybridvit.build.trained import Trained
 from hybridvit.config import to_yaml
 from hybridvit.data.datasets import DataConfig
 from hybridvit.layers import GPSA, MHSA
@@ -175,9 +176,9 @@ def test_the_seed_decides_start_values_and_the_training_set_decides_normalisatio
     first, same, other = (Run(tiny_recipe(seed=seed), cpu=True) for seed in (0, 0, 1))
     assert torch.equal(first.net.backbone.prefix, same.net.backbone.prefix)
     assert not torch.equal(first.net.backbone.prefix, other.net.backbone.prefix)
-    pixels = first.splits.train.images / 255
-    assert first.normalisation.mean == pytest.approx((pixels.mean(),))
-    assert first.normalisation.std == pytest.approx((pixels.std(),))
+    pixels = first.splits.train.views["image"] / 255
+    assert first.data.normalisation["image"].mean == pytest.approx((pixels.mean(),))
+    assert first.data.normalisation["image"].std == pytest.approx((pixels.std(),))
 
 
 def test_unlabelled_images_change_nothing_but_the_batch(tmp_path):
@@ -195,8 +196,8 @@ def test_unlabelled_images_change_nothing_but_the_batch(tmp_path):
         optim=OptimConfig(lr=5e-3),
     )
     run = Run(recipe, cpu=True)
-    assert run.splits.class_names == ("0", "1", "2")
-    assert (run.splits.train.labels == -1).any()
+    assert run.splits.columns["label"].names == ("0", "1", "2")
+    assert (run.splits.train.targets["label"] == -1).any()
     assert run.fit()["test"]["label"]["accuracy"] > 0.9
 
 
@@ -227,7 +228,7 @@ def test_a_run_read_back_predicts_from_files(trained, tmp_path):
     for path, digit in zip(paths, digits, strict=True):
         Image.fromarray(digit).save(path)
     rows = back.predict(paths)
-    logits = back.net(back.normalisation(torch.from_numpy(digits[:, None])))["label"]
+    logits = back.net(back.data.normalisation["image"](torch.from_numpy(digits[:, None])))["label"]
     assert [row["image"] for row in rows] == [str(path) for path in paths]
     assert [row["label"]["class"] for row in rows] == [str(i) for i in logits.argmax(1).tolist()]
     assert [row["label"]["probability"] for row in rows] == pytest.approx(logits.softmax(1).amax(1).tolist())

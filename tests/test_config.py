@@ -28,10 +28,20 @@ FULL = Recipe(
         class_token_layer=1,
     ),
     data=DataConfig(
-        root="~", image_size=(3, 5), train_images=7, validation=0.125, test=1e-9, split_seed=11, skip_unreadable=True
+        dataset="mnist",
+        root="~",
+        image_size=(3, 5),
+        train_images=7,
+        validation=0.125,
+        test=1e-9,
+        stratify="off",
+        split_seed=11,
+        skip_unreadable=True,
+        hide={"on": 0.5},
+        names={"on": ("yes", "no")},
     ),
     augment=AugmentConfig(crop_padding=2, flip=True),
-    task=ClassificationConfig(target="on", label_smoothing=0.1),
+    tasks={"no": ClassificationConfig(target="on", label_smoothing=0.1)},
     optim=OptimConfig(
         lr=1e-05,
         weight_decay=3e-20,
@@ -116,7 +126,7 @@ def changed(path, value):
         ("optim.weight_deacy", "unknown field optim.weight_deacy: did you mean weight_decay"),
         ("train.Steps", "unknown field train.Steps: did you mean steps"),
         ("model.tokenizer.stride", "unknown field model.tokenizer.stride: did you mean strides"),
-        ("data.zzz", "unknown field data.zzz: choose from root, image_size"),
+        ("data.zzz", "unknown field data.zzz: choose from dataset, root, image_size"),
     ],
 )
 def test_an_unknown_field_is_refused_with_the_nearest_name(path, message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -80,7 +81,7 @@ class DatasetInfo:
             },
             "mask_sizes": {name: list(size) for name, size in self.sizes.items()},
             "images": dict(self.images),
-            "rig": self.rig.to_json() if self.rig is not None else None,
+            "rig": json.loads(self.rig.to_json()) if self.rig is not None else None,
             "digest": self.digest,
         }
 
@@ -95,7 +96,7 @@ class DatasetInfo:
             {view: Normalisation(tuple(v["mean"]), tuple(v["std"])) for view, v in views.items()},
             {name: (size[0], size[1]) for name, size in data["mask_sizes"].items()},
             data["images"],
-            Rig.from_json(data["rig"]) if data["rig"] is not None else None,
+            Rig.from_json(json.dumps(data["rig"])) if data["rig"] is not None else None,
             data["digest"],
         )
 

@@ -15,6 +15,7 @@ from hybridvit.data.device_loader import EvaluationLoader
 from hybridvit.data.splits import Splits
 from hybridvit.hydra.feature_cache import FeatureCache
 from hybridvit.hydra.hydranet import HydraNet
+from hybridvit.layers.dense import DenseNeck
 
 PARTS = ("train", "validation", "test")
 
@@ -35,7 +36,8 @@ def write_features(
         net: the trunk with the heads that will read them, which say what is kept.
         on_batch: called with part, samples done and samples in all.
     """
-    strides = sorted({stride for head in net.heads.values() for stride in getattr(head, "strides", ())})
+    necks = [module for module in net.heads.modules() if isinstance(module, DenseNeck)]
+    strides = sorted({stride for neck in necks for stride in neck.strides})
     views = sorted(set(net.reads.values()))
     kept = f"{trained.trunk} {trained.data.digest} {strides} {views}"
     folder = trained.path / "features" / hashlib.sha256(kept.encode()).hexdigest()[:16]

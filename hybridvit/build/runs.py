@@ -84,7 +84,7 @@ class Run:
         self.trainer = Trainer(
             self.net,
             self.tasks,
-            create_balance(recipe.balance, tuple(self.tasks), self.accelerator.num_processes),
+            create_balance(recipe.balance, tuple(self.tasks), self.accelerator.num_processes, self.net),
             taught(loader),
             evaluation(self.splits.validation),
             recipe.train,

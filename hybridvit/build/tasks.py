@@ -15,8 +15,8 @@ from hybridvit.tasks.base import Task
 from hybridvit.tasks.classification import ClassificationConfig, ClassificationTask
 from hybridvit.tasks.detection import DetectionConfig, DetectionTask
 from hybridvit.tasks.distillation import DistillationConfig, DistillationTask
-from hybridvit.tasks.keypoints import KeypointConfig, KeypointTask
-from hybridvit.tasks.multilabel import MultiLabelConfig, MultiLabelTask
+from hybridvit.tasks.keypoints import KeypointsConfig, KeypointsTask
+from hybridvit.tasks.multilabel import MultilabelConfig, MultilabelTask
 from hybridvit.tasks.regression import RegressionConfig, RegressionTask
 from hybridvit.tasks.segmentation import SegmentationConfig, SegmentationTask
 
@@ -70,14 +70,14 @@ def create_task(
     match config:
         case ClassificationConfig():
             return ClassificationTask(name, names, config)
-        case MultiLabelConfig():
-            return MultiLabelTask(name, names, config)
+        case MultilabelConfig():
+            return MultilabelTask(name, names, config)
         case RegressionConfig():
             return RegressionTask(name, names, config, *_scale(config, train))
         case SegmentationConfig():
             return SegmentationTask(name, names, config, data.sizes[config.target])
-        case KeypointConfig():
-            return KeypointTask(name, names, config, _pixels(name, view, data))
+        case KeypointsConfig():
+            return KeypointsTask(name, names, config, _pixels(name, view, data))
         case DetectionConfig():
             return DetectionTask(name, names, config, _pixels(name, view, data))
         case DistillationConfig():

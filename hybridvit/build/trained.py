@@ -62,14 +62,13 @@ class Trained:
     def _apply(self, head: StoredHead) -> None:
         """Puts a tuned head on, or takes one off."""
         if head.name in self.tasks:
-            del self.tasks[head.name], self.configs[head.name]
-            self.net.remove_head(head.name)
+            self.remove(head.name)
         if head.removed:
             return
-        if head.trunk != self.trunk:
+        if head.about["trunk"] != self.trunk:
             raise ValueError(
-                f"head {head.name} was tuned on another trunk than checkpoint {self.checkpoint.name}: "
-                f"tune it again, or use the checkpoint {head.checkpoint}"
+                f"head {head.name} was tuned on another trunk than that of checkpoint {self.checkpoint.name}: "
+                f"use the checkpoint {head.about['checkpoint']}, or tune it on this one"
             )
         self.add(head.name, head.config, head.data(self.data))
         checkpoint.load_state(self.net.heads[head.name], head.weights(), head.path)
@@ -83,9 +82,22 @@ class Trained:
         self.tasks[name], self.configs[name] = task, config
         self.net.add_head(name, task.head(spec), task.view)
 
+    def remove(self, name: str) -> None:
+        """Takes a head off."""
+        del self.tasks[name], self.configs[name]
+        self.net.remove_head(name)
+
     def load(self) -> Splits:
-        """The run's data, with the columns of all heads."""
-        return load(self.recipe.data, self.recipe.seed, column_requests(self.configs, self.recipe.data.names))
+        """The run's data, split as it was for the training, with the columns of all heads."""
+        names = self.recipe.data.names
+        trained_on = column_requests(self.recipe.tasks, names)
+        further = column_requests(self.configs, {name: names[name] for name in names if name in self.columns})
+        return load(self.recipe.data, self.recipe.seed, trained_on, further)
+
+    @property
+    def columns(self) -> set[str]:
+        """The target columns of all heads."""
+        return {config.target for config in self.configs.values()}
 
     def evaluate(self, split: Literal["test", "validation"]) -> tuple[dict[str, dict[str, float]], int]:
         """Metrics of each task on a split of the run's data, and its number of samples."""

@@ -13,7 +13,7 @@ from hybridvit.build.balance import create_balance
 from hybridvit.build.cached_batches import CachedBatches
 from hybridvit.build.features import PARTS, write_features
 from hybridvit.build.heads import HEADS, REMOVED, StoredHead, make_room
-from hybridvit.build.tasks import column_requests
+from hybridvit.build.tasks import column_requests, create_task
 from hybridvit.build.trained import Trained
 from hybridvit.config import to_yaml
 from hybridvit.data.datasets import load
@@ -22,7 +22,6 @@ from hybridvit.hydra.balance_config import SumConfig
 from hybridvit.hydra.feature_cache import FrozenTrunk
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.recipe import Tune
-from hybridvit.tasks.base import Task
 from hybridvit.training.engine import Trainer, make_accelerator
 from hybridvit.training.evaluation import evaluate
 from hybridvit.training.run_folder import RunFolder, device_name, revision, versions
@@ -58,16 +57,12 @@ class Tuning:
         before = trained.net.heads[name] if name in trained.net.heads else None
         goes_on = before is not None and not config.fresh and trained.configs[name] == config.head
         torch.manual_seed(config.seed)
-        self.task: Task
-        if goes_on:
-            self.task = trained.tasks[name]
-        else:
-            data = trained.data.with_columns({target: self.column}, self.sizes)
-            if before is not None:
-                del trained.tasks[name], trained.configs[name]
-                trained.net.remove_head(name)
+        data = trained.data.with_columns({target: self.column}, self.sizes)
+        if before is not None and not goes_on:
+            trained.remove(name)
+        if not goes_on:
             trained.add(name, config.head, data, train)
-            self.task = trained.tasks[name]
+        self.task = create_task(name, config.head, data, train)
         self.was = before is not None
         self.folder = trained.path / HEADS / name
 

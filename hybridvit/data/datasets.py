@@ -20,9 +20,33 @@ from hybridvit.data.npz import read_npz
 from hybridvit.data.resize import resized
 from hybridvit.data.splits import Samples, Splits, missing
 from hybridvit.data.subset import stratified_order, stratified_split
-from hybridvit.data.synthetic import RigConfig, synthetic_rig
+from hybridvit.data.rig import Rig
+from hybridvit.data.synthetic import synthetic_rig
 
 MANIFESTS = (".csv", ".parquet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticConfig:
+    """Made-up scenes around a vehicle, whose every answer is known; see :func:`synthetic_rig`.
+
+    Attributes:
+        samples: number of samples in all; a sixth each is for validation and for testing.
+        cameras: number of cameras, 4 to 8.
+        size: height and width of the images, in pixels.
+        grid: rows and columns of the grid on the ground.
+        extent: where the grid begins and ends along x (forward), then along y (left), in metres.
+        seed: of the scenes, and of which cameras are missing.
+        missing: share of cameras that are missing.
+    """
+
+    samples: int = 1200
+    cameras: int = 6
+    size: tuple[int, int] = (32, 48)
+    grid: tuple[int, int] = (16, 16)
+    extent: tuple[float, float, float, float] = (-8.0, 8.0, -8.0, 8.0)
+    seed: int = 0
+    missing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +56,7 @@ class DataConfig:
     Attributes:
         dataset: a named data set, looked for in root or in the folder that the variable HYBRIDVIT_DATA names;
             None: what root holds, or digits without a root.
-        root: a manifest (.csv, .parquet); a folder with one folder of images for each class, or the same under
+        root: a manifest (.csv, .parquet), with the geometry of its cameras in a rig.json beside it, if any; a folder with one folder of images for each class, or the same under
             train/, val/ and test/; or an .npz file in the MedMNIST layout. Several: their samples together, each
             with the labels that it has.
         image_size: height and width in pixels that images are cropped and resized to; None: as they are.
@@ -45,7 +69,7 @@ class DataConfig:
         hide: target column -> share of its training labels that are hidden, to see what missing labels cost.
         names: target column -> its classes, components or points in order; a column that is not named here has
             those that its training labels have.
-        rig: instead of files, made-up scenes seen by the cameras of a vehicle; None: files.
+        synthetic: instead of files, made-up scenes seen by the cameras of a vehicle; None: files.
     """
 
     dataset: (
@@ -61,7 +85,7 @@ class DataConfig:
     skip_unreadable: bool = False
     hide: dict[str, float] = field(default_factory=dict)
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    rig: RigConfig | None = None
+    synthetic: SyntheticConfig | None = None
 
     def __post_init__(self) -> None:
         for name, share in (("validation", self.validation), ("test", self.test)):
@@ -72,8 +96,8 @@ class DataConfig:
         for name, share in self.hide.items():
             if not 0 <= share <= 1:
                 raise ValueError(f"hide.{name} is a share in [0, 1], given {share}")
-        if self.rig is not None and (self.root is not None or self.dataset is not None or self.image_size is not None):
-            raise ValueError("rig makes its own images, so dataset, root and image_size have no effect")
+        if self.synthetic is not None and (self.root, self.dataset, self.image_size) != (None, None, None):
+            raise ValueError("synthetic scenes make their own images, so dataset, root and image_size have no effect")
 
 
 def load(
@@ -97,6 +121,9 @@ def load(
     """
     by = config.stratify or next((name for name, request in wanted.items() if request.kind == "class"), None)
     both = {**({by: ColumnRequest("class", config.names.get(by))} if by else {}), **(further or {}), **wanted}
+    for name, request in (further or {}).items():
+        if name in wanted and wanted[name].kind != request.kind:
+            raise ValueError(f"column {name!r} holds {wanted[name].kind} for one task, {request.kind} for another")
     splits = _with_columns(_read(config, both), both)
     strata = partial(_strata, by)
     train, validation, test = splits.train, splits.validation, splits.test
@@ -116,8 +143,8 @@ def load(
 
 
 def _read(config: DataConfig, wanted: Mapping[str, ColumnRequest]) -> Splits:
-    if config.rig is not None:
-        return synthetic_rig(config.rig)
+    if config.synthetic is not None:
+        return synthetic_rig(**vars(config.synthetic))
     if config.dataset is not None or config.root is None:
         if isinstance(config.root, tuple):
             raise ValueError(f"data.dataset {config.dataset} has one root, given {len(config.root)}")
@@ -135,7 +162,9 @@ def _read_root(root: Path, config: DataConfig, wanted: Mapping[str, ColumnReques
     if root.is_dir():
         return read_folder(root, config.image_size, config.skip_unreadable)
     if root.suffix in MANIFESTS:
-        return read_manifest(root, wanted, config.image_size, config.skip_unreadable)
+        splits = read_manifest(root, wanted, config.image_size, config.skip_unreadable)
+        rig = root.with_name("rig.json")
+        return replace(splits, rig=Rig.read(rig, splits.shapes)) if rig.is_file() else splits
     if root.suffix == ".npz":
         return resized(read_npz(root), config.image_size)
     raise ValueError(f"data.root {str(root)!r} is neither a folder nor a .csv, .parquet or .npz file")

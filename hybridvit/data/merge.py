@@ -36,7 +36,7 @@ def merge(parts: Sequence[Splits]) -> Splits:
                     f"view {view!r} is {_text(shapes[view])} in one data set and {_text(shape)} in {part.name}: "
                     "say which size to use, as in --data.image_size 64"
                 )
-    if any(part.rig != parts[0].rig for part in parts):
+    if len({part.rig.to_json() if part.rig is not None else None for part in parts}) > 1:
         raise ValueError("the data sets have different rigs: one geometry goes with one model")
     joined = [
         _join([getattr(part, split) for part in parts], columns, shapes) for split in ("train", "validation", "test")

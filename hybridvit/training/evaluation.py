@@ -27,8 +27,12 @@ def evaluate(
         for name, task in tasks.items():
             task.observe(metrics[name], predictions[name].float(), batch.target(task.target, task.view))
     net.train(was_training)
-    scores = {name: {key: float(value) for key, value in metrics[name].compute().items()} for name in tasks}
-    return {name: {key: value for key, value in found.items() if math.isfinite(value)} for name, found in scores.items()}
+    scores = {}
+    for name, task in tasks.items():
+        found = metrics[name].compute()
+        values = {key: float(found[key]) for key in task.higher_is_better}
+        scores[name] = {key: value for key, value in values.items() if math.isfinite(value)}
+    return scores
 
 
 def mean_score(scores: Mapping[str, Mapping[str, float]], tasks: Mapping[str, Task]) -> float:

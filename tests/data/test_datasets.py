@@ -5,20 +5,26 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from hybridvit.data.datasets import DataConfig, load
+from hybridvit.data import datasets
+from hybridvit.data.datasets import DataConfig
+from hybridvit.data.manifest import ColumnRequest
+
+
+def load(config, seed):
+    return datasets.load(config, seed, {"label": ColumnRequest("class")})
 
 
 def rows(part):
     """Every image with its label, as bytes in a sorted list."""
-    return sorted(image.tobytes() + bytes([label % 256]) for image, label in zip(part.images, part.labels, strict=True))
+    return sorted(image.tobytes() + bytes([label % 256]) for image, label in zip(part.views["image"], part.targets["label"], strict=True))
 
 
 def test_digits_have_1437_images_to_learn_from_and_360_to_test_on():
     splits = load(DataConfig(validation=0.0), seed=0)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (1437, 0, 360)
     assert splits.name == "digits"
-    assert splits.class_names == tuple("0123456789")
-    assert splits.image_shape == (1, 8, 8)
+    assert splits.columns["label"].names == tuple("0123456789")
+    assert splits.shapes["image"] == (1, 8, 8)
     with_validation = load(DataConfig(), seed=0)
     assert (len(with_validation.train), len(with_validation.validation)) == (1149, 288)
     assert rows(with_validation.test) == rows(splits.test)
@@ -37,7 +43,7 @@ def test_the_splits_are_stratified():
     total = np.bincount(load_digits().target)
     for part in (splits.train, splits.validation, splits.test):
         share = len(part) / 1797
-        assert np.abs(np.bincount(part.labels) - share * total).max() < 2.5
+        assert np.abs(np.bincount(part.targets["label"]) - share * total).max() < 2.5
 
 
 def test_the_seed_of_the_run_moves_neither_test_nor_splits():
@@ -48,22 +54,22 @@ def test_the_seed_of_the_run_moves_neither_test_nor_splits():
     other = load(DataConfig(split_seed=1), seed=0)
     assert rows(other.test) != rows(first.test)
     again = load(DataConfig(train_images=100), seed=0)
-    assert np.array_equal(again.train.images, first.train.images)
-    assert np.array_equal(again.validation.labels, first.validation.labels)
+    assert np.array_equal(again.train.views["image"], first.train.views["image"])
+    assert np.array_equal(again.validation.targets["label"], first.validation.targets["label"])
 
 
 @pytest.mark.parametrize("seed", [0, 3])
 def test_training_subsets_are_nested_and_stratified(seed):
     sizes = (10, 37, 500, 1437)
     parts = [load(DataConfig(train_images=size, validation=0.0), seed).train for size in sizes]
-    total = np.bincount(parts[-1].labels)
+    total = np.bincount(parts[-1].targets["label"])
     for size, part, larger in zip(sizes, parts, parts[1:], strict=False):
         assert len(part) == size
         rest = rows(larger)
         for row in rows(part):
             rest.remove(row)  # raises where the smaller subset is no part of the larger one
-        assert np.abs(np.bincount(part.labels, minlength=10) - size * total / 1437).max() <= 1 + 1e-9
-    assert np.bincount(parts[0].labels).tolist() == [1] * 10
+        assert np.abs(np.bincount(part.targets["label"], minlength=10) - size * total / 1437).max() <= 1 + 1e-9
+    assert np.bincount(parts[0].targets["label"]).tolist() == [1] * 10
 
 
 def test_validation_is_taken_from_the_subset():
@@ -87,8 +93,8 @@ def test_parts_that_the_data_has_are_left_alone(tmp_path):
     np.savez(tmp_path / "set.npz", **arrays)
     splits = load(DataConfig(root=str(tmp_path / "set.npz"), train_images=12), seed=0)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (12, 6, 8)
-    assert np.array_equal(splits.test.images[:, 0], arrays["test_images"])
-    assert np.array_equal(splits.validation.labels, arrays["val_labels"])
+    assert np.array_equal(splits.test.views["image"][:, 0], arrays["test_images"])
+    assert np.array_equal(splits.validation.targets["label"], arrays["val_labels"])
 
 
 def test_a_folder_is_split_as_digits_are(tmp_path):
@@ -98,8 +104,8 @@ def test_a_folder_is_split_as_digits_are(tmp_path):
             path.parent.mkdir(exist_ok=True)
             Image.fromarray(np.full((4, 6), 10 * number, np.uint8)).save(path)
     splits = load(DataConfig(root=str(tmp_path), image_size=(3, 5), test=0.2, validation=0.25), seed=0)
-    assert splits.image_shape == (1, 3, 5)
-    assert [np.bincount(part.labels).tolist() for part in (splits.train, splits.validation, splits.test)] == [
+    assert splits.shapes["image"] == (1, 3, 5)
+    assert [np.bincount(part.targets["label"]).tolist() for part in (splits.train, splits.validation, splits.test)] == [
         [6, 6],
         [2, 2],
         [2, 2],
@@ -111,19 +117,19 @@ def test_images_are_resized_as_pil_does_bicubic_and_antialiased(size):
     plain = load(DataConfig(validation=0.0), seed=0)
     resized = load(DataConfig(validation=0.0, image_size=size), seed=0)
     height, width = (size, size) if isinstance(size, int) else size
-    assert resized.image_shape == (1, height, width)
-    assert resized.validation.images.shape == (0, 1, height, width)
-    for image, original in zip(resized.test.images[:50, 0], plain.test.images[:50, 0], strict=True):
+    assert resized.shapes["image"] == (1, height, width)
+    assert resized.validation.views["image"].shape == (0, 1, height, width)
+    for image, original in zip(resized.test.views["image"][:50, 0], plain.test.views["image"][:50, 0], strict=True):
         expected = np.asarray(Image.fromarray(original).resize((width, height), Image.Resampling.BICUBIC))
         assert np.abs(image.astype(int) - expected).max() <= 2  # of 255: PIL rounds elsewhere
-    assert np.array_equal(resized.test.labels, plain.test.labels)
+    assert np.array_equal(resized.test.targets["label"], plain.test.targets["label"])
 
 
 def test_what_cannot_be_is_refused(tmp_path):
-    (tmp_path / "set.csv").write_text("1,2")
+    (tmp_path / "set.txt").write_text("1,2")
     for config, message in (
         (DataConfig(root=str(tmp_path / "nowhere")), "nowhere' is not there"),
-        (DataConfig(root=str(tmp_path / "set.csv")), "set.csv' is neither a folder nor an .npz file"),
+        (DataConfig(root=str(tmp_path / "set.txt")), r"set.txt' is neither a folder nor a .csv, .parquet or .npz file"),
         (DataConfig(train_images=1438), "train_images is 1438, but there are only 1437 training images"),
         (DataConfig(train_images=1, validation=0.5), "no image is left to train on"),
     ):

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from hybridvit.data.device_loader import DeviceLoader, EvaluationLoader, Normalisation
-from hybridvit.data.splits import ImageSet
+from hybridvit.data.sampling import Order, SamplingConfig
+from hybridvit.data.splits import Column, Samples
 from hybridvit.data.transforms import AugmentConfig, crop
 
 CPU = torch.device("cpu")
@@ -17,11 +18,21 @@ AS_IS = Normalisation((0.0,) * 3, (1.0 / 255,) * 3)  # pixel values back as they
 def numbered(n):
     """Images whose every pixel, and whose label, is their number."""
     images = np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None], (n, 3, 4, 5)).copy()
-    return ImageSet(images, np.arange(n, dtype=np.int64))
+    return samples(images, np.arange(n))
+
+
+def samples(images, labels, column="label"):
+    return Samples({"image": images}, {column: labels})
 
 
 def loader(n=17, batch_size=5, seed=0, augmentation=AugmentConfig(), images=None):  # noqa: B008
-    return DeviceLoader(images or numbered(n), "label", AS_IS, augmentation, batch_size, seed, CPU)
+    return make(images or numbered(n), AS_IS, augmentation, batch_size, seed)
+
+
+def make(drawn, normalisation, augmentation, batch_size, seed, column="label"):
+    order = Order(np.zeros(len(drawn)), batch_size, seed, SamplingConfig())
+    columns = {column: Column("class", ())}
+    return DeviceLoader(drawn, columns, {"image": normalisation}, augmentation, order, seed, CPU)
 
 
 def numbers(batch):
@@ -45,7 +56,7 @@ def test_every_epoch_shows_every_image_once(n, batch_size):
 def test_batches_are_a_function_of_seed_and_step():
     augmentation = AugmentConfig(crop_padding=2, flip=True)
     rng = np.random.default_rng(0)
-    images = ImageSet(rng.integers(0, 256, (17, 3, 4, 5), dtype=np.uint8), np.arange(17))
+    images = samples(rng.integers(0, 256, (17, 3, 4, 5), dtype=np.uint8), np.arange(17))
     source = loader(images=images, augmentation=augmentation)
     in_order = [source.batch(step) for step in range(9)]
     again = loader(images=images, augmentation=augmentation)
@@ -62,7 +73,7 @@ def test_batches_are_a_function_of_seed_and_step():
 
 def test_the_same_image_is_augmented_anew_in_every_step():
     rng = np.random.default_rng(0)
-    images = ImageSet(rng.integers(1, 256, (1, 3, 4, 5), dtype=np.uint8), np.zeros(1, np.int64))
+    images = samples(rng.integers(1, 256, (1, 3, 4, 5), dtype=np.uint8), np.zeros(1, np.int64))
     source = loader(images=images, batch_size=1, augmentation=AugmentConfig(crop_padding=2))
     looks = Counter(tuple(source.batch(step).images.flatten().tolist()) for step in range(40))
     assert len(looks) > 15  # of 25 possible
@@ -70,21 +81,22 @@ def test_the_same_image_is_augmented_anew_in_every_step():
 
 def test_augmentation_does_not_change_the_order_and_precedes_normalisation():
     rng = np.random.default_rng(0)
-    images = ImageSet(rng.integers(1, 256, (17, 3, 4, 5), dtype=np.uint8), np.arange(17))
-    normalisation = Normalisation.of(images.images)
-    batch = DeviceLoader(images, "species", normalisation, AugmentConfig(crop_padding=1), 5, 0, CPU).batch(2)
+    images = samples(rng.integers(1, 256, (17, 3, 4, 5), dtype=np.uint8), np.arange(17))
+    normalisation = Normalisation.of(images.views["image"])
+    named = samples(images.views["image"], images.targets["label"], "species")
+    batch = make(named, normalisation, AugmentConfig(crop_padding=1), 5, 0, "species").batch(2)
     labels = batch.targets["species"]
     assert torch.equal(labels, loader(images=images).batch(2).targets["label"])
     corners = torch.cartesian_prod(torch.arange(3), torch.arange(3))
     for image, label in zip(batch.images, labels, strict=True):
-        original = torch.from_numpy(images.images[label])
+        original = torch.from_numpy(images.views["image"][label])
         possible = normalisation(crop(original.expand(9, -1, -1, -1), corners, 1))  # padded with black, not with grey
         assert (possible == image).flatten(1).all(1).sum() == 1
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(17, 5), (15, 5), (3, 8), (0, 4)])
 def test_evaluation_shows_all_images_once_in_order(n, batch_size):
-    source = EvaluationLoader(numbered(n), "label", AS_IS, batch_size, CPU)
+    source = EvaluationLoader(numbered(n), {"label": Column("class", ())}, {"image": AS_IS}, batch_size, CPU)
     assert len(source) == n
     for _ in range(2):
         batches = list(source)

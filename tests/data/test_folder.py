@@ -42,13 +42,13 @@ def test_a_folder_for_each_class(tmp_path):
     write(tmp_path / ".thumbnails/a.png", rgb())
     splits = read(tmp_path)
     assert splits.name == tmp_path.name
-    assert splits.class_names == ("bee", "cat")
-    assert splits.image_shape == (3, 4, 6)
-    assert splits.train.labels.tolist() == [0, 0, 1, 1]
-    assert splits.train.images.dtype == np.uint8
-    assert np.array_equal(splits.train.images, [arrays[name].transpose(2, 0, 1) for name in names])
+    assert splits.columns["label"].names == ("bee", "cat")
+    assert splits.shapes["image"] == (3, 4, 6)
+    assert splits.train.targets["label"].tolist() == [0, 0, 1, 1]
+    assert splits.train.views["image"].dtype == np.uint8
+    assert np.array_equal(splits.train.views["image"], [arrays[name].transpose(2, 0, 1) for name in names])
     assert len(splits.validation) == len(splits.test) == 0
-    assert splits.test.images.shape == (0, 3, 4, 6)
+    assert splits.test.views["image"].shape == (0, 3, 4, 6)
 
 
 def test_train_val_and_test_folders(tmp_path):
@@ -57,10 +57,10 @@ def test_train_val_and_test_folders(tmp_path):
         for name in ("train/bee/1", "train/cat/1", "train/cat/2", "val/cat/1", "test/bee/1", "test/cat/1")
     }
     splits = read(tmp_path)
-    assert splits.class_names == ("bee", "cat")
-    assert [part.labels.tolist() for part in (splits.train, splits.validation, splits.test)] == [[0, 1, 1], [1], [0, 1]]
-    assert np.array_equal(splits.validation.images[0], arrays["val/cat/1"].transpose(2, 0, 1))
-    assert np.array_equal(splits.test.images[1], arrays["test/cat/1"].transpose(2, 0, 1))
+    assert splits.columns["label"].names == ("bee", "cat")
+    assert [part.targets["label"].tolist() for part in (splits.train, splits.validation, splits.test)] == [[0, 1, 1], [1], [0, 1]]
+    assert np.array_equal(splits.validation.views["image"][0], arrays["val/cat/1"].transpose(2, 0, 1))
+    assert np.array_equal(splits.test.views["image"][1], arrays["test/cat/1"].transpose(2, 0, 1))
 
 
 def test_missing_val_and_test_folders_are_empty_parts(tmp_path):
@@ -68,7 +68,7 @@ def test_missing_val_and_test_folders_are_empty_parts(tmp_path):
         write(tmp_path / name / "1.png", rgb())
     splits = read(tmp_path)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (2, 0, 1)
-    assert splits.test.labels.tolist() == [1]
+    assert splits.test.targets["label"].tolist() == [1]
 
 
 def test_a_class_that_only_the_test_folder_has_is_refused(tmp_path):
@@ -81,13 +81,13 @@ def test_a_class_that_only_the_test_folder_has_is_refused(tmp_path):
 def test_grey_pictures_stay_grey_unless_some_have_colour(tmp_path):
     dark, light = write(tmp_path / "bee/1.png", grey()), write(tmp_path / "cat/1.png", grey())
     splits = read(tmp_path)
-    assert splits.image_shape == (1, 4, 6)
-    assert np.array_equal(splits.train.images[:, 0], [dark, light])
+    assert splits.shapes["image"] == (1, 4, 6)
+    assert np.array_equal(splits.train.views["image"][:, 0], [dark, light])
     colour = write(tmp_path / "cat/2.png", rgb())
     splits = read(tmp_path)
-    assert splits.image_shape == (3, 4, 6)
-    assert np.array_equal(splits.train.images[0], [dark] * 3)
-    assert np.array_equal(splits.train.images[2], colour.transpose(2, 0, 1))
+    assert splits.shapes["image"] == (3, 4, 6)
+    assert np.array_equal(splits.train.views["image"][0], [dark] * 3)
+    assert np.array_equal(splits.train.views["image"][2], colour.transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -105,7 +105,7 @@ def test_pictures_are_turned_as_their_exif_orientation_says(tmp_path, orientatio
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = write(tmp_path / "bee/1.png", rgb(3, 5), exif=exif)
-    assert np.array_equal(read(tmp_path).train.images[0].transpose(1, 2, 0), turns[orientation](stored))
+    assert np.array_equal(read(tmp_path).train.views["image"][0].transpose(1, 2, 0), turns[orientation](stored))
 
 
 DEEP = np.array([[0, 257, 1000], [32768, 65000, 65535]])
@@ -116,14 +116,14 @@ SCALED = np.array([[0, 1, 4], [128, 253, 255]])  # times 255 / 65535, rounded: 3
 def test_16_bit_pictures_are_scaled_not_clipped(tmp_path, suffix, dtype):
     write(tmp_path / f"bee/1.{suffix}", DEEP.astype(dtype))
     splits = read(tmp_path)
-    assert splits.image_shape == (1, 2, 3)
-    assert splits.train.images[0, 0].tolist() == SCALED.tolist()
+    assert splits.shapes["image"] == (1, 2, 3)
+    assert splits.train.views["image"][0, 0].tolist() == SCALED.tolist()
 
 
 def test_a_dark_16_bit_picture_stays_darker_than_a_bright_one(tmp_path):
     write(tmp_path / "bee/dark.png", np.full((2, 3), 200, np.uint16))
     write(tmp_path / "bee/middle.png", np.full((2, 3), 2570, np.uint16))
-    assert read(tmp_path).train.images[:, 0, 0, 0].tolist() == [1, 10]
+    assert read(tmp_path).train.views["image"][:, 0, 0, 0].tolist() == [1, 10]
 
 
 @pytest.mark.parametrize("mode", ["P", "RGBA", "CMYK", "LA", "1"])
@@ -133,8 +133,8 @@ def test_every_kind_of_picture_becomes_grey_or_rgb(tmp_path, mode):
     path.parent.mkdir()
     picture.save(path)
     splits = read(tmp_path)
-    assert splits.image_shape == (1 if mode in ("LA", "1") else 3, 3, 5)
-    assert (splits.train.images == 255).all()
+    assert splits.shapes["image"] == (1 if mode in ("LA", "1") else 3, 3, 5)
+    assert (splits.train.views["image"] == 255).all()
 
 
 def damaged(kind):
@@ -176,7 +176,7 @@ def test_unreadable_files_are_skipped_with_a_warning_only_if_asked(tmp_path, kin
     (tmp_path / f"bee/bad{suffix}").write_bytes(content)
     with pytest.warns(UserWarning, match=rf"skipped 1 unreadable files?: .*bad\{suffix}"):
         splits = read_folder(tmp_path, None, skip_unreadable=True)
-    assert np.array_equal(splits.train.images, good.transpose(2, 0, 1)[None])
+    assert np.array_equal(splits.train.views["image"], good.transpose(2, 0, 1)[None])
 
 
 def test_many_unreadable_files_are_counted_and_the_first_named(tmp_path):
@@ -236,19 +236,19 @@ def test_pictures_of_several_sizes_need_an_image_size(tmp_path):
     write(tmp_path / "bee/2.png", rgb(6, 4))
     with pytest.raises(ValueError, match=r"1.png is 4x6, .*2.png is 6x4 pixels.*--data.image_size"):
         read(tmp_path)
-    assert read(tmp_path, 5).image_shape == (3, 5, 5)
-    assert read(tmp_path, (3, 7)).image_shape == (3, 3, 7)
+    assert read(tmp_path, 5).shapes["image"] == (3, 5, 5)
+    assert read(tmp_path, (3, 7)).shapes["image"] == (3, 3, 7)
 
 
 def test_the_middle_is_cropped_then_resized(tmp_path):
     picture = np.zeros((4, 14), np.uint8)
     picture[:, 3:11] = np.repeat([[40, 80]], 4, axis=0).repeat(4, axis=1)  # the middle 4x8
     write(tmp_path / "bee/1.png", picture)
-    assert read(tmp_path, (4, 8)).train.images[0, 0].tolist() == picture[:, 3:11].tolist()
+    assert read(tmp_path, (4, 8)).train.views["image"][0, 0].tolist() == picture[:, 3:11].tolist()
     wide = np.full((40, 140), 255, np.uint8)
     wide[:, 10:70], wide[:, 70:130] = 40, 80  # the middle 40x80, and what a bicubic filter sees beside it
     write(tmp_path / "bee/1.png", wide)
-    small = read(tmp_path, (4, 8)).train.images[0, 0]
+    small = read(tmp_path, (4, 8)).train.views["image"][0, 0]
     assert small[:, [0, 1, 6, 7]].tolist() == [[40, 40, 80, 80]] * 4
 
 
@@ -271,7 +271,7 @@ def test_flowers_as_they_come():
         pytest.skip("needs flowers5/CLASS/*.jpg in the folder that HYBRIDVIT_DATA names")
     splits = read(root, 32)
     listed = {folder.name: len(list(folder.glob("*.jpg"))) for folder in sorted(root.iterdir()) if folder.is_dir()}
-    assert splits.class_names == tuple(listed)
-    assert np.bincount(splits.train.labels).tolist() == list(listed.values()) == [60] * 5
-    assert splits.image_shape == (3, 32, 32)
-    assert splits.train.images.std(axis=(1, 2, 3)).min() > 5  # no picture is blank
+    assert splits.columns["label"].names == tuple(listed)
+    assert np.bincount(splits.train.targets["label"]).tolist() == list(listed.values()) == [60] * 5
+    assert splits.shapes["image"] == (3, 32, 32)
+    assert splits.train.views["image"].std(axis=(1, 2, 3)).min() > 5  # no picture is blank

@@ -35,29 +35,29 @@ def test_grey_images_of_all_three_parts(tmp_path):
         "test_labels": labels(1, 2, 1),
     }
     splits = read_npz(save(tmp_path, **arrays))
-    assert (splits.name, splits.class_names, splits.image_shape) == ("set", ("0", "1", "2"), (1, 3, 5))
+    assert (splits.name, splits.columns["label"].names, splits.shapes["image"]) == ("set", ("0", "1", "2"), (1, 3, 5))
     for part, name in ((splits.train, "train"), (splits.validation, "val"), (splits.test, "test")):
-        assert np.array_equal(part.images[:, 0], arrays[f"{name}_images"])
-        assert part.labels.tolist() == arrays[f"{name}_labels"].tolist()
-        assert (part.images.dtype, part.labels.dtype) == (np.uint8, np.int64)
+        assert np.array_equal(part.views["image"][:, 0], arrays[f"{name}_images"])
+        assert part.targets["label"].tolist() == arrays[f"{name}_labels"].tolist()
+        assert (part.views["image"].dtype, part.targets["label"].dtype) == (np.uint8, np.int64)
 
 
 def test_colour_images_and_labels_in_a_column(tmp_path):
     pixels = images(3, 4, 5, 3)
     column = np.array([[1], [0], [1]], dtype=np.uint8)
     splits = read_npz(save(tmp_path, train_images=pixels, train_labels=column, class_names=np.array(["ant", "bee"])))
-    assert splits.class_names == ("ant", "bee")
-    assert splits.image_shape == (3, 4, 5)
-    assert np.array_equal(splits.train.images, np.moveaxis(pixels, 3, 1))
-    assert splits.train.labels.tolist() == [1, 0, 1]
+    assert splits.columns["label"].names == ("ant", "bee")
+    assert splits.shapes["image"] == (3, 4, 5)
+    assert np.array_equal(splits.train.views["image"], np.moveaxis(pixels, 3, 1))
+    assert splits.train.targets["label"].tolist() == [1, 0, 1]
     assert len(splits.validation) == len(splits.test) == 0
-    assert splits.test.images.shape == (0, 3, 4, 5)
+    assert splits.test.views["image"].shape == (0, 3, 4, 5)
 
 
 def test_unlabelled_images_keep_the_label_minus_one(tmp_path):
     splits = read_npz(save(tmp_path, train_images=images(4), train_labels=labels(1, -1, 0, -1)))
-    assert splits.train.labels.tolist() == [1, -1, 0, -1]
-    assert splits.class_names == ("0", "1")
+    assert splits.train.targets["label"].tolist() == [1, -1, 0, -1]
+    assert splits.columns["label"].names == ("0", "1")
 
 
 GOOD = {"train_images": images(3), "train_labels": labels(0, 1, 0)}
@@ -114,7 +114,7 @@ def test_a_byte_wrong_anywhere_is_read_or_refused_in_words(tmp_path):
         path.write_bytes(broken)
         try:
             splits = read_npz(path)
-            assert np.array_equal(splits.train.images[:, 0], GOOD["train_images"])
+            assert np.array_equal(splits.train.views["image"][:, 0], GOOD["train_images"])
         except Exception as error:
             if not (isinstance(error, ValueError) and str(path) in str(error)):
                 pytest.fail(f"byte {position}: {error!r}")
@@ -127,8 +127,8 @@ def test_fashion_mnist_as_published():
     if "HYBRIDVIT_DATA" not in os.environ or not path.is_file():
         pytest.skip("needs fashionmnist.npz in the folder that HYBRIDVIT_DATA names")
     splits = read_npz(path)
-    assert splits.image_shape == (1, 28, 28)
-    assert np.bincount(splits.train.labels).tolist() == [6000] * 10
-    assert np.bincount(splits.test.labels).tolist() == [1000] * 10
-    assert splits.train.images.mean() / 255 == pytest.approx(0.2860, abs=1e-4)
-    assert splits.train.images.std() / 255 == pytest.approx(0.3530, abs=1e-4)
+    assert splits.shapes["image"] == (1, 28, 28)
+    assert np.bincount(splits.train.targets["label"]).tolist() == [6000] * 10
+    assert np.bincount(splits.test.targets["label"]).tolist() == [1000] * 10
+    assert splits.train.views["image"].mean() / 255 == pytest.approx(0.2860, abs=1e-4)
+    assert splits.train.views["image"].std() / 255 == pytest.approx(0.3530, abs=1e-4)

@@ -5,13 +5,19 @@ import torch
 import torch.nn.functional as F
 from torchvision.transforms.v2 import functional
 
-from hybridvit.data.transforms import AugmentConfig, augment, crop
+from hybridvit.data import transforms
+from hybridvit.data.splits import Column
+from hybridvit.data.transforms import AugmentConfig, crop
 
 B, C, H, W = 25, 3, 5, 7
 
 
 def pictures(b=B, dtype=torch.uint8):
     return torch.randint(1, 256, (b, C, H, W)).to(dtype)
+
+
+def augment(images, config, generator):
+    return transforms.augment(images, {}, {}, config, generator)[0]
 
 
 def generator(seed=0):
@@ -86,3 +92,76 @@ def test_augmentation_leaves_its_input_alone():
 def test_negative_padding_is_refused():
     with pytest.raises(ValueError, match="crop_padding cannot be negative, given -1"):
         AugmentConfig(crop_padding=-1)
+
+
+def drawn(image, points, boxes):
+    """A mask whose classes mark where the points are: 1, 2, ... at their pixels; 9 inside the box."""
+    mask = torch.zeros(image.shape[-2:], dtype=torch.uint8)
+    x1, y1, x2, y2 = (int(v) for v in boxes[0, 1:])
+    mask[y1:y2, x1:x2] = 9
+    for number, (x, y) in enumerate(points.tolist(), start=1):
+        mask[int(y), int(x)] = number
+    return mask
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_masks_points_and_boxes_follow_their_image(flip):
+    """What is drawn into image and mask is found again at the points and in the box, sample by sample."""
+    height, width, b = 11, 13, 40
+    points = torch.tensor([[1.5, 3.5], [11.5, 6.5]])
+    boxes = torch.tensor([[2.0, 5.0, 2.0, 8.0, 9.0], [-1.0, 0, 0, 0, 0]])
+    image = torch.zeros(3, height, width, dtype=torch.uint8)
+    mask = drawn(image, points, boxes)
+    image[:] = mask * 20
+    batch = {"mask": mask, "points": points, "boxes": boxes}
+    targets = {name: value.expand(b, *value.shape) for name, value in batch.items()}
+    columns = {
+        "mask": Column("mask", tuple("0123456789")),
+        "points": Column("points", ("left_eye", "right_eye")),
+        "boxes": Column("boxes", ("a", "b", "c")),
+    }
+    config = AugmentConfig(crop_padding=3, flip=flip)
+    images, found = transforms.augment(image.expand(b, -1, -1, -1), targets, columns, config, generator())
+    mirrored_some = lost_some = cut_some = False
+    for i in range(b):
+        inside = found["mask"][i] != 255
+        assert torch.equal(images[i, 0][inside], found["mask"][i][inside] * 20)
+        seen = {int(v) for v in found["mask"][i].unique()} - {0, 9, 255}
+        mirrored = False
+        for number in (1, 2):
+            name_index = number - 1
+            x, y = found["points"][i, name_index].tolist()
+            other_x, other_y = found["points"][i, 1 - name_index].tolist()
+            if number in seen:
+                at_own = x == x and int(found["mask"][i][int(y), int(x)]) == number
+                at_other = other_x == other_x and int(found["mask"][i][int(other_y), int(other_x)]) == number
+                assert at_own != at_other  # in a mirror the left eye is the right one
+                mirrored |= at_other
+            else:
+                lost_some = True
+        mirrored_some |= mirrored
+        kind, x1, y1, x2, y2 = found["boxes"][i, 0].tolist()
+        area = torch.zeros(height, width, dtype=torch.bool)
+        area[int(y1) : int(y2), int(x1) : int(x2)] = True
+        assert kind == 2
+        assert (found["mask"][i][area] != 0).all()
+        assert not (found["mask"][i][~area] == 9).any()
+        cut_some |= int(area.sum()) < 42
+        assert found["boxes"][i, 1].tolist() == [-1, 0, 0, 0, 0]
+    assert mirrored_some == flip
+    assert lost_some
+    assert cut_some
+
+
+def test_what_leaves_the_image_is_no_label_and_what_is_missing_stays_missing():
+    points = torch.tensor([[[0.5, 0.5], [float("nan")] * 2]])
+    column = Column("points", ("a", "b"))
+    moved = transforms.shift(points, column, torch.tensor([[-2, 0]]), (5, 7))
+    assert moved.isnan().all()
+    boxes = torch.tensor([[[1.0, 0, 0, 2, 2], [0, 1, 1, 6, 4]], [[float("nan")] * 5] * 2])
+    found = transforms.shift(boxes, Column("boxes", ("a", "b")), torch.tensor([[-2, 1], [1, 1]]), (5, 7))
+    assert found[0].tolist() == [[-1, 0, 0, 0, 0], [0, 2, 0, 7, 2]]
+    assert found[1].isnan().all()
+    mirrored = transforms.mirror(boxes, Column("boxes", ("a", "b")), 7)
+    assert mirrored[0].tolist() == [[1, 5, 0, 7, 2], [0, 1, 1, 6, 4]]
+    assert mirrored[1].isnan().all()

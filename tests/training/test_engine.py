@@ -7,13 +7,16 @@ import pytest
 import torch
 from torch import nn
 
+from hybridvit.build.balance import create_balance
 from hybridvit.build.runs import Run
 from hybridvit.config import to_yaml
 from hybridvit.data.batch import Batch
+from hybridvit.hydra.balance_config import SumConfig
 from hybridvit.tasks.base import Task
 from hybridvit.tasks.classification import ClassificationConfig, ClassificationTask
 from hybridvit.training import checkpoint
-from hybridvit.training.engine import NonFiniteLoss, TrainConfig, Trainer, evaluate, make_accelerator
+from hybridvit.training.engine import NonFiniteLoss, TrainConfig, Trainer, make_accelerator
+from hybridvit.training.evaluation import evaluate
 from hybridvit.training.optim import OptimConfig, lr_share
 from hybridvit.training.run_folder import RunFolder
 
@@ -31,7 +34,7 @@ class Net(nn.Module):
         super().__init__()
         self.fc = nn.Linear(2, 3)
 
-    def forward(self, images):
+    def forward(self, images, present=None):
         return {"t": self.fc(images.flatten(1))}
 
 
@@ -45,10 +48,10 @@ class Source:
 class Scripted(ClassificationTask):
     """A task whose metric is read from a list."""
 
-    def __init__(self, scores=(), higher=True):
+    def __init__(self, scores=()):
         super().__init__("t", ("a", "b", "c"), ClassificationConfig())
         self.scores = iter(scores)
-        self.higher_is_better = {"score": higher}
+        self.higher_is_better = {"score": True}
 
     def metric(self):
         score = next(self.scores)
@@ -61,32 +64,36 @@ class Scripted(ClassificationTask):
                 assert prediction.shape == (2, 3)
 
             def compute(self):
-                return torch.tensor(score)
+                return {"score": torch.tensor(score)}
 
         return Metric()
+
+    def observe(self, metric, prediction, target):
+        metric.update(prediction, target)
 
 
 def trainer(task=None, steps=4, validation=(), optim=OptimConfig(), folder=None, **train):  # noqa: B008
     config = TrainConfig(steps=steps, batch_size=2, precision="fp32", **{"log_every": 1, "evaluate_every": 1, **train})
     task = task or Scripted()
     accelerator = make_accelerator("fp32", cpu=True)
-    return Trainer(Net(), {"t": task}, Source(), validation, config, optim, accelerator, folder)
+    balance = create_balance(SumConfig(), ("t",))
+    return Trainer(Net(), {"t": task}, balance, Source(), validation, config, optim, accelerator, folder)
 
 
 @pytest.mark.parametrize(
-    ("scores", "higher", "best"),
+    ("scores", "best"),
     [
-        ([0.1, 0.4, 0.3, 0.2], True, 2),
-        ([0.1, 0.4, 0.3, 0.2], False, 1),
-        ([0.5, 0.4, 0.5, 0.4], True, 3),  # of equals the later one
-        ([0.1, 0.2, 0.3, 0.4], True, 4),
+        ([0.1, 0.4, 0.3, 0.2], 2),
+        ([0.5, 0.4, 0.5, 0.4], 3),  # of equals the later one
+        ([0.1, 0.2, 0.3, 0.4], 4),
+        ([-7.0, -0.2, math.nan, -3.0], 2),
     ],
 )
 @pytest.mark.parametrize("ema", [None, 0.5])
-def test_the_best_validation_checkpoint_is_what_is_used(tmp_path, scores, higher, best, ema):
+def test_the_best_validation_checkpoint_is_what_is_used(tmp_path, scores, best, ema):
     folder = RunFolder(tmp_path, "")
     folder.start({})
-    loop, seen = trainer(Scripted(scores, higher), validation=[Source().batch(0)], folder=folder, ema=ema), {}
+    loop, seen = trainer(Scripted(scores), validation=[Source().batch(0)], folder=folder, ema=ema), {}
 
     def on_step(done, _):
         seen[done] = {key: value.clone() for key, value in loop.evaluated.state_dict().items()}
@@ -236,7 +243,7 @@ def test_evaluate_counts_labelled_samples_and_leaves_the_model_as_it_was():
 
 def test_several_tasks_add_their_losses():
     class Two(Net):
-        def forward(self, images):
+        def forward(self, images, present=None):
             out = super().forward(images)["t"]
             return {"t": out, "u": out * 2}
 
@@ -247,7 +254,8 @@ def test_several_tasks_add_their_losses():
     batch = Source().batch(0)
     logits = net(batch.images)
     expected = sum(nn.functional.cross_entropy(logits[name], batch.targets["label"]) for name in tasks)
-    loop = Trainer(net, tasks, Source(), (), config, OptimConfig(), make_accelerator("fp32", cpu=True))
+    balance = create_balance(SumConfig(), tuple(tasks))
+    loop = Trainer(net, tasks, balance, Source(), (), config, OptimConfig(), make_accelerator("fp32", cpu=True))
     assert loop.fit().loss == pytest.approx([expected.item()])
 
 

@@ -1,0 +1,5 @@
+"""``python -m hybridvit.cli``."""
+
+from hybridvit.cli import entry
+
+entry()

@@ -1,0 +1,24 @@
+"""hybridvit data check"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from hybridvit.cli.say import DONE, WRONG, Parser
+
+
+def data(words: list[str]) -> int:
+    """hybridvit data check MANIFEST [--json]"""
+    parser = Parser(prog="hybridvit data")
+    parser.add_argument("action", choices=("check",))
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--json", action="store_true")
+    known = parser.parse_args(words)
+
+    from hybridvit.data.check import check_manifest, format_report
+
+    found = check_manifest(known.manifest)
+    print(json.dumps(asdict(found)) if known.json else format_report(found))
+    return WRONG if found.errors else DONE

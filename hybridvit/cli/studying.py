@@ -1,0 +1,97 @@
+"""hybridvit study"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hybridvit.cli.say import DONE, FAILED, Parser, command_line, parse_first, say
+
+if TYPE_CHECKING:
+    from hybridvit.recipe import MultiTaskStudy
+
+
+def study(words: list[str]) -> int:
+    """hybridvit study RECIPE [--out FOLDER] [--FIELD VALUE ...]"""
+    parser = Parser(prog="hybridvit study", add_help=False)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--out", type=Path)
+    known, flags = parse_first(parser, words, "recipe")
+
+    from hybridvit.build.runs import Run
+    from hybridvit.recipe import MultiTaskStudy
+    from hybridvit.request import apply_flags, read_recipe
+    from hybridvit.studies.progress import ProgressDisplay
+    from hybridvit.studies.report import write_report
+    from hybridvit.studies.run import StudyFolder, conduct
+
+    plan = apply_flags(read_recipe(known.recipe, "study"), flags, f"hybridvit study {known.recipe}")
+    out = known.out or Path("runs") / plan.base.name
+    if isinstance(plan, MultiTaskStudy):
+        return _multitask(plan, out, command_line("study", words))
+    folder = StudyFolder(out, plan)
+    print(plan.title, file=sys.stderr)
+    for model in plan.models:  # builds every model on the largest size, so that what does not fit is known now
+        params = Run(plan.run(model, plan.train_sizes[-1], 0, plan.learning_rates[0], select=False)).params
+        print(f"  {model:<10} {params:>10,} parameters", file=sys.stderr)
+    with ProgressDisplay() as display:
+        outcome = conduct(plan, folder, display)
+    page = write_report(plan, folder, outcome, command_line("study", words))
+    if page is None:
+        return say(f"no seed is complete: {len(outcome.failed)} runs failed, see {out / 'cells'}", FAILED)
+    _print_study(out)
+    print(f"report: {page}")
+    if outcome.failed:
+        return say(
+            f"{len(outcome.failed)} runs failed, see {out / 'cells'}; the same command tries them again", FAILED
+        )
+    return DONE
+
+
+def _multitask(plan: MultiTaskStudy, out: Path, command: str) -> int:
+    """All tasks on one trunk, against every task alone."""
+    from hybridvit.build.runs import Run
+    from hybridvit.studies.progress import ProgressDisplay
+    from hybridvit.studies.run import StudyFolder
+    from hybridvit.studies.task_report import write_task_report
+    from hybridvit.studies.task_run import conduct_tasks
+    from hybridvit.studies.task_summary import delta_lines
+
+    folder = StudyFolder(out, plan)
+    print(plan.title, file=sys.stderr)
+    balance = next(iter(plan.balances))
+    for trunk in plan.trunks:  # builds every trunk with all heads, so that what does not fit is known now
+        run = Run(plan.joint(trunk, balance, 0))
+        print(f"  {trunk:<10} {run.params:>10,} parameters, {len(run.tasks)} heads", file=sys.stderr)
+    with ProgressDisplay() as display:
+        outcome = conduct_tasks(plan, folder, display)
+    page = write_task_report(plan, folder, outcome, command)
+    if page is None:
+        return say(f"no run is complete: {len(outcome.failed)} runs failed, see {out / 'cells'}", FAILED)
+    print("\n".join(delta_lines(out / "study.json")))
+    print(f"report: {page}")
+    if outcome.failed:
+        return say(
+            f"{len(outcome.failed)} runs failed, see {out / 'cells'}; the same command tries them again", FAILED
+        )
+    return DONE
+
+
+def _print_study(out: Path) -> None:
+    summary = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    sizes = " ".join(f"{size:>7,}" for size in summary["train_images"])
+    print(f"\n{'test accuracy in %, images:':<27} {sizes}   worth, in images of the {summary['reference']}")
+    for model, accuracy in summary["accuracy"].items():
+        means = " ".join(f"{100 * sum(row) / len(row):7.1f}" for row in accuracy)
+        worth, text = summary["equivalence"].get(model), ""
+        if worth:
+            low, high = worth["interval"]
+            text = f"{worth['factor']:.1f}×"
+            if worth["bound_only"]:
+                text = f"{'at least' if worth['factor'] > 1 else 'at most'} {text}"
+            elif low is not None:
+                text += f" ({low:.1f} to {high:.1f})"
+        print(f"  {model:<25} {means}   {text}".rstrip())
+    print()

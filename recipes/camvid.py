@@ -1,0 +1,57 @@
+"""CamVid, driving scenes: what every pixel is, which classes are present, and the share of road, on one trunk.
+
+367 frames of 240x180 pixels to learn from; the two image-level targets come from the label maps. Two CPU cores.
+Wants camvid: ``--base.data.root FOLDER`` (``--data.root`` with train), or HYBRIDVIT_DATA.
+
+    hybridvit train recipes/camvid.py
+    hybridvit study recipes/camvid.py
+"""
+
+from dataclasses import replace
+
+from hybridvit.backbones import ResNetConfig, StagesConfig, ViTConfig
+from hybridvit.data.datasets import DataConfig
+from hybridvit.data.transforms import AugmentConfig
+from hybridvit.recipe import MultiTaskStudy, Recipe
+from hybridvit.tasks.multilabel import MultilabelConfig
+from hybridvit.tasks.regression import RegressionConfig
+from hybridvit.tasks.segmentation import SegmentationConfig
+from hybridvit.training.engine import TrainConfig
+from hybridvit.training.optim import OptimConfig
+
+HYBRID = ViTConfig(
+    embed_dim=128,
+    depth=3,
+    num_heads=4,
+    mlp_ratio=2.0,
+    tokenizer=StagesConfig(cnn=ResNetConfig(stem="imagenet", depths=(2, 2, 2), width=32)),
+    feedforward="conv",
+    pooling="mean",
+)
+
+
+def recipe() -> Recipe:
+    """ResNet stages, three attention blocks on a grid of 12 x 15, and a pyramid of their maps for the pixels."""
+    return Recipe(
+        name="camvid",
+        model=HYBRID,
+        data=DataConfig(dataset="camvid"),
+        augment=AugmentConfig(crop_padding=16, flip=True),
+        tasks={
+            "pixels": SegmentationConfig(target="mask", width=64),
+            "present": MultilabelConfig(target="present"),
+            "road": RegressionConfig(target="road_share"),
+        },
+        optim=OptimConfig(lr=1.5e-3, weight_decay=0.05, beta2=0.98),
+        train=TrainConfig(steps=600, batch_size=8, precision="fp32", ema=0.98, log_every=20, evaluate_every=200),
+    )
+
+
+def study() -> MultiTaskStudy:
+    """Three heads together against each alone, three seeds."""
+    base = recipe()
+    return MultiTaskStudy(
+        title="Pixels, presence and the share of road: what does one trunk for all cost?",
+        base=replace(base, train=replace(base.train, steps=300)),
+        trunks={"Hybrid": HYBRID},
+    )

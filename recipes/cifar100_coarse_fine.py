@@ -1,0 +1,47 @@
+"""CIFAR-100 with two heads on one trunk: the 20 coarse and the 100 fine classes. 10,000 images, two CPU cores.
+
+Wants CIFAR-100: ``--base.data.root FOLDER``, or HYBRIDVIT_DATA.
+
+    hybridvit study recipes/cifar100_coarse_fine.py
+"""
+
+from hybridvit.backbones import ConvConfig, ViTConfig
+from hybridvit.data.datasets import DataConfig
+from hybridvit.data.transforms import AugmentConfig
+from hybridvit.recipe import MultiTaskStudy, Recipe
+from hybridvit.tasks.classification import ClassificationConfig
+from hybridvit.training.engine import TrainConfig
+from hybridvit.training.optim import OptimConfig
+
+HYBRID = ViTConfig(
+    embed_dim=128,
+    depth=4,
+    num_heads=4,
+    mlp_ratio=2.0,
+    tokenizer=ConvConfig(channels=(32, 64, 128), strides=(2, 1, 2)),
+    feedforward="conv",
+    pooling="seq",
+)
+
+
+def base() -> Recipe:
+    """What is held fixed."""
+    return Recipe(
+        name="cifar100_coarse_fine",
+        model=HYBRID,
+        data=DataConfig(dataset="cifar100", train_images=10_000, stratify="fine"),
+        augment=AugmentConfig(crop_padding=4, flip=True),
+        tasks={
+            "fine": ClassificationConfig(target="fine", label_smoothing=0.1),
+            "coarse": ClassificationConfig(target="coarse", label_smoothing=0.1),
+        },
+        optim=OptimConfig(lr=2e-3, weight_decay=0.1, beta2=0.98),
+        train=TrainConfig(steps=900, batch_size=64, precision="fp32", ema=0.99, log_every=50, evaluate_every=900),
+    )
+
+
+def study() -> MultiTaskStudy:
+    """The plain sum, three seeds."""
+    return MultiTaskStudy(
+        title="Do coarse and fine classes help each other on one trunk?", base=base(), trunks={"Hybrid": HYBRID}
+    )

@@ -1,0 +1,49 @@
+"""Seven heads on one small hybrid, on scikit-learn's digits: which digit, its loops, ink, slant, centre, strokes and box.
+
+Two thirds of the slants and boxes are hidden, as labels are in real data: a sample without a label counts for the
+other heads only. Nothing is downloaded.
+
+    hybridvit train recipes/digits_heads.py
+    hybridvit features runs/digits_heads
+    hybridvit tune runs/digits_heads --task even --kind classification
+"""
+
+from hybridvit.backbones import ConvConfig, ViTConfig
+from hybridvit.data.datasets import DataConfig
+from hybridvit.recipe import Recipe
+from hybridvit.tasks.classification import ClassificationConfig
+from hybridvit.tasks.detection import DetectionConfig
+from hybridvit.tasks.keypoints import KeypointsConfig
+from hybridvit.tasks.regression import RegressionConfig
+from hybridvit.tasks.segmentation import SegmentationConfig
+from hybridvit.training.engine import TrainConfig
+from hybridvit.training.optim import OptimConfig
+
+HYBRID = ViTConfig(
+    embed_dim=64,
+    depth=3,
+    num_heads=4,
+    mlp_ratio=2.0,
+    tokenizer=ConvConfig(channels=(32, 64), strides=(1, 1)),
+    pooling="mean",
+)
+
+
+def recipe() -> Recipe:
+    """One trunk of 64 tokens, a token for each pixel."""
+    return Recipe(
+        name="digits_heads",
+        model=HYBRID,
+        data=DataConfig(dataset="digits", hide={"slant": 0.67, "box": 0.67}),
+        tasks={
+            "digit": ClassificationConfig(target="label", label_smoothing=0.1),
+            "loops": ClassificationConfig(target="loops"),
+            "ink": RegressionConfig(target="ink"),
+            "slant": RegressionConfig(target="slant", angle="degrees"),
+            "centre": KeypointsConfig(target="centre", width=32),
+            "strokes": SegmentationConfig(target="strokes", width=32),
+            "box": DetectionConfig(target="box", width=32),
+        },
+        optim=OptimConfig(lr=3e-3, weight_decay=0.1, beta2=0.98),
+        train=TrainConfig(steps=600, batch_size=64, precision="fp32", ema=0.98, log_every=20, evaluate_every=100),
+    )

@@ -1,0 +1,53 @@
+"""Multi-Fashion+MNIST in small: 12,000 pictures, a narrow ResNet-18 and a hybrid with fewer parameters, two CPU cores.
+
+Wants mnist and fashionmnist: ``--base.data.root FOLDER``, or HYBRIDVIT_DATA.
+
+    hybridvit study recipes/multi_fashion_mnist_laptop.py
+"""
+
+from dataclasses import replace
+
+from hybridvit.backbones import ConvConfig, ResNetConfig, ViTConfig
+from hybridvit.data.datasets import DataConfig
+from hybridvit.data.transforms import AugmentConfig
+from hybridvit.recipe import MultiTaskStudy, Recipe
+from hybridvit.tasks.classification import ClassificationConfig
+from hybridvit.training.engine import TrainConfig
+from hybridvit.training.optim import OptimConfig
+
+RESNET = ResNetConfig(stem="imagenet", width=32)
+HYBRID = ViTConfig(
+    embed_dim=96,
+    depth=4,
+    num_heads=4,
+    mlp_ratio=2.0,
+    tokenizer=ConvConfig(channels=(32, 64, 96), strides=(2, 1, 2)),
+    feedforward="conv",
+    pooling="seq",
+)
+CONVIT = replace(HYBRID, attention=("gpsa", "gpsa", "gpsa", "mhsa"))
+
+
+def base() -> Recipe:
+    """What is held fixed."""
+    return Recipe(
+        name="multi_fashion_mnist_laptop",
+        model=RESNET,
+        data=DataConfig(dataset="multi_fashion_mnist", train_images=12_000),
+        augment=AugmentConfig(crop_padding=2),
+        tasks={
+            "digit": ClassificationConfig(target="left", label_smoothing=0.1),
+            "clothing": ClassificationConfig(target="right", label_smoothing=0.1),
+        },
+        optim=OptimConfig(lr=2e-3, weight_decay=0.1, beta2=0.98),
+        train=TrainConfig(steps=500, batch_size=64, precision="fp32", ema=0.99, log_every=25, evaluate_every=500),
+    )
+
+
+def study() -> MultiTaskStudy:
+    """Two trunks, the plain sum, three seeds."""
+    return MultiTaskStudy(
+        title="A digit and a piece of clothing on one trunk: what does sharing cost?",
+        base=base(),
+        trunks={"ResNet": RESNET, "Hybrid": HYBRID},
+    )

@@ -1,0 +1,70 @@
+"""Which samples a step sees, from one data set or several."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from hybridvit.data.sampling import Order, SamplingConfig
+
+SIZES = (17, 5, 53)
+SOURCES = np.random.default_rng(0).permutation(np.repeat(np.arange(3), SIZES))
+
+
+def order(kind, temperature=2.0, batch_size=7, seed=3):
+    return Order(SOURCES, batch_size, seed, SamplingConfig(kind=kind, temperature=temperature))
+
+
+def stream(source, steps):
+    return np.concatenate([source.indices(step) for step in range(steps)])
+
+
+@pytest.mark.parametrize("kind", ["size", "temperature", "round_robin"])
+def test_a_step_is_a_function_of_seed_and_step(kind):
+    in_order = [order(kind).indices(step) for step in range(40)]
+    again = order(kind)
+    for step in (39, 0, 12, 12, 5):
+        assert np.array_equal(again.indices(step), in_order[step])
+    assert not np.array_equal(order(kind, seed=4).indices(0), in_order[0])
+    assert all(len(batch) == 7 for batch in in_order)
+
+
+def test_by_size_every_sample_is_drawn_once_in_an_epoch():
+    n = sum(SIZES)
+    assert sorted(stream(order("size"), n)[:n]) == list(range(n))
+    assert sorted(stream(order("size"), n)[n : 2 * n]) == list(range(n))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 50.0])
+def test_a_temperature_gives_each_data_set_its_share(temperature):
+    drawn = SOURCES[stream(order("temperature", temperature), 3000)]
+    shares = np.bincount(drawn) / len(drawn)
+    expected = np.array(SIZES) ** (1 / temperature)
+    np.testing.assert_allclose(shares, expected / expected.sum(), atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["temperature", "round_robin"])
+def test_samples_of_a_data_set_take_turns(kind):
+    drawn = stream(order(kind), 600)
+    for source, size in enumerate(SIZES):
+        own = drawn[SOURCES[drawn] == source]
+        for start in range(0, len(own) - size, size):
+            assert len(set(own[start : start + size])) == size
+        assert set(own) == set(np.flatnonzero(SOURCES == source))
+
+
+def test_round_robin_gives_whole_batches_of_one_data_set_after_the_other():
+    source = order("round_robin")
+    for step in range(12):
+        assert set(SOURCES[source.indices(step)]) == {step % 3}
+
+
+def test_a_tiny_data_set_is_not_forgotten():
+    sources = np.repeat([0, 1], [100_000, 1])
+    drawn = stream(Order(sources, 50, 0, SamplingConfig(kind="temperature", temperature=1.0)), 100)
+    assert Counter(sources[drawn].tolist())[1] == 5  # once in a thousand
+
+
+def test_a_temperature_below_one_is_refused():
+    with pytest.raises(ValueError, match=r"at least 1, given 0\.5"):
+        SamplingConfig(kind="temperature", temperature=0.5)
