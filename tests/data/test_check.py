@@ -238,3 +238,11 @@ def test_near_duplicates_against_all_pairs():
     }
     assert found == expected
     assert 3 < len(expected) < 12
+
+
+def test_black_pictures_of_different_shape_are_not_the_same(tmp_path):
+    for index, size in enumerate([(32, 24), (24, 32), (32, 24)]):
+        Image.new("RGB", size).save(tmp_path / f"{index}.png")
+    path = write(tmp_path, ["image"], [["0.png"], ["1.png"]])
+    assert [text for *_, text in problems(path)] == ["images of 2 sizes: reading needs --data.image_size"]
+    assert only(write(tmp_path, ["image"], [["0.png"], ["2.png"]]))[3] == "1 training image more than once"
