@@ -87,9 +87,7 @@ def head_config(name: str, kind: str | None, held: TaskConfig | None, heads: Seq
     Raises:
         ValueError: an unknown kind, or a new head without one.
     """
-    kinds: dict[str, type[TaskConfig]] = {
-        cls.__dataclass_fields__["kind"].default: cls for cls in typing.get_args(TaskConfig)
-    }
+    kinds: dict[str, Any] = {cls.__dataclass_fields__["kind"].default: cls for cls in typing.get_args(TaskConfig)}
     del kinds["distillation"]  # a teacher looks at images, of which a cache of features has none
     if kind is None:
         if held is None:
@@ -100,7 +98,8 @@ def head_config(name: str, kind: str | None, held: TaskConfig | None, heads: Seq
         raise ValueError(f"unknown kind {kind!r}: {nearest(kind, kinds)}")
     if held is not None and held.kind == kind:
         return held
-    return kinds[kind](target=held.target if held is not None else name)
+    config: TaskConfig = kinds[kind](target=held.target if held is not None else name)
+    return config
 
 
 def _check_names(config: Any, flags: Sequence[str]) -> None:

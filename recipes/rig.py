@@ -1,7 +1,7 @@
-"""Six cameras around a vehicle, made-up scenes with known answers: what stands where, how many, and which way we head.
+"""Six cameras around a vehicle, made-up scenes with known answers: what stands where, how many, which way we head.
 
-The cameras share a ResNet; cells on the ground look along their rays (cross-view attention, arXiv 2205.02833). A fifth of the
-cameras is missing in every split, and more are hidden in training. Nothing is downloaded. Two CPU cores.
+The cameras share a trunk; cells on the ground look along their rays (cross-view attention, arXiv 2205.02833). A fifth
+of the cameras is missing in every split, and more are hidden in training. Nothing is downloaded. Two CPU cores.
 
     hybridvit train recipes/rig.py
 """

@@ -1,6 +1,7 @@
 """Configurations to YAML and back, strictly."""
 
 import dataclasses
+import typing
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,10 +10,15 @@ import yaml
 
 from hybridvit.backbones import ConvConfig, ResNetConfig, ViTConfig
 from hybridvit.config import field_paths, from_dict, from_yaml, nearest, to_dict, to_yaml
-from hybridvit.data.datasets import DataConfig
+from hybridvit.data.datasets import DataConfig, SyntheticConfig
+from hybridvit.data.sampling import SamplingConfig
 from hybridvit.data.transforms import AugmentConfig
-from hybridvit.recipe import LaunchConfig, Recipe, Study
+from hybridvit.hydra.balance_config import BalanceConfig, FixedConfig, SumConfig
+from hybridvit.hydra.views_config import ViewsConfig
+from hybridvit.recipe import LaunchConfig, MultiTaskStudy, Recipe, Study, TaskConfig
 from hybridvit.tasks.classification import ClassificationConfig
+from hybridvit.tasks.keypoints import KeypointsConfig
+from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optim import OptimConfig
 
@@ -41,7 +47,24 @@ FULL = Recipe(
         names={"on": ("yes", "no")},
     ),
     augment=AugmentConfig(crop_padding=2, flip=True),
-    tasks={"no": ClassificationConfig(target="on", label_smoothing=0.1)},
+    tasks={
+        "no": ClassificationConfig(target="on", label_smoothing=0.1, view="left", pooling="mean", hidden=7),
+        "yes": RegressionConfig(target="off", angle="radians"),
+        "dots": KeypointsConfig(target="1e3", sigma=2.0, stride=8),
+    },
+    balance=FixedConfig(weights={"no": 1.0, "yes": 0.25, "dots": 3.0}),
+    sampling=SamplingConfig(kind="temperature", temperature=3.0),
+    views=ViewsConfig(
+        stems="separate",
+        fusion="ground",
+        grid=(3, 5),
+        extent=(-1.0, 2.0, -3.0, 4.0),
+        embed_dim=36,
+        num_heads=9,
+        depth=2,
+        mlp_ratio=3.0,
+        dropout=0.3,
+    ),
     optim=OptimConfig(
         lr=1e-05,
         weight_decay=3e-20,
@@ -56,6 +79,9 @@ FULL = Recipe(
     seed=13,
     weights="no: 3.pth",
 )
+
+
+VECTOR = {"view": None, "pooling": "auto", "hidden": None}
 
 
 def recipe(model):
@@ -87,10 +113,11 @@ def test_every_field_comes_back_from_yaml(config):
 def test_the_sample_of_every_field_differs_from_the_defaults():
     """...or the test above would miss a field that is not read; those of models are in test_config_models.py."""
     plain = recipe(ViTConfig())
-    for section in ("data", "augment", "task", "optim", "train"):
-        ours, default = getattr(FULL, section), getattr(plain, section)
+    defaults = {"views": ViewsConfig()}  # a recipe of one camera has none
+    for section in ("data", "augment", "sampling", "views", "optim", "train"):
+        ours, default = getattr(FULL, section), defaults.get(section, getattr(plain, section))
         same = [f.name for f in dataclasses.fields(ours) if getattr(ours, f.name) == getattr(default, f.name)]
-        assert set(same) <= {"kind"}
+        assert set(same) <= {"kind", "synthetic"}  # synthetic scenes have no files; they come back in a test below
     assert not [f.name for f in dataclasses.fields(FULL) if getattr(FULL, f.name) == getattr(plain, f.name)]
 
 
@@ -99,7 +126,35 @@ def test_yaml_has_every_field_of_the_recipe():
     assert plain == to_dict(recipe(ResNetConfig()))
     expected = {"kind": "resnet", "block": "basic", "depths": [2, 2, 2, 2], "width": 64, "stem": "small"}
     assert plain["model"] == expected | {"num_heads": 4, "attention_stages": [], "attention_after": []}
-    assert set(plain) == {"name", "model", "weights", "data", "augment", "task", "optim", "train", "seed"}
+    assert set(plain) == {f.name for f in dataclasses.fields(Recipe)}
+    assert plain["tasks"] == {"label": {"kind": "classification", "target": "label", "label_smoothing": 0.0} | VECTOR}
+
+
+@pytest.mark.parametrize("config", typing.get_args(TaskConfig), ids=lambda config: config.__name__)
+def test_every_kind_of_task_comes_back_from_yaml(config):
+    required = {f.name: f.name for f in dataclasses.fields(config) if f.default is dataclasses.MISSING}
+    one = dataclasses.replace(FULL, tasks={"x": config(**required)})
+    assert from_yaml(Recipe, to_yaml(one)) == one
+
+
+@pytest.mark.parametrize("config", typing.get_args(BalanceConfig), ids=lambda config: config.__name__)
+def test_every_kind_of_balance_comes_back_from_yaml(config):
+    one = dataclasses.replace(FULL, balance=config(weights={"no": 2.0}) if config is FixedConfig else config())
+    assert from_yaml(Recipe, to_yaml(one)) == one
+
+
+def test_synthetic_scenes_and_comparisons_of_tasks_come_back_from_yaml():
+    scenes = SyntheticConfig(samples=7, cameras=4, size=(8, 12), grid=(3, 5), seed=2, missing=0.25)
+    one = dataclasses.replace(FULL, data=DataConfig(synthetic=scenes))
+    assert from_yaml(Recipe, to_yaml(one)) == one
+    several = MultiTaskStudy("t", one, {"a": ResNetConfig(), "b": ViTConfig()}, {"s": SumConfig()}, seeds=5)
+    assert from_yaml(MultiTaskStudy, to_yaml(several)) == several
+
+
+def test_a_field_that_may_be_none_is_none_in_yaml_too():
+    assert from_yaml(Recipe, "name: x\nmodel: {kind: resnet}\nviews: null").views is None
+    with pytest.raises(ValueError, match="model should be a mapping of fields, given None"):
+        from_yaml(Recipe, "name: x\nmodel: null")
 
 
 def test_fields_left_out_have_their_defaults():

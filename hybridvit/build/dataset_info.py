@@ -62,7 +62,9 @@ class DatasetInfo:
             splits.name, splits.columns, splits.shapes, normalisation, sizes, images_in, splits.rig, _digest(splits)
         )
 
-    def with_columns(self, columns: Mapping[str, Column], sizes: Mapping[str, tuple[int, int]] | None = None) -> DatasetInfo:
+    def with_columns(
+        self, columns: Mapping[str, Column], sizes: Mapping[str, tuple[int, int]] | None = None
+    ) -> DatasetInfo:
         """The same with further target columns."""
         return replace(self, columns={**self.columns, **columns}, sizes={**self.sizes, **(sizes or {})})
 
@@ -108,7 +110,7 @@ def _digest(splits: Splits) -> str:
         digest.update(f"{part} {len(samples)}".encode())
         for view, images in samples.views.items():
             digest.update(view.encode())
-            digest.update(np.ascontiguousarray(images))
+            digest.update(np.ascontiguousarray(images).data)
             if view in samples.present:
-                digest.update(np.ascontiguousarray(samples.present[view]))
+                digest.update(np.ascontiguousarray(samples.present[view]).data)
     return digest.hexdigest()

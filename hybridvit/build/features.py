@@ -67,9 +67,7 @@ def _features(
     net.to(device).eval()
     data = trained.data
     done = 0
-    for batch in EvaluationLoader(
-        samples, data.columns, data.normalisation, evaluation_batch(data.shapes), device
-    ):
+    for batch in EvaluationLoader(samples, data.columns, data.normalisation, evaluation_batch(data.shapes), device):
         yield net.features(batch.images, batch.present)
         done = min(done + evaluation_batch(data.shapes), len(samples))
         if on_batch is not None:

@@ -22,7 +22,6 @@ from hybridvit.data.device_loader import DeviceLoader, EvaluationLoader
 from hybridvit.data.sampling import Order
 from hybridvit.data.splits import ONE_VIEW, Samples, Splits, labelled
 from hybridvit.diagnostics.gates import gates
-from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.layers.gpsa import GPSA
 from hybridvit.recipe import Recipe
 from hybridvit.tasks.base import Task
@@ -66,9 +65,7 @@ class Run:
 
         order = Order(_sources(self.splits.train), recipe.train.batch_size, recipe.seed, recipe.sampling)
         columns, normalisation = self.data.columns, self.data.normalisation
-        loader = DeviceLoader(
-            self.splits.train, columns, normalisation, recipe.augment, order, recipe.seed, device
-        )
+        loader = DeviceLoader(self.splits.train, columns, normalisation, recipe.augment, order, recipe.seed, device)
 
         def taught(source: Any) -> Any:
             return TeacherSource(source, teachers) if teachers else source

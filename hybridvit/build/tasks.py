@@ -21,9 +21,7 @@ from hybridvit.tasks.regression import RegressionConfig, RegressionTask
 from hybridvit.tasks.segmentation import SegmentationConfig, SegmentationTask
 
 
-def column_requests(
-    tasks: Mapping[str, TaskConfig], names: Mapping[str, tuple[str, ...]]
-) -> dict[str, ColumnRequest]:
+def column_requests(tasks: Mapping[str, TaskConfig], names: Mapping[str, tuple[str, ...]]) -> dict[str, ColumnRequest]:
     """The target columns that the tasks need, with the names that the user gave for them.
 
     Raises:

@@ -160,9 +160,7 @@ class Trained:
         return (batch, present) if several else (batch[ONE_VIEW], None)
 
 
-def teachers_of(
-    tasks: Mapping[str, TaskConfig], data: DatasetInfo, device: torch.device
-) -> dict[str, Teacher]:
+def teachers_of(tasks: Mapping[str, TaskConfig], data: DatasetInfo, device: torch.device) -> dict[str, Teacher]:
     """Target column -> teacher, for the distillations among the tasks.
 
     Raises:

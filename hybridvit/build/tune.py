@@ -83,9 +83,13 @@ class Tuning:
         seconds = time.perf_counter() - began
         accelerator = make_accelerator(self.config.train.precision)
         device = accelerator.device
-        order = Order(np.zeros(len(self.splits.train)), self.config.train.batch_size, self.config.seed, SamplingConfig())
+        order = Order(
+            np.zeros(len(self.splits.train), np.int64), self.config.train.batch_size, self.config.seed, SamplingConfig()
+        )
         parts = {
-            part: CachedBatches(caches.get(part), getattr(self.splits, part), self.task.target, self.column, order, device)
+            part: CachedBatches(
+                caches.get(part), getattr(self.splits, part), self.task.target, self.column, order, device
+            )
             for part in PARTS
         }
         net = HydraNet(FrozenTrunk(), {name: trained.net.heads[name]}, reads).to(device)

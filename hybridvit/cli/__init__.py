@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import NoReturn, TextIO
 
 from hybridvit.cli.say import DONE, FAILED, INTERRUPTED, WRONG, say
 
@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         close = get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(COMMANDS)}"
         return say(f"unknown command {name!r}: {hint}", WRONG)
-    shown, warnings.showwarning = warnings.showwarning, _show_warning
+    shown = warnings.showwarning
+    warnings.showwarning = _show_warning
     try:
         status: int = getattr(import_module(f"hybridvit.cli.{COMMANDS[name]}"), name)(words[1:])
         return status
@@ -86,10 +87,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.showwarning = shown
 
 
-def _show_warning(message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
-    """Our own warnings as one line; those of libraries only when they were asked for."""
-    if "hybridvit" in filename or category is UserWarning:
-        say(f"warning: {message}", DONE)
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning as one line."""
+    say(f"warning: {message}", DONE)
 
 
 def entry() -> NoReturn:

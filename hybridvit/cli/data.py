@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from hybridvit.cli.say import DONE, WRONG, Parser
@@ -20,5 +19,5 @@ def data(words: list[str]) -> int:
     from hybridvit.data.check import check_manifest, format_report
 
     found = check_manifest(known.manifest)
-    print(json.dumps(asdict(found)) if known.json else format_report(found))
+    print(json.dumps(found.to_dict()) if known.json else format_report(found))
     return WRONG if found.errors else DONE

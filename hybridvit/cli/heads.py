@@ -41,8 +41,8 @@ def tune(words: list[str]) -> int:
 
     from hybridvit.build.trained import Trained
     from hybridvit.build.tune import Tuning
-    from hybridvit.request import apply_flags, head_config
     from hybridvit.recipe import Tune
+    from hybridvit.request import apply_flags, head_config
 
     trained = Trained(known.run, known.checkpoint)
     if known.task is None:

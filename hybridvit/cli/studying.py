@@ -44,9 +44,7 @@ def study(words: list[str]) -> int:
     _print_study(out)
     print(f"report: {page}")
     if outcome.failed:
-        return say(
-            f"{len(outcome.failed)} runs failed, see {out / 'cells'}; the same command tries them again", FAILED
-        )
+        return say(f"{len(outcome.failed)} runs failed, see {out / 'cells'}; the same command tries them again", FAILED)
     return DONE
 
 
@@ -73,9 +71,7 @@ def _multitask(plan: MultiTaskStudy, out: Path, command: str) -> int:
     print("\n".join(delta_lines(out / "study.json")))
     print(f"report: {page}")
     if outcome.failed:
-        return say(
-            f"{len(outcome.failed)} runs failed, see {out / 'cells'}; the same command tries them again", FAILED
-        )
+        return say(f"{len(outcome.failed)} runs failed, see {out / 'cells'}; the same command tries them again", FAILED)
     return DONE
 
 

@@ -29,7 +29,9 @@ def evaluate(words: list[str]) -> int:
             )
         )
     else:
-        print(f"{known.run}, checkpoint {trained.checkpoint.name}, {images:,} {known.split} images: {scores_text(scores)}")
+        print(
+            f"{known.run}, checkpoint {trained.checkpoint.name}, {images:,} {known.split} images: {scores_text(scores)}"
+        )
     return DONE
 
 

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridvit.data.folder import read_folder
-from hybridvit.data.manifest import ColumnRequest, read_manifest
+from hybridvit.data.manifest import ColumnRequest, read_manifest, target_names
 from hybridvit.data.merge import merge
 from hybridvit.data.named_sets import NAMED
 from hybridvit.data.npz import read_npz
 from hybridvit.data.resize import resized
+from hybridvit.data.rig import Rig
 from hybridvit.data.splits import Samples, Splits, missing
 from hybridvit.data.subset import stratified_order, stratified_split
-from hybridvit.data.rig import Rig
 from hybridvit.data.synthetic import synthetic_rig
 
 MANIFESTS = (".csv", ".parquet")
@@ -153,15 +153,18 @@ def _read(config: DataConfig, wanted: Mapping[str, ColumnRequest]) -> Splits:
     roots = (config.root,) if isinstance(config.root, str) else config.root
     if not roots:
         raise ValueError("data.root names no files")
-    return merge([_read_root(Path(root).expanduser(), config, wanted) for root in roots])
+    return merge([_read_root(Path(root).expanduser(), config, wanted, len(roots) > 1) for root in roots])
 
 
-def _read_root(root: Path, config: DataConfig, wanted: Mapping[str, ColumnRequest]) -> Splits:
+def _read_root(root: Path, config: DataConfig, wanted: Mapping[str, ColumnRequest], several: bool) -> Splits:
     if not root.exists():
         raise ValueError(f"data.root {str(root)!r} is not there")
     if root.is_dir():
         return read_folder(root, config.image_size, config.skip_unreadable)
     if root.suffix in MANIFESTS:
+        if several:  # one of them has what another one lacks
+            there = target_names(root)
+            wanted = {name: request for name, request in wanted.items() if name in there}
         splits = read_manifest(root, wanted, config.image_size, config.skip_unreadable)
         rig = root.with_name("rig.json")
         return replace(splits, rig=Rig.read(rig, splits.shapes)) if rig.is_file() else splits

@@ -142,7 +142,9 @@ class DeviceSamples(NamedTuple):
 def to_device(samples: Samples, device: torch.device) -> DeviceSamples:
     """The samples as tensors, every view with its presence where there are several."""
     several = samples.views.keys() != {ONE_VIEW}
-    present = {view: samples.present.get(view, np.ones(len(samples), bool)) for view in samples.views} if several else {}
+    present = (
+        {view: samples.present.get(view, np.ones(len(samples), bool)) for view in samples.views} if several else {}
+    )
     parts = (samples.views, samples.targets, present)
     return DeviceSamples(*({name: torch.from_numpy(values).to(device) for name, values in p.items()} for p in parts))
 

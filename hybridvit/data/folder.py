@@ -62,7 +62,8 @@ def read_folder(root: Path, image_size: int | tuple[int, int] | None, skip_unrea
     for missing in np.flatnonzero(np.bincount(parts[0].targets["label"], minlength=len(class_names)) == 0):
         name = class_names[missing]
         raise ValueError(f"{folders[0] / name}: class {name!r} has no image that can be read")
-    return Splits(root.resolve().name, {"label": Column("class", tuple(class_names))}, *parts)
+    train, validation, test = parts
+    return Splits(root.resolve().name, {"label": Column("class", tuple(class_names))}, train, validation, test)
 
 
 def read_image(path: Path, channels: int, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -38,15 +38,14 @@ def merge(parts: Sequence[Splits]) -> Splits:
                 )
     if len({part.rig.to_json() if part.rig is not None else None for part in parts}) > 1:
         raise ValueError("the data sets have different rigs: one geometry goes with one model")
-    joined = [
+    train, validation, test = (
         _join([getattr(part, split) for part in parts], columns, shapes) for split in ("train", "validation", "test")
-    ]
-    return Splits("+".join(part.name for part in parts), columns, *joined, rig=parts[0].rig)
+    )
+    name = "+".join(part.name for part in parts)
+    return Splits(name, columns, train, validation, test, rig=parts[0].rig)
 
 
-def _join(
-    parts: Sequence[Samples], columns: dict[str, Column], shapes: dict[str, tuple[int, int, int]]
-) -> Samples:
+def _join(parts: Sequence[Samples], columns: dict[str, Column], shapes: dict[str, tuple[int, int, int]]) -> Samples:
     views = {}
     present = {}
     for view, shape in shapes.items():

@@ -42,7 +42,8 @@ def read_npz(path: Path) -> Splits:
         raise ValueError(f"{path}: class_names has {len(names)} names, but labels go up to {classes - 1}")
     for index in np.flatnonzero(np.bincount(labels[0][labels[0] >= 0], minlength=len(names)) == 0):
         raise ValueError(f"{path}: class {names[index]!r} has no image in train_images")
-    return Splits(path.stem, {"label": Column("class", names)}, *parts)
+    train, validation, test = parts
+    return Splits(path.stem, {"label": Column("class", names)}, train, validation, test)
 
 
 def _part(path: Path, arrays: dict[str, NDArray[np.generic]], name: str) -> Samples:

@@ -44,9 +44,7 @@ def _images(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
     return pixels
 
 
-def _target(
-    values: NDArray[Any], column: Column, size: tuple[int, int], scale: tuple[float, float]
-) -> NDArray[Any]:
+def _target(values: NDArray[Any], column: Column, size: tuple[int, int], scale: tuple[float, float]) -> NDArray[Any]:
     if column.kind == "mask":
         rows = np.minimum(((np.arange(size[0]) + 0.5) / scale[0]).astype(np.int64), values.shape[1] - 1)
         cells = np.minimum(((np.arange(size[1]) + 0.5) / scale[1]).astype(np.int64), values.shape[2] - 1)

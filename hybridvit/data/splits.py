@@ -54,8 +54,9 @@ def labelled(kind: ColumnKind, values: NDArray[Any]) -> NDArray[np.bool_]:
         known = values != VOID
     else:
         known = ~np.isnan(values)
-    found: NDArray[np.bool_] = known.reshape(len(values), int(np.prod(known.shape[1:]))).any(axis=1)
-    return found
+    found: Any = known.reshape(len(values), int(np.prod(known.shape[1:])))
+    any_known: NDArray[np.bool_] = found.any(axis=1)
+    return any_known
 
 
 def missing(kind: ColumnKind) -> float:

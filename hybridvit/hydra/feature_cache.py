@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Features
@@ -70,7 +69,7 @@ class FeatureCache:
         temporary = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        arrays: dict[str, NDArray[Any]] = {}
+        arrays: dict[str, np.memmap[Any, np.dtype[np.float32]]] = {}
         kinds: dict[str, dict[str, Any]] = {}
         done = 0
         for batch in batches:
@@ -83,7 +82,8 @@ class FeatureCache:
                     key = f"{kind}.{name}"
                     if key not in arrays:
                         shape = (samples, *value.shape[1:])
-                        arrays[key] = np.lib.format.open_memmap(temporary / f"{key}.npy", "w+", np.float32, shape)
+                        opened: Any = np.lib.format.open_memmap(temporary / f"{key}.npy", "w+", np.float32, shape)
+                        arrays[key] = opened
                     arrays[key][done : done + count] = value.float().cpu().numpy()
             done += count
         if done != samples:

@@ -192,7 +192,7 @@ class Trainer:
             loss = self.balance.backward(losses, present, self._plain, self.accelerator.backward)
             if self.optim.clip_norm is not None:
                 self.accelerator.clip_grad_norm_(parameters, self.optim.clip_norm)
-            lr = max(self.schedule.get_last_lr())  # that of the heads, where layers differ
+            lr = float(max(self.schedule.get_last_lr()))  # that of the heads, where layers differ
             self.optimiser.step()
             self.schedule.step()
             self.optimiser.zero_grad(set_to_none=True)

@@ -50,7 +50,7 @@ def test_samples_of_a_data_set_take_turns(kind):
         own = drawn[SOURCES[drawn] == source]
         for start in range(0, len(own) - size, size):
             assert len(set(own[start : start + size])) == size
-        assert set(own) == set(np.flatnonzero(SOURCES == source))
+        assert set(own) == set(np.flatnonzero(source == SOURCES))
 
 
 def test_round_robin_gives_whole_batches_of_one_data_set_after_the_other():

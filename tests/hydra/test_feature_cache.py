@@ -45,7 +45,9 @@ def test_features_read_back_as_they_were(tmp_path, config, strides):
     index = torch.tensor([10, 0, 3, 3, 7])
     found = cache.read(index, CPU)
     assert tuple(found.maps) == strides
-    picked = Features(whole.tokens[index], whole.prefix[index], whole.grid, {s: m[index] for s, m in whole.maps.items()})
+    picked = Features(
+        whole.tokens[index], whole.prefix[index], whole.grid, {s: m[index] for s, m in whole.maps.items()}
+    )
     check_equal(found, picked)
     again = FeatureCache(tmp_path / "c")
     assert len(again) == 11

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -70,6 +71,17 @@ class Scripted(ClassificationTask):
 
     def observe(self, metric, prediction, target):
         metric.update(prediction, target)
+
+
+class Trunk(nn.Module):
+    """A trunk of one layer, as the log of gradient conflicts wants it."""
+
+    def __init__(self, fc):
+        super().__init__()
+        self.fc = fc
+
+    def parameter_layers(self):
+        return [("fc",)]
 
 
 def trainer(task=None, steps=4, validation=(), optim=OptimConfig(), folder=None, **train):  # noqa: B008
@@ -247,6 +259,10 @@ def test_several_tasks_add_their_losses():
             out = super().forward(images)["t"]
             return {"t": out, "u": out * 2}
 
+        @property
+        def backbone(self):
+            return Trunk(self.fc)
+
     first, second = Scripted(), Scripted()
     tasks: dict[str, Task] = {"t": first, "u": second}
     config = TrainConfig(steps=1, batch_size=2, precision="fp32", log_every=1)
@@ -256,7 +272,13 @@ def test_several_tasks_add_their_losses():
     expected = sum(nn.functional.cross_entropy(logits[name], batch.targets["label"]) for name in tasks)
     balance = create_balance(SumConfig(), tuple(tasks))
     loop = Trainer(net, tasks, balance, Source(), (), config, OptimConfig(), make_accelerator("fp32", cpu=True))
-    assert loop.fit().loss == pytest.approx([expected.item()])
+    history = loop.fit()
+    assert history.loss == pytest.approx([expected.item()])
+    each = [nn.functional.cross_entropy(logits[name], batch.targets["label"]).item() for name in tasks]
+    assert [history.losses["t"], history.losses["u"]] == [[pytest.approx(loss)] for loss in each]
+    (conflict,) = history.conflicts
+    assert (conflict["step"], conflict["tasks"]) == (1, ["t", "u"])
+    assert np.shape(conflict["cosines"]) == (1, 2, 2)
 
 
 def test_precisions_may_differ_between_runs_of_one_process(tiny_recipe):
