@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 
-from hybridvit.plots.theme import Array, Theme, framed
+from hybridvit.plots.theme import Array, Theme, framed, step_axis
 
 ROW, COLUMN = 0.34, 0.56  # inches of a cell; "−0.12" at 9 pt fits
 MAP_WIDTH = 5.0
@@ -49,7 +49,7 @@ def conflict_map(cosines: Array, pairs: Sequence[str], stages: Sequence[str], th
     axes.set_xticks(range(len(stages)), list(stages), **rotation)
     axes.set_yticks(range(len(pairs)), list(pairs))
     bar = figure.colorbar(image, ax=axes, ticks=[-limit, 0, limit], fraction=0.04, pad=0.02, aspect=30)
-    bar.ax.set_yticklabels([signed(-limit), "0", signed(limit)])
+    bar.ax.set_yticklabels([f"−{limit:g}", "0", f"+{limit:g}"])
     bar.ax.tick_params(colors=theme.ink, length=0)
     bar.outline.set_visible(False)  # type: ignore[operator]
     return figure
@@ -75,16 +75,16 @@ def conflict_course(steps: Sequence[int], cosines: Mapping[str, Array], theme: T
     axes.axhline(0, color=theme.ink, lw=1)
     reach = 1.1 * max(0.05, *(abs(edge) for edge in axes.get_ylim()))
     axes.set_ylim(-reach, reach)
-    axes.set_xlabel("training steps")
+    step_axis(axes)
     axes.set_ylabel("cosine in the trunk")
     return figure
 
 
 def scale_end(cosines: Array) -> float:
-    """A round number that no cosine exceeds."""
+    """The tenth that no cosine exceeds."""
     known = np.abs(cosines[~np.isnan(cosines)])
     reach = float(known.max()) if known.size else 0.0
-    return next((end for end in (0.1, 0.2, 0.5) if reach <= end), 1.0)
+    return max(float(np.ceil(10 * reach - 1e-9)), 1.0) / 10
 
 
 def signed(value: float) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hybridvit.plots.conflict import style
-from hybridvit.plots.theme import SIZE, Array, Theme, add_legend, framed
+from hybridvit.plots.theme import SIZE, Array, Theme, add_legend, framed, plain_ticks, round_values, step_axis
 
 Line = tuple[Sequence[int], Array]  # steps [t] and values [t]
 PANEL = (4.0, 2.5)  # inches
@@ -78,10 +78,11 @@ def curves(
     known = everything[np.isfinite(everything)]
     if ylabel.startswith("loss") and known.size and known.min() > 0 and known.max() / known.min() > 30:
         axes.set_yscale("log")
+        plain_ticks(axes.yaxis, round_values(axes.get_ylim()))
     if title:
         axes.set_title(title, color=theme.ink, loc="left", fontsize=10, weight="bold")
     if legend:
         add_legend(axes, theme)
-    axes.set_xlabel("training steps")
+    step_axis(axes)
     axes.set_ylabel(ylabel)
     return figure

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -81,6 +81,12 @@ def add_legend(axes: Axes, theme: Theme) -> None:
     axes.legend(
         frameon=False, labelcolor=theme.ink, ncols=2, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2
     )
+
+
+def step_axis(axes: Axes) -> None:
+    """Training steps along x: whole numbers."""
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.set_xlabel("training steps")
 
 
 def plain_ticks(axis: matplotlib.axis.Axis, values: Sequence[float] | Array) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from importlib.resources import files
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -31,9 +32,12 @@ def render(template: str, **facts: Any) -> str:
     return environment.get_template(template).render(themes=plots.THEMES, **facts)
 
 
-def drawn(draw: Drawing) -> dict[str, str]:
-    """A figure as SVG for each theme, by its name."""
-    return {theme.name: plots.to_svg(draw(theme)) for theme in plots.THEMES}
+def drawn(draw: Drawing, png: Path | None = None) -> dict[str, str]:
+    """A figure as SVG for each theme, by its name; the light one is also written to ``png``."""
+    figures = {theme.name: draw(theme) for theme in plots.THEMES}
+    if png is not None:
+        png.write_bytes(plots.to_png(figures[plots.LIGHT.name]))
+    return {name: plots.to_svg(figure) for name, figure in figures.items()}
 
 
 def tasks_in_words(recipe: Recipe) -> str:
@@ -84,13 +88,22 @@ def metric_text(value: float, share: bool) -> str:
     """A metric's value, to as many digits as are worth reading."""
     if share:
         return f"{100 * value:.1f}"
-    text = f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    text = f"{value:.3g}" if abs(value) < 0.1 else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
     return text.replace("-", "−")
 
 
 def metric_name(metric: str, share: bool, higher_is_better: bool) -> str:
     """A column's head: name, unit, and an arrow where less is better."""
-    names: Mapping[str, str] = {"r2": "R²", "map": "mAP", "miou": "mIoU", "mae": "MAE", "f1": "F1", "ap": "AP"}
+    names: Mapping[str, str] = {
+        "r2": "R²",
+        "map": "mAP",
+        "miou": "mIoU",
+        "mae": "MAE",
+        "f1": "F1",
+        "ap": "AP",
+        "ap50": "AP50",
+        "pck": "PCK",
+    }
     return f"{names.get(metric, metric.replace('_', ' '))}{' %' if share else ''}{'' if higher_is_better else ' ↓'}"
 
 

@@ -69,10 +69,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Shown:
-    """One sample: its pictures, and the answers of all heads."""
+    """One sample: its pictures, of its views and then of masks, and the answers of all heads."""
 
     pictures: list[Picture]
     answers: list[Answer]
+    views: int
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def _show(
         _picture(view if len(views) > 1 else "", samples.views[view][index], _there(samples, view)[index], marks[view])
         for view in views
     ]
-    return Shown(pictures + masks, answers)
+    return Shown(pictures + masks, answers, len(views))
 
 
 def _picture(caption: str, image: NDArray[np.uint8], there: bool, marks: list[Mark]) -> Picture:

@@ -41,8 +41,7 @@ def write_report(study: Study, folder: StudyFolder, outcome: Outcome, command: s
         return None
     figures = {}
     for name, draw in _figures(study, table, outcome).items():
-        figures[name] = drawn(draw)
-        (folder.path / f"{name}.png").write_bytes(plots.to_png(draw(plots.LIGHT)))
+        figures[name] = drawn(draw, folder.path / f"{name}.png")
     write_text(folder.path / "table.csv", table_csv(table))
     write_text(folder.path / "runs.csv", runs_csv(study, outcome.learning_rates, outcome.results))
     facts = _facts(study, table, outcome, first, command)

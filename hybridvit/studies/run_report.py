@@ -55,6 +55,7 @@ def write_run_report(run_folder: Path, trained: Trained, splits: Any) -> Path:
         rows=[_row(recipe, result, task) for task in recipe.tasks],
         losses=[name for name in figures if name.startswith("loss_")],
         validations=[name for name in figures if name.startswith("validation_")],
+        stages=len(result["history"]["conflicts"][0]["stages"]) if "conflict" in figures else 0,
         predictions=look(trained, splits),
         settings=[
             ("Tasks", tasks_in_words(recipe)),

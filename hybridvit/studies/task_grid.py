@@ -58,7 +58,9 @@ def alone(study: MultiTaskStudy, trunk: str, task: str, seed: int) -> TaskCell:
 
 def together(study: MultiTaskStudy, trunk: str, balance: str, seed: int) -> TaskCell:
     """The run of all tasks on one trunk."""
-    return TaskCell(trunk, seed, balance, None, _named(study.joint(trunk, balance, seed), f"all-{study.balances[balance].kind}"))
+    return TaskCell(
+        trunk, seed, balance, None, _named(study.joint(trunk, balance, seed), f"all-{study.balances[balance].kind}")
+    )
 
 
 def distinct(cells: Iterable[TaskCell]) -> list[TaskCell]:

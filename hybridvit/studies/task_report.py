@@ -41,9 +41,7 @@ def write_task_report(study: MultiTaskStudy, folder: StudyFolder, outcome: TaskO
         return None
     conflicts = _conflicts(study, outcome)
     drawings = _figures(study, comparison, outcome, conflicts)
-    figures = {name: drawn(draw) for name, draw in drawings.items()}
-    for name, draw in drawings.items():
-        (folder.path / f"{name}.png").write_bytes(plots.to_png(draw(plots.LIGHT)))
+    figures = {name: drawn(draw, folder.path / f"{name}.png") for name, draw in drawings.items()}
     whole = summary(study, comparison, conflicts, outcome, command)
     write_text(folder.path / "table.csv", table_csv(study, comparison))
     write_text(folder.path / "study.json", json.dumps(whole, indent=1))
@@ -132,12 +130,12 @@ def _conflict_name(study: MultiTaskStudy, trunk: str, balance: str) -> str:
 
 def _shown_conflicts(
     study: MultiTaskStudy, conflicts: Mapping[tuple[str, str], Conflict]
-) -> dict[str, list[tuple[str, str, str]]]:
-    """Trunk -> balance and the names of its two figures."""
-    shown: dict[str, list[tuple[str, str, str]]] = {}
-    for trunk, balance in conflicts:
+) -> dict[str, list[tuple[str, str, str, int]]]:
+    """Trunk -> balance, the names of its two figures, and the number of stages."""
+    shown: dict[str, list[tuple[str, str, str, int]]] = {}
+    for (trunk, balance), conflict in conflicts.items():
         name = _conflict_name(study, trunk, balance)
-        shown.setdefault(trunk, []).append((balance, name, f"{name}_course"))
+        shown.setdefault(trunk, []).append((balance, name, f"{name}_course", len(conflict.stages)))
     return shown
 
 
