@@ -105,6 +105,15 @@ def test_a_solid_straight_ahead_is_at_its_projected_pixel_of_the_front_camera(ki
     assert all((pictures[view].solids == NOTHING).all() for view in rig.cameras if view != "front")
 
 
+def test_the_lid_of_a_low_cylinder_is_seen_from_above():
+    rig = ring_of_cameras(6, (33, 49))
+    eye, low = rig.cameras["front"], replace(solid("cylinder", 3.2, 0.0, (0.5, 0.5)), height=0.6)
+    (u, v), _ = eye.project([3.2, 0.0, 0.6])
+    picture, ray = RayCaster(rig).pictures(scene(low))["front"], eye.rays(eye.size)[int(v), int(u)]
+    assert picture.solids[int(v), int(u)] == 0
+    assert picture.distance[int(v), int(u)] == pytest.approx((1.6 - 0.6) / -ray[2])
+
+
 def test_every_pixel_shows_the_first_thing_that_its_ray_meets():
     """Against marching along the rays in small steps."""
     rig = ring_of_cameras(5, (11, 17))
