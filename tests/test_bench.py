@@ -24,6 +24,7 @@ TINY = bench.Sizes(
     compiled_batch=1,
     deit=(("convit_tiny", 32, 0.9),),
     growth=("convit_tiny", 3, (1, 2), 1.25),
+    heads=("vit_tiny_16", 16, 2),
     seconds=Seconds(0, 0, 0, 0),
     pairs=2,
     processes=1,
@@ -203,12 +204,18 @@ def test_bench_gives_every_row_and_can_be_written_as_json(no_processes):
         "attention core, choice against best, n = 70, batch 1, fp32",
         "attention core, choice against best, n = 70, batch 1, bf16",
         *MODEL_ROWS,
+        "training step, one head, against a plain classifier, vit_tiny_16, 16 px, batch 2, fp32",
+        "training step, four heads, vit_tiny_16, 16 px, batch 2, fp32",
+        "training step, PCGrad of four tasks, vit_tiny_16, 16 px, batch 2, fp32",
+        "training step of one head from cached features, vit_tiny_16, 16 px, batch 2, fp32",
+        "difference of the outputs, a masked camera of NaN against none, fusion by attention",
+        "difference of the outputs, a masked camera of NaN against none, fusion by ground",
         "import hybridvit, after torch, torchvision",
         "hybridvit --help",
     ]
-    assert list(dict.fromkeys(row["part"] for row in result["rows"])) == ["layers", "models", "start-up"]
+    assert list(dict.fromkeys(row["part"] for row in result["rows"])) == ["layers", "models", "heads", "start-up"]
     for row in (row for row in result["rows"] if "difference" in row["what"]):
-        assert row["reached"], "ours and timm's differ"
+        assert row["reached"], row["what"]
     assert result["rows"][-2]["ours"] == 0.2
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert {"torch", "timm", "python"} <= result["versions"].keys()

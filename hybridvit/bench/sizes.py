@@ -72,6 +72,7 @@ class Sizes:
     # A model, how many of its last blocks, sides of its grids, limit of: memory per token on the worst of the other
     # grids / on the first. All twelve blocks would show the same, in three times the time.
     growth: tuple[str, int, tuple[int, ...], float] = ("convit_small", 4, (14, 28, 56), 1.25)
+    heads: tuple[str, int, int] = ("vit_tiny_16", 224, 8)  # a trunk, the side of its images in pixels, batch
     seconds: Seconds = Seconds()
     pairs: int = 3  # for every row at least
     processes: int = 5
@@ -83,6 +84,7 @@ QUICK = Sizes(
     models=tuple(replace(case, batch=2) for case in MODELS if case.pixels == 224),
     compiled_batch=32,
     growth=("convit_small", 4, (14, 28), 1.25),
+    heads=("vit_tiny_16", 224, 2),
     seconds=Seconds(1, 1, 0.4, 1),
     pairs=2,
     processes=1,

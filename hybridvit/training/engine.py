@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hybridvit.data.batch import Batch
 from hybridvit.hydra.conflict import gradient_cosines
 from hybridvit.hydra.hydranet import HydraNet
-from hybridvit.hydra.task_balance import Balance
+from hybridvit.hydra.task_balance import Balance, Losses
 from hybridvit.tasks.base import Task
 from hybridvit.training import checkpoint
 from hybridvit.training.ema import averaged
@@ -143,6 +143,7 @@ class Trainer:
         self.optimiser = build_optimiser(net, optim)
         self.schedule = build_schedule(self.optimiser, config.steps, optim)
         self.net, self.optimiser = accelerator.prepare(net, self.optimiser)
+        self.parameters = list(self.net.parameters())
         self.tasks = tasks
         self.balance = balance
         self.train = train
@@ -171,7 +172,6 @@ class Trainer:
         """
         start = self._resume()
         device, config = self.accelerator.device, self.config
-        parameters = list(self.net.parameters())
         loss_sum = torch.zeros((), device=device)
         own_sum, own_count = torch.zeros(2, len(self.tasks), device=device)
         first_bad = torch.full((len(self.tasks),), -1, device=device)
@@ -184,28 +184,12 @@ class Trainer:
             done = step + 1
             last = done == config.steps
             batch = self.train.batch(step)
-            with self.accelerator.autocast():
-                predictions = self.net(batch.images, batch.present)
-            losses, present = self._losses(predictions, batch)
-            if len(losses) > 1 and (done % config.evaluate_every == 0 or last):
-                self._log_conflict(done, losses, present)
-            loss = self.balance.backward(losses, present, self._plain, self.accelerator.backward)
-            if self.optim.clip_norm is not None:
-                self.accelerator.clip_grad_norm_(parameters, self.optim.clip_norm)
+            look = partial(self._log_conflict, done) if done % config.evaluate_every == 0 or last else None
             lr = float(max(self.schedule.get_last_lr()))  # that of the heads, where layers differ
-            self.optimiser.step()
-            self.schedule.step()
-            self.optimiser.zero_grad(set_to_none=True)
-            if self.average is not None:
-                self.average.update_parameters(self.net)
-
-            if self.balance.looks_again:
-                self.balance.after_step(partial(self._look_again, batch))
-
+            loss, own, present = self.update(batch, look)
             loss_sum += loss
-            own = torch.stack(list(losses.values())).detach()
             own_sum += own  # 0 where nothing is labelled
-            own_count += torch.stack(list(present.values()))
+            own_count += present
             first_bad = torch.where((first_bad < 0) & ~torch.isfinite(own), step, first_bad)
             if done % config.log_every == 0 or done % config.evaluate_every == 0 or last:
                 self._stop_if_bad(first_bad.tolist())
@@ -224,6 +208,35 @@ class Trainer:
         if self.best_weights is not None:
             self.evaluated.load_state_dict(self.best_weights)
         return self.history
+
+    def update(
+        self, batch: Batch, look: Callable[[Losses, Losses], None] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One update of the weights.
+
+        Args:
+            batch: what to learn from.
+            look: called with the tasks' losses, and with whether the batch has a label for them, before the update.
+
+        Returns:
+            What was minimised, then for every task its own loss and whether the batch has a label for it, ``[t]``.
+        """
+        with self.accelerator.autocast():
+            predictions = self.net(batch.images, batch.present)
+        losses, present = self._losses(predictions, batch)
+        if look is not None and len(losses) > 1:
+            look(losses, present)
+        loss = self.balance.backward(losses, present, self._plain, self.accelerator.backward)
+        if self.optim.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self.parameters, self.optim.clip_norm)
+        self.optimiser.step()
+        self.schedule.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update_parameters(self.net)
+        if self.balance.looks_again:
+            self.balance.after_step(partial(self._look_again, batch))
+        return loss, torch.stack(list(losses.values())).detach(), torch.stack(list(present.values()))
 
     @property
     def _plain(self) -> HydraNet:
@@ -245,7 +258,7 @@ class Trainer:
         with torch.no_grad(), self.accelerator.autocast():
             return self._losses(self._plain(batch.images, batch.present), batch)[0]
 
-    def _log_conflict(self, done: int, losses: dict[str, Tensor], present: dict[str, Tensor]) -> None:
+    def _log_conflict(self, done: int, losses: Losses, present: Losses) -> None:
         found = gradient_cosines(losses, present, self._plain)
         cosines = [[[None if math.isnan(c) else round(c, 4) for c in row] for row in s] for s in found.cosines.tolist()]
         record = {"step": done, "tasks": list(found.tasks), "stages": list(found.stages), "cosines": cosines}
