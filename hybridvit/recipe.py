@@ -21,7 +21,6 @@ from hybridvit.tasks.segmentation import SegmentationConfig
 from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optim import OptimConfig
 
-
 TaskConfig = (
     ClassificationConfig
     | MultilabelConfig
@@ -210,9 +209,7 @@ class MultiTaskStudy:
     def single(self, trunk: str, task: str, seed: int) -> Recipe:
         """The run of one task alone, on the same samples for the same number of steps."""
         name = f"{self.base.name}/{trunk}/{task} alone"
-        return replace(
-            self._common(trunk, seed), name=name, balance=SumConfig(), tasks={task: self.base.tasks[task]}
-        )
+        return replace(self._common(trunk, seed), name=name, balance=SumConfig(), tasks={task: self.base.tasks[task]})
 
     def _common(self, trunk: str, seed: int) -> Recipe:
         """Without a validation share of its own: the last step counts, and nothing is selected."""

@@ -25,7 +25,6 @@ HYBRID = ViTConfig(
     num_heads=4,
     mlp_ratio=2.0,
     tokenizer=StagesConfig(cnn=ResNetConfig(stem="imagenet", depths=(2, 2, 2), width=32)),
-    feedforward="conv",
     pooling="mean",
 )
 
@@ -52,6 +51,6 @@ def study() -> MultiTaskStudy:
     base = recipe()
     return MultiTaskStudy(
         title="Pixels, presence and the share of road: what does one trunk for all cost?",
-        base=replace(base, train=replace(base.train, steps=300)),
+        base=replace(base, train=replace(base.train, steps=200)),
         trunks={"Hybrid": HYBRID},
     )

@@ -19,7 +19,6 @@ HYBRID = ViTConfig(
     num_heads=4,
     mlp_ratio=2.0,
     tokenizer=ConvConfig(channels=(32, 64, 128), strides=(2, 1, 2)),
-    feedforward="conv",
     pooling="seq",
 )
 
@@ -36,7 +35,7 @@ def base() -> Recipe:
             "coarse": ClassificationConfig(target="coarse", label_smoothing=0.1),
         },
         optim=OptimConfig(lr=2e-3, weight_decay=0.1, beta2=0.98),
-        train=TrainConfig(steps=900, batch_size=64, precision="fp32", ema=0.99, log_every=50, evaluate_every=900),
+        train=TrainConfig(steps=500, batch_size=64, precision="fp32", ema=0.99, log_every=25, evaluate_every=500),
     )
 
 

@@ -4,13 +4,17 @@ Two thirds of the slants and boxes are hidden, as labels are in real data: a sam
 other heads only. Nothing is downloaded.
 
     hybridvit train recipes/digits_heads.py
+    hybridvit study recipes/digits_heads.py
     hybridvit features runs/digits_heads
     hybridvit tune runs/digits_heads --task even --kind classification
 """
 
+from dataclasses import replace
+
 from hybridvit.backbones import ConvConfig, ViTConfig
 from hybridvit.data.datasets import DataConfig
-from hybridvit.recipe import Recipe
+from hybridvit.hydra.balance_config import SumConfig, UncertaintyConfig
+from hybridvit.recipe import MultiTaskStudy, Recipe
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.detection import DetectionConfig
 from hybridvit.tasks.keypoints import KeypointsConfig
@@ -46,4 +50,15 @@ def recipe() -> Recipe:
         },
         optim=OptimConfig(lr=3e-3, weight_decay=0.1, beta2=0.98),
         train=TrainConfig(steps=600, batch_size=64, precision="fp32", ema=0.98, log_every=20, evaluate_every=100),
+    )
+
+
+def study() -> MultiTaskStudy:
+    """All seven together against each alone, by the plain sum and by learned uncertainties, three seeds."""
+    base = recipe()
+    return MultiTaskStudy(
+        title="Seven heads on one trunk of digits: what does each gain or lose?",
+        base=replace(base, train=replace(base.train, steps=300, evaluate_every=300)),
+        trunks={"Hybrid": HYBRID},
+        balances={"sum": SumConfig(), "uncertainty": UncertaintyConfig()},
     )

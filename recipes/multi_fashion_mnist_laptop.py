@@ -5,8 +5,6 @@ Wants mnist and fashionmnist: ``--base.data.root FOLDER``, or HYBRIDVIT_DATA.
     hybridvit study recipes/multi_fashion_mnist_laptop.py
 """
 
-from dataclasses import replace
-
 from hybridvit.backbones import ConvConfig, ResNetConfig, ViTConfig
 from hybridvit.data.datasets import DataConfig
 from hybridvit.data.transforms import AugmentConfig
@@ -15,17 +13,15 @@ from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optim import OptimConfig
 
-RESNET = ResNetConfig(stem="imagenet", width=32)
+RESNET = ResNetConfig(stem="imagenet", width=24)
 HYBRID = ViTConfig(
     embed_dim=96,
-    depth=4,
+    depth=3,
     num_heads=4,
     mlp_ratio=2.0,
     tokenizer=ConvConfig(channels=(32, 64, 96), strides=(2, 1, 2)),
-    feedforward="conv",
     pooling="seq",
 )
-CONVIT = replace(HYBRID, attention=("gpsa", "gpsa", "gpsa", "mhsa"))
 
 
 def base() -> Recipe:
@@ -40,7 +36,7 @@ def base() -> Recipe:
             "clothing": ClassificationConfig(target="right", label_smoothing=0.1),
         },
         optim=OptimConfig(lr=2e-3, weight_decay=0.1, beta2=0.98),
-        train=TrainConfig(steps=500, batch_size=64, precision="fp32", ema=0.99, log_every=25, evaluate_every=500),
+        train=TrainConfig(steps=400, batch_size=64, precision="fp32", ema=0.99, log_every=25, evaluate_every=400),
     )
 
 
