@@ -11,11 +11,10 @@ from hybridvit.hydra.balance_config import (
     FAMOConfig,
     FixedConfig,
     GradNormConfig,
-    NashMTLConfig,
     SumConfig,
     UncertaintyConfig,
 )
-from hybridvit.hydra.gradient_balance import FeatureTap, GradientBalance, NashMTLBalance
+from hybridvit.hydra.gradient_balance import FeatureTap, GradientBalance
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.hydra.learned_weights import DWABalance, FAMOBalance, GradNormBalance, UncertaintyBalance
 from hybridvit.hydra.task_balance import Balance, FixedBalance, SumBalance
@@ -61,8 +60,6 @@ def create_balance(
             raise ValueError(f"balance {config.kind} at features needs the net: create_balance(..., net=net)")
         tap = FeatureTap()
         net.backbone.register_forward_hook(tap)
-    if isinstance(config, NashMTLConfig):
-        return NashMTLBalance(names, config, tap)
     return GradientBalance(names, config, tap)
 
 

@@ -1,4 +1,4 @@
-"""Balancing methods that compare the tasks' gradients; what they decide is torchjd's."""
+"""Balancing methods that compare the tasks' gradients; but for Nash-MTL, torchjd decides what follows."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ class FeatureTap:
             return features
         self.seen = []
         return self._alias(features)
+
+    def __reduce__(self) -> tuple[type[FeatureTap], tuple[()]]:
+        return FeatureTap, ()  # a copy of the net sees features of its own
 
     def take(self) -> list[Tensor]:
         """The features of the last forward pass that can have a gradient, once."""
@@ -80,7 +83,7 @@ class GradientBalance(Balance):
         assert (tap is not None) == (config.at == "features")
         self.config, self.tap = config, tap
         self._warned = False
-        self._weighting = None if isinstance(config, NashMTLConfig) else _weighting(config)
+        self._weighting = _weighting(config)
         if config.every > 1:  # the weights of the last comparison, NaN of who was absent, and the updates since
             self.memory["weight"] = torch.full((len(tasks),), torch.nan, dtype=torch.float64)
             self.memory["age"] = torch.zeros(len(tasks))
@@ -99,11 +102,6 @@ class GradientBalance(Balance):
             self._compare(names, losses, net, targets)
         return torch.stack([losses[name].detach() for name in self.tasks]).where(_mask(there, losses), 0).sum()
 
-    def solve(self, products: Tensor, names: Sequence[str]) -> Tensor:
-        """The weights ``[t]`` of the named tasks from their gradients' inner products ``[t, t]``."""
-        assert self._weighting is not None
-        return self._weighting(products / products.trace())  # no weighting depends on the scale, but some cut it off
-
     def _targets(self, net: HydraNet) -> Sequence[Tensor]:
         """Where gradients are compared."""
         trained = [p for p in net.backbone.parameters() if p.requires_grad]
@@ -121,7 +119,7 @@ class GradientBalance(Balance):
             found = torch.autograd.grad(losses[name], [*targets, *own], retain_graph=again, allow_unused=True)
             rows.append(found[: len(targets)])
             _accumulate(own, _combine([found[len(targets) :]], [1.0], own))
-        weights = self._solve_or_sum(gramian(rows), names)
+        weights = self._solve_or_sum(gramian(rows))
         self._use(names, weights)
         combined = _combine(rows, weights.tolist(), targets)
         if self.tap is None:
@@ -167,15 +165,15 @@ class GradientBalance(Balance):
     def _index(self, names: Sequence[str]) -> list[int]:
         return [self.tasks.index(name) for name in names]
 
-    def _solve_or_sum(self, products: Tensor, names: Sequence[str]) -> Tensor:
-        equal = torch.ones(len(names), dtype=torch.float64)
+    def _solve_or_sum(self, products: Tensor) -> Tensor:
+        equal = torch.ones(len(products), dtype=torch.float64)
         if not products.isfinite().all():
             fault = "a gradient is not finite"
         elif products.trace() == 0:
             return equal
         else:
             try:
-                weights = self.solve(products, names)
+                weights = self._weighting(products)
             except Exception as error:  # the solvers behind torchjd raise errors of many kinds
                 fault = f"{type(error).__name__}: {' '.join(str(error).split())}"
             else:
@@ -188,67 +186,49 @@ class GradientBalance(Balance):
         return equal
 
 
-class NashMTLBalance(GradientBalance):
-    """Nash-MTL, whose solver starts from each task's last weight.
+def nash_weights(products: Tensor) -> Tensor:
+    """The Nash bargaining solution: Gα = 1/α elementwise (arXiv 2202.01017, §3.1), ``[t, t]`` -> ``[t]``.
 
-    Args:
-        tasks: names of the tasks.
-        config: where and how often gradients are compared.
-        tap: what sees the features, for ``at="features"``.
+    It is where ½αᵀGα − Σ log α is least, which damped Newton steps reach from anywhere, as that function is
+    self-concordant. The paper's sequence of convex programs, as in torchjd, starts from the last update's weights;
+    where those make a component of Gα negative its solver fails, and it silently keeps them.
 
-    Raises:
-        ValueError: a package that the method needs is missing.
+    As in the authors' code G has norm 1, and the gradient that results is at most 1 long.
     """
-
-    def __init__(self, tasks: Sequence[str], config: NashMTLConfig, tap: FeatureTap | None = None) -> None:
-        super().__init__(tasks, config, tap)
-        self.memory["alpha"] = torch.ones(len(tasks), dtype=torch.float64)
-        self._solvers = {len(tasks): _nash_mtl(len(tasks))}
-
-    def solve(self, products: Tensor, names: Sequence[str]) -> Tensor:
-        count, index = len(names), self._index(names)
-        if count not in self._solvers:
-            self._solvers[count] = _nash_mtl(count)
-        solver = self._solvers[count]
-        # All that torchjd's solver carries over from one call to the next; it is for a fixed list of tasks.
-        solver.weighting.prvs_alpha = self.memory["alpha"][index].numpy()
-        values, vectors = torch.linalg.eigh(products)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # cvxpy's, on every call: the problem compiles anew each time
-            weights: Tensor = solver.weighting(vectors * values.clamp(min=0).sqrt())  # rows of the same inner products
-        if weights.isfinite().all():
-            self.memory["alpha"][index] = torch.as_tensor(solver.weighting.prvs_alpha, dtype=torch.float64)
-        return weights
+    ridge = 1e-10 * torch.eye(len(products), dtype=products.dtype)
+    scaled = products / products.norm() + ridge
+    alpha = scaled.diagonal().rsqrt()
+    for _ in range(100):
+        slope = scaled @ alpha - 1 / alpha
+        step = torch.linalg.solve(scaled + torch.diag(alpha**-2), slope)
+        decrement = (slope @ step).clamp(min=0).sqrt()
+        alpha = alpha - step / (1 + decrement)
+        if decrement < 1e-9:
+            break
+    return alpha / (alpha @ products @ alpha).clamp(min=1).sqrt()
 
 
 def _weighting(config: GradientConfig) -> Weighting:
+    if isinstance(config, NashMTLConfig):
+        return nash_weights
     try:
         from torchjd import aggregation
 
         if isinstance(config, PCGradConfig):
-            return aggregation.PCGradWeighting()  # type: ignore[return-value]
-        if isinstance(config, MGDAConfig):
-            return aggregation.MGDAWeighting()  # type: ignore[return-value]
-        if isinstance(config, CAGradConfig):
-            return aggregation.CAGradWeighting(c=config.c)  # type: ignore[return-value]
-        if isinstance(config, AlignedMTLConfig):
-            return aggregation.AlignedMTLWeighting()  # type: ignore[return-value]
-        return aggregation.UPGradWeighting()  # type: ignore[return-value]
+            found: Any = aggregation.PCGradWeighting()
+        elif isinstance(config, MGDAConfig):
+            found = aggregation.MGDAWeighting()
+        elif isinstance(config, CAGradConfig):
+            found = aggregation.CAGradWeighting(c=config.c)
+        elif isinstance(config, AlignedMTLConfig):
+            found = aggregation.AlignedMTLWeighting()
+        else:
+            found = aggregation.UPGradWeighting()
     except ImportError as error:
-        raise _missing(config.kind) from error
-
-
-def _nash_mtl(count: int) -> Any:
-    try:
-        from torchjd.aggregation import NashMTL
-
-        return NashMTL(n_tasks=count)
-    except ImportError as error:
-        raise _missing("nash_mtl") from error
-
-
-def _missing(kind: str) -> ValueError:
-    return ValueError(f"balance {kind} needs torchjd and its solvers: pip install 'hybridvit[balancing]'")
+        needs = f"balance {config.kind} needs torchjd and its solvers"
+        raise ValueError(f"{needs}: pip install 'hybridvit[balancing]'") from error
+    # None of these weights depends on the gradients' scale, but torchjd takes short gradients for zeros.
+    return lambda products: found(products / products.trace())
 
 
 def _own(net: HydraNet, name: str) -> list[nn.Parameter]:
