@@ -57,7 +57,7 @@ class DWABalance(WeightedBalance):
         weights = there.sum() * _softmax(left / self.config.temperature, there)
 
         total, count = old["sum"] + values.where(there, 0), old["count"] + there
-        full = there & (count >= self.config.window)
+        full = count >= self.config.window
         self.memory = {
             "sum": total.where(~full, 0),
             "count": count.where(~full, 0),

@@ -1,5 +1,7 @@
 """Cosines between tasks' gradients, stage by stage."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -46,7 +48,9 @@ def test_absent_tasks_and_zero_gradients_have_no_cosine():
     net = HydraNet(Trunk(), {})
     conv, bias = net.backbone.conv, net.backbone.layer1.bias
     losses = {"a": conv[0] + bias[0], "absent": conv[1] + bias[0], "b": conv[0] - conv[1]}
-    found = gradient_cosines(losses, {"a": HERE, "absent": ABSENT, "b": HERE}, net).cosines
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = gradient_cosines(losses, {"a": HERE, "absent": ABSENT, "b": HERE}, net).cosines
     assert np.isnan(found[:, 1]).all()
     assert np.isnan(found[:, :, 1]).all()
     assert found[0, 0, 2] == pytest.approx(0.5**0.5)

@@ -96,16 +96,17 @@ def test_gradnorm_by_hand():
     alpha, lr = 1.5, 0.1
     balance = create_balance(GradNormConfig(alpha=alpha, lr=lr), NAMES)
     slopes = torch.tensor([[3.0, 4.0], [0.6, 0.8], [0.0, 2.0]])  # norms 5, 1, 2
-    first, second = (2.0, 4.0, 1.0), (1.0, 4.0, 0.25)
+    first, second = (2.0, 4.0, 1.0), (2.26, 4.0, 0.87)
     assert run(balance, first, slopes) == pytest.approx([1, 1, 1])
     # all paces are 1 and the mean norm is 8/3: the first weight falls, the others rise, each by lr (Adam's first step)
     moved = [1 - lr, 1 + lr, 1 + lr]
     weights = [3 * w / sum(moved) for w in moved]
     assert run(balance, second, slopes) == pytest.approx(weights, rel=1e-5)
 
+    # the third gradient exceeds its target only because alpha is more than 1
     w = torch.tensor(weights, dtype=torch.float64, requires_grad=True)
     norms = torch.tensor([5.0, 1.0, 2.0], dtype=torch.float64)
-    left = torch.tensor([0.5, 1.0, 0.25], dtype=torch.float64)
+    left = torch.tensor([1.13, 1.0, 0.87], dtype=torch.float64)
     target = ((w * norms).mean() * (left / left.mean()) ** alpha).detach()
     (w * norms - target).abs().sum().backward()
     before = torch.tensor([5.0, -1.0, -2.0], dtype=torch.float64)  # the first step's gradient

@@ -266,6 +266,21 @@ def test_gradients_add_to_what_is_there(method, net):
         torch.testing.assert_close(more[name], found.get(name, torch.zeros_like(p)) + 1)
 
 
+@every_method
+def test_what_an_absent_task_says_its_loss_is_does_not_matter(method, net):
+    found = []
+    for absent_loss in (0.0, 5.0):
+        training = Training(method, copy.deepcopy(net))
+        images, targets = batch()
+        losses = training.losses(images, targets)
+        losses["colour"] = 0 * losses["colour"] + absent_loss
+        present = dict.fromkeys(NAMES, torch.tensor(True)) | {"colour": torch.tensor(False)}
+        torch.manual_seed(0)
+        total = training.balance.backward(losses, present, training.net, torch.Tensor.backward)
+        found.append([total, *(p.grad for p in training.net.backbone.parameters())])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 def test_one_task_costs_nothing_beyond_its_loss():
     balance, passed = create_balance(SumConfig(), ("only",)), []
     loss = torch.tensor(2.5, requires_grad=True)
