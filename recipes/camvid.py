@@ -42,7 +42,7 @@ def recipe() -> Recipe:
             "road": RegressionConfig(target="road_share"),
         },
         optim=OptimConfig(lr=1.5e-3, weight_decay=0.05, beta2=0.98),
-        train=TrainConfig(steps=600, batch_size=8, precision="fp32", ema=0.98, log_every=20, evaluate_every=200),
+        train=TrainConfig(steps=400, batch_size=8, precision="fp32", ema=0.98, log_every=20, evaluate_every=200),
     )
 
 
@@ -51,6 +51,6 @@ def study() -> MultiTaskStudy:
     base = recipe()
     return MultiTaskStudy(
         title="Pixels, presence and the share of road: what does one trunk for all cost?",
-        base=replace(base, train=replace(base.train, steps=200)),
+        base=replace(base, train=replace(base.train, steps=150)),
         trunks={"Hybrid": HYBRID},
     )

@@ -35,7 +35,7 @@ def base() -> Recipe:
             "coarse": ClassificationConfig(target="coarse", label_smoothing=0.1),
         },
         optim=OptimConfig(lr=2e-3, weight_decay=0.1, beta2=0.98),
-        train=TrainConfig(steps=500, batch_size=64, precision="fp32", ema=0.99, log_every=25, evaluate_every=500),
+        train=TrainConfig(steps=300, batch_size=64, precision="fp32", ema=0.98, log_every=20, evaluate_every=300),
     )
 
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from hybridvit.backbones import ConvConfig, ViTConfig
 from hybridvit.data.datasets import DataConfig
-from hybridvit.hydra.balance_config import SumConfig, UncertaintyConfig
 from hybridvit.recipe import MultiTaskStudy, Recipe
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.detection import DetectionConfig
@@ -54,11 +53,10 @@ def recipe() -> Recipe:
 
 
 def study() -> MultiTaskStudy:
-    """All seven together against each alone, by the plain sum and by learned uncertainties, three seeds."""
+    """All seven together against each alone, by the plain sum, three seeds."""
     base = recipe()
     return MultiTaskStudy(
         title="Seven heads on one trunk of digits: what does each gain or lose?",
-        base=replace(base, train=replace(base.train, steps=300, evaluate_every=300)),
+        base=replace(base, train=replace(base.train, steps=250, evaluate_every=250)),
         trunks={"Hybrid": HYBRID},
-        balances={"sum": SumConfig(), "uncertainty": UncertaintyConfig()},
     )

@@ -41,5 +41,5 @@ def recipe() -> Recipe:
             "front": ClassificationConfig(target="nearest_front", view="front"),
         },
         optim=OptimConfig(lr=2e-3, weight_decay=0.05, beta2=0.98),
-        train=TrainConfig(steps=700, batch_size=16, precision="fp32", ema=0.98, log_every=20, evaluate_every=200),
+        train=TrainConfig(steps=500, batch_size=16, precision="fp32", ema=0.98, log_every=20, evaluate_every=200),
     )
