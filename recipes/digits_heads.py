@@ -1,4 +1,4 @@
-"""Seven heads on one small hybrid, on scikit-learn's digits: which digit, its loops, ink, slant, centre, strokes and box.
+"""Seven heads on one small hybrid, on scikit-learn's digits: digit, loops, ink, slant, centre, strokes and box.
 
 Two thirds of the slants and boxes are hidden, as labels are in real data: a sample without a label counts for the
 other heads only. Nothing is downloaded.

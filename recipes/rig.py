@@ -16,7 +16,6 @@ from hybridvit.tasks.segmentation import SegmentationConfig
 from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optim import OptimConfig
 
-
 HYBRID = ViTConfig(
     embed_dim=64,
     depth=2,
