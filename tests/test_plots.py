@@ -1,5 +1,9 @@
 """Figures hold what they are given, in both themes."""
 
+import io
+
+import matplotlib.colors
+import matplotlib.image
 import numpy as np
 import pytest
 
@@ -52,3 +56,86 @@ def test_svg_is_the_same_twice_and_png_is_one():
     assert first == second
     assert first.startswith("<svg")
     assert plots.to_png(plots.learning_curves(SIZES, accuracy(), plots.LIGHT)).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("theme", plots.THEMES, ids=lambda theme: theme.name)
+def test_delta_forest_says_every_number(theme):
+    rows = [
+        ("ResNet", "sum", np.array([-1.25, -2.0, 0.5])),
+        ("ResNet", "PCGrad", np.array([0.4, np.nan, np.nan])),
+        ("ViT", "sum", np.array([2.0, 1.0, 3.0])),
+    ]
+    axes = plots.delta_forest(rows, theme).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["−1.2 %", "+0.4 %", "+2.0 %"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["ResNet · sum", "ResNet · PCGrad", "ViT · sum"]
+    points = [line for line in axes.lines if line.get_marker() == "o"]
+    np.testing.assert_allclose([line.get_xdata()[0] for line in points], [-1.25, 0.4, 2.0])
+    assert [line.get_color() for line in points] == [theme.series[0], theme.series[0], theme.series[1]]
+    assert len(axes.lines) == 3 + 2 + 1  # points, two intervals, the line at 0
+
+
+def test_curves_stand_apart_from_the_one_they_are_compared_with():
+    lines = {"sum": ([1, 2, 3], np.array([3.0, 2.0, np.nan])), "alone": ([1, 2, 3], np.array([3.0, 1.5, 1.0]))}
+    axes = plots.curves(lines, "label", "loss", plots.LIGHT, alone="alone").axes[0]
+    joint, alone = axes.lines
+    assert (joint.get_color(), alone.get_color()) == (plots.LIGHT.series[0], plots.LIGHT.series[5])
+    assert joint.get_linestyle() == "-"
+    assert alone.get_linestyle() == "--"
+    np.testing.assert_array_equal(joint.get_ydata(), [3.0, 2.0, np.nan])
+    assert axes.get_legend() is None
+    assert plots.curves(lines, "", "weight", plots.LIGHT, legend=True).axes[0].get_legend() is not None
+
+
+@pytest.mark.parametrize("theme", plots.THEMES, ids=lambda theme: theme.name)
+def test_conflict_map_is_centred_at_zero_and_legible(theme):
+    cosines = np.array([[-0.27, 0.0], [0.1, np.nan], [0.05, 0.3]])
+    figure = plots.conflict_map(cosines, ["a · b", "a · c", "b · c"], ["stem", "norm"], theme)
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["−.27", ".00", "+.10", "·", "+.05", "+.30"]
+    cells = axes.collections[0]
+    assert cells.get_clim() == pytest.approx((-0.3, 0.3))
+    at_zero = cells.cmap(cells.norm(0.0))[:3]
+    np.testing.assert_allclose(at_zero, matplotlib.colors.to_rgb(theme.background), atol=0.02)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["stem", "norm"]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first pair on top
+    first, second = (plots.to_svg(plots.conflict_map(cosines, ["x", "y", "z"], ["s", "n"], theme)) for _ in range(2))
+    assert first == second
+
+
+def test_conflict_course_is_a_mean_over_the_pairs_that_met():
+    course = np.array([[0.2, np.nan], [0.4, -0.2], [0.0, 0.3]])
+    axes = plots.conflict_course([10, 20, 30], {"sum": course}, plots.LIGHT).axes[0]
+    np.testing.assert_allclose(axes.lines[2].get_ydata(), [0.2, 0.1, 0.15])  # after a thin line for each pair
+    low, high = axes.get_ylim()
+    assert low == pytest.approx(-high)
+
+
+def test_pictures_are_enlarged_without_blur():
+    image = np.arange(3 * 2 * 5, dtype=np.uint8).reshape(3, 2, 5)
+    rgb = plots.to_rgb(image)
+    np.testing.assert_array_equal(rgb[1, 4], image[:, 1, 4])
+    grey = plots.to_rgb(np.array([[[10, 20]], [[30, 60]]], np.uint8))
+    np.testing.assert_array_equal(grey, [[[20] * 3, [40] * 3]])
+    large = plots.enlarged(rgb, 12)
+    assert large.shape == (6, 15, 3)
+    np.testing.assert_array_equal(large[1::3, 1::3], rgb)
+    assert plots.enlarged(rgb, 4).shape == rgb.shape
+
+
+def test_masks_are_laid_over_what_they_cover():
+    colours = plots.class_colours(23)
+    assert len({tuple(colour) for colour in colours.tolist()}) == 23
+    pixels = np.full((4, 6, 3), 100, np.uint8)
+    mask = np.array([[0, 1, 255], [2, 1, 0]])  # half the size of the image
+    laid = plots.with_mask(pixels, mask, colours, clear=0, share=0.5)
+    assert laid[0, 0].tolist() == [100, 100, 100]  # clear
+    assert laid[1, 5].tolist() == [100, 100, 100]  # without a label
+    for (row, column), k in {(1, 3): 1, (2, 0): 2, (3, 2): 1}.items():
+        np.testing.assert_allclose(laid[row, column], (100.0 + colours[k]) / 2, atol=0.51)
+    assert plots.with_mask(pixels, mask, colours)[0, 0].tolist() == colours[0].tolist()
+
+
+def test_png_reads_back():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    read = matplotlib.image.imread(io.BytesIO(plots.encode_png(pixels)), format="png")
+    np.testing.assert_array_equal(np.round(255 * read[..., :3]), pixels)

@@ -30,8 +30,11 @@ def conflict_map(cosines: Array, pairs: Sequence[str], stages: Sequence[str], th
     figure, axes = framed(theme, height, width)
     limit = scale_end(cosines)
     colours = LinearSegmentedColormap.from_list("conflict", [theme.series[1], theme.background, theme.series[0]])
-    colours.set_bad(theme.background)
-    image = axes.imshow(np.ma.masked_invalid(cosines), cmap=colours, vmin=-limit, vmax=limit, aspect="auto")
+    cells = axes.pcolormesh(
+        np.arange(len(stages) + 1) - 0.5, np.arange(len(pairs) + 1) - 0.5, np.ma.masked_invalid(cosines),
+        cmap=colours, vmin=-limit, vmax=limit, edgecolors=theme.background, linewidth=1,
+    )  # fmt: skip
+    axes.invert_yaxis()
     for row in range(len(pairs)):
         for column in range(len(stages)):
             value = cosines[row, column]
@@ -48,7 +51,7 @@ def conflict_map(cosines: Array, pairs: Sequence[str], stages: Sequence[str], th
     rotation = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
     axes.set_xticks(range(len(stages)), list(stages), **rotation)
     axes.set_yticks(range(len(pairs)), list(pairs))
-    bar = figure.colorbar(image, ax=axes, ticks=[-limit, 0, limit], fraction=0.04, pad=0.02, aspect=30)
+    bar = figure.colorbar(cells, ax=axes, ticks=[-limit, 0, limit], fraction=0.04, pad=0.02, aspect=30)
     bar.ax.set_yticklabels([f"−{limit:g}", "0", f"+{limit:g}"])
     bar.ax.tick_params(colors=theme.ink, length=0)
     bar.outline.set_visible(False)  # type: ignore[operator]

@@ -46,7 +46,9 @@ def to_svg(figure: Figure) -> str:
     """The figure as an <svg> element, to be put into a page; the same figure gives the same text."""
     text = io.StringIO()
     with matplotlib.rc_context(FONT):
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            text, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        )
     svg = text.getvalue()
     return svg[svg.index("<svg") :]
 

@@ -66,7 +66,7 @@ def launch(
                 yield cells[index], result
         except BaseException:
             if config.backend == "loky":
-                get_reusable_executor().shutdown(wait=False, kill_workers=True)
+                get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
             raise
 
 

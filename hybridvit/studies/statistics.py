@@ -37,11 +37,20 @@ def bootstrap(count: int, statistic: Callable[[NDArray[np.int64]], float]) -> In
     value = float(statistic(every))
     if count < MIN_SEEDS_FOR_INTERVAL:
         return Interval(value, np.nan, np.nan)
-    drawn = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
-    resampled = np.array([statistic(row) for row in drawn])
+    resampled = np.array([statistic(row) for row in _drawn(count)])
+    left_out = np.array([statistic(np.delete(every, i)) for i in every])
+    return _bca(value, resampled, left_out)
+
+
+def _drawn(count: int) -> NDArray[np.int64]:
+    """The resamples, ``[RESAMPLES, count]`` indices."""
+    return np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
+
+
+def _bca(value: float, resampled: Array, left_out: Array) -> Interval:
+    """The interval from the statistic of all resamples, and of all but each repetition."""
     if np.ptp(resampled) == 0:
         return Interval(value, value, value)
-    left_out = np.array([statistic(np.delete(every, i)) for i in every])
     below = np.mean(resampled < value) + 0.5 * np.mean(resampled == value)
     bias = stats.norm.ppf(np.clip(below, 1 / RESAMPLES, 1 - 1 / RESAMPLES))
     spread = left_out.mean() - left_out
@@ -54,7 +63,10 @@ def bootstrap(count: int, statistic: Callable[[NDArray[np.int64]], float]) -> In
 
 def mean_interval(values: Array) -> Interval:
     """Mean over repetitions, ``[seeds]``, with its interval."""
-    return bootstrap(len(values), lambda index: float(values[index].mean()))
+    count, value = len(values), float(values.mean())
+    if count < MIN_SEEDS_FOR_INTERVAL:
+        return Interval(value, np.nan, np.nan)
+    return _bca(value, values[_drawn(count)].mean(axis=1), (values.sum() - values) / (count - 1))
 
 
 def sign_flip_p(differences: Array) -> float:

@@ -88,5 +88,7 @@ def _conflicts(rng, tasks, steps):
         cosines = np.clip(0.4 * rng.standard_normal((3, len(tasks), len(tasks))), -1, 1)
         cosines = np.round((cosines + cosines.transpose(0, 2, 1)) / 2, 4).astype(object)
         cosines[0, 0, 1] = cosines[0, 1, 0] = None
-        records.append({"step": step, "tasks": tasks, "stages": ["stem", "stage 1", "norm"], "cosines": cosines.tolist()})
+        records.append(
+            {"step": step, "tasks": tasks, "stages": ["stem", "stage 1", "norm"], "cosines": cosines.tolist()}
+        )
     return records

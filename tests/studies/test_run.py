@@ -12,6 +12,8 @@ from hybridvit.studies.grid import final_cells
 from hybridvit.studies.report import write_report
 from hybridvit.studies.run import StudyFolder, conduct
 from hybridvit.studies.table import tabulate
+from hybridvit.tasks.classification import ClassificationConfig
+from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.training.engine import TrainConfig
 
 VIT = ViTConfig(embed_dim=12, depth=1, num_heads=4, tokenizer=PatchConfig(patch_size=4), pooling="mean")
@@ -122,6 +124,25 @@ def test_a_folder_with_another_study_is_refused_and_left_alone(finished):
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
 
 
+def test_a_curve_of_something_that_is_no_class_is_refused(tmp_path):
+    tasks = {"ink": RegressionConfig(target="ink"), "label": ClassificationConfig()}
+    study = replace(STUDY, base=replace(STUDY.base, tasks=tasks))
+    with pytest.raises(ValueError, match="ink is a regression: name a classification first"):
+        conduct(study, StudyFolder(tmp_path / "out", study), Recorder())
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_first_of_several_tasks_is_what_a_curve_is_about(tmp_path):
+    tasks = {"even": ClassificationConfig(target="even"), "label": ClassificationConfig()}
+    study = replace(STUDY, base=replace(STUDY.base, tasks=tasks), models={"ViT": VIT}, train_sizes=(30,), seeds=1)
+    folder = StudyFolder(tmp_path / "out", study)
+    outcome = conduct(study, folder, Recorder())
+    (result,) = outcome.results.values()
+    table = tabulate(study, outcome.learning_rates, outcome.results, 360)
+    assert table.accuracy["ViT"][0, 0] == result["test"]["even"]["accuracy"]
+    assert "even (classification" in write_report(study, folder, outcome, "").read_text(encoding="utf-8")
+
+
 def test_where_it_runs_is_no_part_of_a_study(finished):
     StudyFolder(finished[0].path, replace(STUDY, launch=LaunchConfig(backend="loky", workers=2)))
     assert "sequential" not in (finished[0].path / "study.yaml").read_text()
@@ -131,10 +152,20 @@ def test_processes_give_the_same_results(finished):
     """Two processes against this one, to the last bit."""
     outcome = finished[1]
     cells = final_cells(STUDY, outcome.learning_rates)[:4]
-    results = dict(launch.launch(cells, LaunchConfig(workers=2), lambda cell: None))
-    for cell, result in results.items():
-        assert result["history"]["loss"] == outcome.results[cell.key]["history"]["loss"]
+    results = {c.key: result for c, result in launch.launch(cells, LaunchConfig(workers=2), lambda cell: None)}
+    for key, result in results.items():
+        assert result["history"]["loss"] == outcome.results[key]["history"]["loss"]
     assert len(results) == 4
+
+
+def test_stopping_early_does_not_wait_for_the_rest(finished):
+    """Whoever takes one result and leaves, as Ctrl-C does, gets the processes back at once."""
+    cells = final_cells(STUDY, finished[1].learning_rates)[:6]
+    results = launch.launch(cells, LaunchConfig(workers=2), lambda cell: None)
+    cell, _ = next(results)
+    results.close()
+    assert cell in cells
+    assert len(list(launch.launch(cells[:1], LaunchConfig(workers=1), lambda cell: None))) == 1
 
 
 @pytest.mark.parametrize("backend", ["ray", "dask"])
@@ -142,7 +173,8 @@ def test_a_cluster_gives_the_same_results(finished, backend):
     pytest.importorskip({"ray": "ray", "dask": "distributed"}[backend])
     outcome = finished[1]
     cells = final_cells(STUDY, outcome.learning_rates)[:3]
-    results = dict(launch.launch(cells, LaunchConfig(backend=backend, workers=2), lambda cell: None))
+    ended = launch.launch(cells, LaunchConfig(backend=backend, workers=2), lambda cell: None)
+    results = {cell.key: result for cell, result in ended}
     assert len(results) == 3
-    for cell, result in results.items():
-        assert result["history"]["loss"] == outcome.results[cell.key]["history"]["loss"]
+    for key, result in results.items():
+        assert result["history"]["loss"] == outcome.results[key]["history"]["loss"]
