@@ -37,6 +37,8 @@ class HydraNet(nn.Module):
         self, backbone: nn.Module, heads: Mapping[str, nn.Module], reads: Mapping[str, str] | None = None
     ) -> None:
         super().__init__()
+        for name in heads:
+            _check_name(name)
         self.backbone = backbone
         self.heads = nn.ModuleDict(heads)
         self.reads = dict(reads or {})
@@ -70,8 +72,9 @@ class HydraNet(nn.Module):
         """Another head; the others and the backbone stay as they are, bit for bit.
 
         Raises:
-            ValueError: there is a head of this name.
+            ValueError: there is a head of this name, or it cannot be one.
         """
+        _check_name(name)
         if name in self.heads:
             raise ValueError(f"there is a head {name!r} already; the heads are {', '.join(self.heads)}")
         self.heads[name] = head
@@ -88,3 +91,9 @@ class HydraNet(nn.Module):
             raise ValueError(f"there is no head {name!r}; the heads are {', '.join(self.heads)}")
         self.reads.pop(name, None)
         return self.heads.pop(name)
+
+
+def _check_name(name: str) -> None:
+    """Refuses names that a module cannot have a part called."""
+    if not name or "." in name or hasattr(nn.ModuleDict, name):
+        raise ValueError(f"a head cannot be called {name!r}: no dots, and no name of a method such as 'keys'")

@@ -1,11 +1,13 @@
 """Many heads on one backbone."""
 
+import pytest
 import torch
 from torch import nn
 
 from hybridvit.backbones import PatchConfig, ViTConfig
+from hybridvit.backbones.features import Features
 from hybridvit.build.models import create_backbone
-from hybridvit.hydra.hydranet import HydraNet
+from hybridvit.hydra.hydranet import HydraNet, ViewFeatures
 from hybridvit.tasks.classification import ClassificationHead
 
 CONFIG = ViTConfig(embed_dim=8, depth=1, num_heads=2, tokenizer=PatchConfig(patch_size=2))
@@ -62,3 +64,50 @@ def test_a_head_without_loss_gets_no_gradient():
 def test_parameters_are_named_by_task():
     names = set(net().state_dict())
     assert {"heads.kind.fc.weight", "heads.age.fc.bias", "heads.mask.conv.weight", "backbone.prefix"} <= names
+
+
+def test_heads_come_and_go_and_the_others_stay_bit_for_bit():
+    model, images = net().eval(), torch.randn(2, 3, 6, 10)
+    before = model(images)
+    model.add_head("new", ClassificationHead(model.backbone.spec, 7))
+    after = model(images)
+    assert list(after) == [*before, "new"]
+    assert after["new"].shape == (2, 7)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    gone = model.remove_head("age")
+    assert gone(model.features(images)).shape == (2, 5)
+    assert set(model(images)) == {"kind", "mask", "new"}
+    assert set(model.read(model.features(images), ["mask"])) == {"mask"}
+
+
+def test_names_that_cannot_be_heads_are_refused():
+    model = net()
+    with pytest.raises(ValueError, match="there is a head 'kind' already; the heads are kind, age, mask"):
+        model.add_head("kind", DenseHead())
+    with pytest.raises(ValueError, match="there is no head 'knd'; the heads are kind, age, mask"):
+        model.remove_head("knd")
+    for name in ("keys", "a.b", ""):
+        with pytest.raises(ValueError, match=f"a head cannot be called '{name}'"):
+            model.add_head(name, DenseHead())
+        with pytest.raises(ValueError, match=f"a head cannot be called '{name}'"):
+            HydraNet(model.backbone, {name: DenseHead()})
+
+
+def test_a_head_may_read_one_camera():
+    spec = create_backbone(CONFIG, image_size=(6, 10)).spec
+
+    def features(n):
+        return Features(torch.full((2, n, spec.embed_dim), float(n)), torch.zeros(2, 0, spec.embed_dim), (1, n), {})
+
+    class Seen(nn.Module):
+        def forward(self, seen):
+            return seen.tokens.mean(dim=(1, 2))
+
+    class Cameras(nn.Module):
+        def forward(self, images, present=None):
+            return ViewFeatures(features(3), {"left": features(5), "right": features(7)})
+
+    model = HydraNet(Cameras(), {"all": Seen(), "left": Seen()}, {"left": "left"})
+    model.add_head("right", Seen(), "right")
+    found = model({"left": torch.zeros(1), "right": torch.zeros(1)})
+    assert {name: value[0].item() for name, value in found.items()} == {"all": 3, "left": 5, "right": 7}
