@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
@@ -48,7 +49,7 @@ def conflict_map(cosines: Array, pairs: Sequence[str], stages: Sequence[str], th
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(length=0)
-    rotation = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+    rotation: Any = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
     axes.set_xticks(range(len(stages)), list(stages), **rotation)
     axes.set_yticks(range(len(pairs)), list(pairs))
     bar = figure.colorbar(cells, ax=axes, ticks=[-limit, 0, limit], fraction=0.04, pad=0.02, aspect=30)
@@ -96,7 +97,7 @@ def signed(value: float) -> str:
     return text if text == ".00" else f"{'−' if value < 0 else '+'}{text}"
 
 
-def luminance(colour: tuple[float, ...] | str) -> float:
+def luminance(colour: Any) -> float:
     """How bright a colour looks, between 0 and 1 (ITU-R BT.709 weights)."""
     red, green, blue = to_rgb(colour)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -63,5 +63,6 @@ def with_mask(
 def encode_png(pixels: Pixels) -> bytes:
     """``[h, w, 3]`` as a PNG."""
     data = io.BytesIO()
-    matplotlib.image.imsave(data, pixels, format="png", metadata={"Software": None})
+    nameless: Any = {"Software": None}
+    matplotlib.image.imsave(data, pixels, format="png", metadata=nameless)
     return data.getvalue()

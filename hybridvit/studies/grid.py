@@ -43,7 +43,7 @@ class Cell:
 
     def says(self, result: dict[str, Any]) -> str:
         """The one number of a result that this cell is about, in words."""
-        split = "test" if self.stage == "final" else "validation"
+        split: Literal["test", "validation"] = "test" if self.stage == "final" else "validation"
         return f"{100 * accuracy(self.recipe, result, split):.1f} % {split} accuracy"
 
     def __str__(self) -> str:

@@ -110,7 +110,7 @@ def _figures(
 def _loss_lines(study: MultiTaskStudy, trunk: str, task: str, outcome: TaskOutcome) -> dict[str, plots.Line]:
     cells = {balance: [together(study, trunk, balance, s) for s in range(study.seeds)] for balance in study.balances}
     cells[ALONE] = [alone(study, trunk, task, seed) for seed in range(study.seeds)]
-    found = {}
+    found: dict[str, plots.Line] = {}
     for name, of_seeds in cells.items():
         results = [outcome.results[cell.key] for cell in of_seeds if cell.key in outcome.results]
         if results:

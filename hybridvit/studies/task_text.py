@@ -133,7 +133,7 @@ def _cell(comparison: Comparison, row: Row, column: tuple[str, str], best: float
     return {"value": metric_text(value, share), "interval": interval, "best": value == best}
 
 
-def cost(study: MultiTaskStudy, comparison: Comparison) -> list[dict[str, str]]:
+def cost(study: MultiTaskStudy, comparison: Comparison) -> list[dict[str, Any]]:
     """Parameters and seconds, and their share of what the tasks alone need."""
     base = {row.trunk: row for row in comparison.rows if row.balance == ALONE}
     found = []
