@@ -13,6 +13,7 @@ from hybridvit.plots.theme import Array, Theme, framed, step_axis
 
 ROW, COLUMN = 0.34, 0.56  # inches of a cell; "−0.12" at 9 pt fits
 MAP_WIDTH = 5.0
+EQUAL_CONTRAST = 0.19  # the luminance on which white and near-black read alike
 
 
 def conflict_map(cosines: Array, pairs: Sequence[str], stages: Sequence[str], theme: Theme) -> Figure:
@@ -43,7 +44,7 @@ def conflict_map(cosines: Array, pairs: Sequence[str], stages: Sequence[str], th
                 axes.text(column, row, "·", ha="center", va="center", color=theme.ink)
                 continue
             cell = colours((value + limit) / (2 * limit))
-            text = "#ffffff" if luminance(cell) < 0.42 else "#10151d"
+            text = "#ffffff" if luminance(cell) < EQUAL_CONTRAST else "#10151d"
             axes.text(column, row, signed(value), ha="center", va="center", color=text, fontsize=9)
     axes.grid(visible=False)
     for spine in axes.spines.values():
@@ -98,8 +99,8 @@ def signed(value: float) -> str:
 
 
 def luminance(colour: Any) -> float:
-    """How bright a colour looks, between 0 and 1 (ITU-R BT.709 weights)."""
-    red, green, blue = to_rgb(colour)
+    """Relative luminance of an sRGB colour, between 0 and 1 (WCAG 2)."""
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour))
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 

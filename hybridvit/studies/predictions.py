@@ -146,7 +146,7 @@ def _show(
     for name, task in trained.tasks.items():
         view = task.view or (views[0] if len(views) == 1 else None)
         if task.view is not None and not _there(samples, task.view)[index]:
-            answers.append(Answer(name, "–", f"no {task.view} camera"))
+            answers.append(Answer(name, f"no {task.view} camera", ""))
             continue
         kind = trained.configs[name].column
         column = trained.data.columns[task.target]
@@ -186,12 +186,12 @@ def _mask(
     legends: dict[str, set[int]],
 ) -> Answer:
     """The masks over their image, or as small maps of their own."""
-    clear = next((k for k, name in enumerate(names) if name.lower() in CLEAR), None) if on is not None else None
+    clear = next((k for k, name in enumerate(names) if name.lower() in CLEAR), None)
     known = truth is not None and bool((truth < len(names)).any())
     for mask, what in ((found, "predicted"), (truth if known else None, "true")):
         if mask is None:
             continue
-        under = on if on is not None else np.full((*mask.shape, 3), 235, np.uint8)
+        under = on if on is not None else np.full((*mask.shape, 3), 225, np.uint8)
         scaled = plots.enlarged(under, SIDE)
         laid = plots.with_mask(scaled, mask, colours, clear, 0.55 if on is not None else 1.0)
         pictures.append(Picture(f"{task}, {what}", _src(laid), *mask.shape))
