@@ -122,7 +122,7 @@ def test_a_loss_that_is_not_finite_names_its_task(recipe):
 
 
 def test_weights_must_name_the_tasks(recipe):
-    with pytest.raises(ValueError, match="balance.weights names no task 'inc': did you mean ink"):
+    with pytest.raises(ValueError, match=r"balance\.weights names no task 'inc': did you mean ink"):
         Run(recipe(balance=FixedConfig(weights={"inc": 1.0})), cpu=True)
 
 

@@ -54,16 +54,15 @@ class Tuning:
         sizes = {target: tuple(train.targets[target].shape[1:])} if self.column.kind == "mask" else {}
         self.sizes = {key: (size[0], size[1]) for key, size in sizes.items()}
 
-        before = trained.net.heads[name] if name in trained.net.heads else None
-        goes_on = before is not None and not config.fresh and trained.configs[name] == config.head
+        self.was = name in trained.tasks
+        goes_on = self.was and not config.fresh and trained.configs[name] == config.head
         torch.manual_seed(config.seed)
         data = trained.data.with_columns({target: self.column}, self.sizes)
-        if before is not None and not goes_on:
+        if self.was and not goes_on:
             trained.remove(name)
         if not goes_on:
             trained.add(name, config.head, data, train)
         self.task = create_task(name, config.head, data, train)
-        self.was = before is not None
         self.folder = trained.path / HEADS / name
 
     def fit(

@@ -17,13 +17,13 @@ hybridvit: vision transformers, hybrids and CNNs for few images and several task
   hybridvit train RECIPE [--out FOLDER] [--FIELD VALUE ...]    one run -> run folder
   hybridvit evaluate RUN [--split test|validation] [--checkpoint NAME] [--json]
   hybridvit predict RUN IMAGE|VIEW=IMAGE ... [--out FOLDER] [--checkpoint NAME] [--json]
-  hybridvit report RUN                                         curves, conflicts and predictions of a run with several heads
+  hybridvit report RUN                                         a run with several heads: curves, conflicts, predictions
 
   hybridvit features RUN                                       what the trunk sees of every image, written once
-  hybridvit tune RUN --task NAME [--kind KIND] [--FIELD VALUE ...]   train one head alone on that; a new name adds a head
+  hybridvit tune RUN --task NAME [--kind KIND] [--FIELD VALUE ...]   train one head on that; a new name adds a head
   hybridvit heads RUN [--remove NAME] [--json]                 the heads of a run
 
-  hybridvit data check MANIFEST [--json]                       what is in a table of images and labels, and what is wrong
+  hybridvit data check MANIFEST [--json]                       what a table of images and labels holds, and its faults
   hybridvit models [PATTERN] [--image-size PX] [--json]        the named models: size, cost, sockets, paper
   hybridvit models --diff NAME NAME [--json]                   the fields in which two models differ
   hybridvit bench [--quick] [--json]                           speed and memory against peers

@@ -56,9 +56,9 @@ class DataConfig:
     Attributes:
         dataset: a named data set, looked for in root or in the folder that the variable HYBRIDVIT_DATA names;
             None: what root holds, or digits without a root.
-        root: a manifest (.csv, .parquet), with the geometry of its cameras in a rig.json beside it, if any; a folder with one folder of images for each class, or the same under
-            train/, val/ and test/; or an .npz file in the MedMNIST layout. Several: their samples together, each
-            with the labels that it has.
+        root: a manifest (.csv, .parquet), with the geometry of its cameras in a rig.json beside it, if any; a folder
+            with one folder of images for each class, or the same under train/, val/ and test/; or an .npz file in
+            the MedMNIST layout. Several: their samples together, each with the labels that it has.
         image_size: height and width in pixels that images are cropped and resized to; None: as they are.
         train_images: number of labelled images to use, a nested stratified subset; None: all.
         validation: share of those set apart for selection, where the data has no validation split.

@@ -87,7 +87,7 @@ def crop(images: Tensor, corner: Tensor, padding: int, value: int = 0) -> Tensor
 
 
 def shift(target: Tensor, column: Column, by: Tensor, size: tuple[int, int]) -> Tensor:
-    """Points or boxes of images moved ``by`` (down, right) pixels ``[b, 2]``; what leaves an image of this size is lost.
+    """Points or boxes moved ``by`` (down, right) pixels ``[b, 2]``; what leaves an image of this size is lost.
 
     A point outside becomes NaN; a box is cut at the edge, and one that is outside becomes padding of class -1.
     """

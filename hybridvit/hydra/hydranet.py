@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -67,6 +68,18 @@ class HydraNet(nn.Module):
         if isinstance(features, Features):
             return features
         return features.views[self.reads[task]] if task in self.reads else features.fused
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """A second forward pass over the same batch: batch norms use its statistics and do not count it again."""
+        norms = [m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+        for norm in norms:
+            norm.track_running_stats = False
+        try:
+            yield
+        finally:
+            for norm in norms:
+                norm.track_running_stats = True
 
     def add_head(self, name: str, head: nn.Module, view: str | None = None) -> None:
         """Another head; the others and the backbone stay as they are, bit for bit.

@@ -255,7 +255,7 @@ class Trainer:
 
     def _look_again(self, batch: Batch) -> dict[str, Tensor]:
         """Each task's loss on the same batch, after the update."""
-        with torch.no_grad(), self.accelerator.autocast():
+        with torch.no_grad(), self.accelerator.autocast(), self._plain.still():
             return self._losses(self._plain(batch.images, batch.present), batch)[0]
 
     def _log_conflict(self, done: int, losses: Losses, present: Losses) -> None:

@@ -16,7 +16,8 @@ def load(config, seed):
 
 def rows(part):
     """Every image with its label, as bytes in a sorted list."""
-    return sorted(image.tobytes() + bytes([label % 256]) for image, label in zip(part.views["image"], part.targets["label"], strict=True))
+    pairs = zip(part.views["image"], part.targets["label"], strict=True)
+    return sorted(image.tobytes() + bytes([label % 256]) for image, label in pairs)
 
 
 def test_digits_have_1437_images_to_learn_from_and_360_to_test_on():

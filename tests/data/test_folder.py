@@ -58,7 +58,8 @@ def test_train_val_and_test_folders(tmp_path):
     }
     splits = read(tmp_path)
     assert splits.columns["label"].names == ("bee", "cat")
-    assert [part.targets["label"].tolist() for part in (splits.train, splits.validation, splits.test)] == [[0, 1, 1], [1], [0, 1]]
+    labels = [part.targets["label"].tolist() for part in (splits.train, splits.validation, splits.test)]
+    assert labels == [[0, 1, 1], [1], [0, 1]]
     assert np.array_equal(splits.validation.views["image"][0], arrays["val/cat/1"].transpose(2, 0, 1))
     assert np.array_equal(splits.test.views["image"][1], arrays["test/cat/1"].transpose(2, 0, 1))
 

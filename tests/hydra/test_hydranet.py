@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hybridvit.backbones import PatchConfig, ViTConfig
+from hybridvit.backbones import PatchConfig, ResNetConfig, ViTConfig
 from hybridvit.backbones.features import Features
 from hybridvit.build.models import create_backbone
 from hybridvit.hydra.hydranet import HydraNet, ViewFeatures
@@ -78,6 +78,19 @@ def test_heads_come_and_go_and_the_others_stay_bit_for_bit():
     assert gone(model.features(images)).shape == (2, 5)
     assert set(model(images)) == {"kind", "mask", "new"}
     assert set(model.read(model.features(images), ["mask"])) == {"mask"}
+
+
+def test_a_second_look_at_a_batch_is_not_counted_by_batch_norms():
+    backbone = create_backbone(ResNetConfig(depths=(1,), width=4), image_size=(6, 10))
+    model = HydraNet(backbone, {"kind": ClassificationHead(backbone.spec, 3)}).train()
+    images = torch.randn(5, 3, 6, 10)
+    first = model(images)["kind"]
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with model.still():
+        assert torch.equal(model(images)["kind"], first)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    model(images)
+    assert not torch.equal(model.backbone.bn1.running_mean, before["backbone.bn1.running_mean"])
 
 
 def test_names_that_cannot_be_heads_are_refused():
