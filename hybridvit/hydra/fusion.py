@@ -42,25 +42,26 @@ class CrossAttention(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """x + attention(norm(x), tokens), then x + MLP(norm(x)).
+    """x + attention(norm(x), ...), then x + MLP(norm(x)).
 
     Args:
-        dim: width of queries and tokens.
-        num_heads: number of heads.
+        dim: width of the queries.
+        attention: what they look at the cameras with.
         hidden_dim: width in between of the MLP.
     """
 
-    def __init__(self, dim: int, num_heads: int, hidden_dim: int) -> None:
+    def __init__(self, dim: int, attention: nn.Module, hidden_dim: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.attention = CrossAttention(dim, num_heads)
+        self.attention = attention
         self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.feedforward = MLP(dim, hidden_dim)
 
-    def forward(self, x: Tensor, tokens: Tensor, there: Tensor | None) -> Tensor:
-        """Arguments and result as of :class:`CrossAttention`."""
-        x = x + self.attention(self.norm1(x), tokens, there)
-        return x + self.feedforward(self.norm2(x))
+    def forward(self, x: Tensor, *seen: Tensor | list[Tensor] | None) -> Tensor:
+        """queries ``[b, q, dim]`` and what the attention takes beside them -> queries."""
+        x = x + self.attention(self.norm1(x), *seen)
+        out: Tensor = x + self.feedforward(self.norm2(x))
+        return out
 
 
 class AttentionFusion(nn.Module):
@@ -95,7 +96,7 @@ class AttentionFusion(nn.Module):
         self.feature = nn.Sequential(nn.LayerNorm(in_dim, eps=NORM_EPS), linear(in_dim, dim))
         self.embedding = nn.Parameter(torch.randn(sum(r * c for r, c in grids.values()), dim) * dim**-0.5)
         self.position = nn.Parameter(torch.randn(grid[0] * grid[1], dim) * dim**-0.5)  # the queries
-        self.blocks = nn.ModuleList(CrossBlock(dim, num_heads, hidden_dim) for _ in range(depth))
+        self.blocks = nn.ModuleList(CrossBlock(dim, CrossAttention(dim, num_heads), hidden_dim) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
 
     def forward(self, tokens: Mapping[str, Tensor], there: Mapping[str, Tensor] | None = None) -> Features:

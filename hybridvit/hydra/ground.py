@@ -9,10 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Features, FeatureSpec
-from hybridvit.hydra.fusion import fused_features, seen_tokens, token_rows
+from hybridvit.hydra.fusion import CrossBlock, fused_features, seen_tokens, token_rows
 from hybridvit.layers.attention import merge_heads, no_autocast
 from hybridvit.layers.block import NORM_EPS
-from hybridvit.layers.feedforward import MLP
 from hybridvit.layers.initialisation import linear
 
 
@@ -67,30 +66,6 @@ class GroundAttention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         """``[b, n, h·d]`` -> ``[b, h, n, d]``."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-
-
-class GroundBlock(nn.Module):
-    """x + attention(norm(x), cameras), then x + MLP(norm(x)).
-
-    Args:
-        dim: width of cells and tokens.
-        num_heads: number of heads.
-        hidden_dim: width in between of the MLP.
-    """
-
-    def __init__(self, dim: int, num_heads: int, hidden_dim: int) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.attention = GroundAttention(dim, num_heads)
-        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.feedforward = MLP(dim, hidden_dim)
-
-    def forward(
-        self, x: Tensor, towards: list[Tensor], features: list[Tensor], rays: list[Tensor], there: Tensor | None
-    ) -> Tensor:
-        """Arguments and result as of :class:`GroundAttention`."""
-        x = x + self.attention(self.norm1(x), towards, features, rays, there)
-        return x + self.feedforward(self.norm2(x))
 
 
 class GroundFusion(nn.Module):
@@ -154,7 +129,7 @@ class GroundFusion(nn.Module):
         self.norm_ray = nn.RMSNorm(dim, eps=NORM_EPS)
         self.norm_cell = nn.RMSNorm(dim, eps=NORM_EPS)
         self.position = nn.Parameter(torch.randn(len(self.cells), dim) * dim**-0.5)  # what the cells are at first
-        self.blocks = nn.ModuleList(GroundBlock(dim, num_heads, hidden_dim) for _ in range(depth))
+        self.blocks = nn.ModuleList(CrossBlock(dim, GroundAttention(dim, num_heads), hidden_dim) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
 
     def forward(self, tokens: Mapping[str, Tensor], there: Mapping[str, Tensor] | None = None) -> Features:
