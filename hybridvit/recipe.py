@@ -208,8 +208,16 @@ class MultiTaskStudy:
 
     def single(self, trunk: str, task: str, seed: int) -> Recipe:
         """The run of one task alone, on the same samples for the same number of steps."""
-        name = f"{self.base.name}/{trunk}/{task} alone"
-        return replace(self._common(trunk, seed), name=name, balance=SumConfig(), tasks={task: self.base.tasks[task]})
+        common, config = self._common(trunk, seed), self.base.tasks[task]
+        hide = {column: share for column, share in common.data.hide.items() if column == config.target}
+        names = {column: given for column, given in common.data.names.items() if column == config.target}
+        return replace(
+            common,
+            name=f"{self.base.name}/{trunk}/{task} alone",
+            balance=SumConfig(),
+            tasks={task: config},
+            data=replace(common.data, hide=hide, names=names),
+        )
 
     def _common(self, trunk: str, seed: int) -> Recipe:
         """Without a validation share of its own: the last step counts, and nothing is selected."""

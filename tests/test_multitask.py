@@ -16,6 +16,7 @@ from hybridvit.data.datasets import DataConfig, SyntheticConfig
 from hybridvit.data.sampling import SamplingConfig
 from hybridvit.hydra.balance_config import FAMOConfig, FixedConfig, PCGradConfig, UncertaintyConfig
 from hybridvit.hydra.views_config import ViewsConfig
+from hybridvit.recipe import MultiTaskStudy
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.detection import DetectionConfig
 from hybridvit.tasks.distillation import DistillationConfig
@@ -97,6 +98,21 @@ def test_hidden_labels_are_missing_and_the_more_include_the_fewer(recipe):
     assert (more | ~hidden).all()
     with pytest.raises(ValueError, match=r"data\.hide names 'inc', which is no target of a task; those are label, ink"):
         Run(recipe(data=replace(DIGITS, hide={"inc": 0.5})), cpu=True)
+
+
+def test_a_task_alone_sees_the_samples_and_labels_that_it_sees_together(recipe):
+    data = replace(DIGITS, hide={"ink": 0.5, "centre": 0.2}, names={"label": tuple("0123456789")})
+    study = MultiTaskStudy("t", recipe(data=data), {"vit": recipe().model})
+    together = Run(study.joint("vit", "sum", 1), cpu=True)
+    for task, config in TASKS.items():
+        alone = Run(study.single("vit", task, 1), cpu=True)
+        assert list(alone.tasks) == [task]
+        assert alone.labelled[task] == together.labelled[task]
+        for part in ("train", "test"):
+            mine, theirs = getattr(alone.splits, part), getattr(together.splits, part)
+            assert np.array_equal(mine.views["image"], theirs.views["image"])
+            assert np.array_equal(mine.targets[config.target], theirs.targets[config.target], equal_nan=True)
+        assert len(alone.splits.validation) == 0
 
 
 def test_a_task_without_a_label_is_named_and_the_others_train_on(recipe):
