@@ -48,3 +48,33 @@ def test_table_is_the_result_file():
         worth = study["equivalence"].get(model)
         end = f"{worth['factor']:.1f}× ({worth['interval'][0]:.1f} to {worth['interval'][1]:.1f})" if worth else "1×"
         assert f"| {model} | {means} | {end} |" in README
+
+
+PLAIN = ("r2", "cosine")  # metrics that are no shares
+
+
+def row_text(study, row, alone):
+    """A trunk's row in README: each task's first metric alone and together, and Δm."""
+
+    def value(of, task, metric):
+        mean = of["metrics"][task][metric]["mean"]
+        return f"{mean:.3f}" if metric in PLAIN else f"{100 * mean:.1f}"
+
+    tasks = []
+    for task, metrics in study["higher_is_better"].items():
+        metric = next(iter(metrics))
+        tasks.append(f"{task} {value(alone, task, metric)} → {value(row, task, metric)}")
+    mean, (low, high) = row["delta"]["mean"], row["delta"]["interval"]
+    delta = f"{mean:+.1f} % ({low:+.1f} to {high:+.1f})".replace("-", "−")
+    return f"| {row['trunk']} | {', '.join(tasks)} | {delta} |"
+
+
+def test_rows_of_several_heads_are_the_result_files():
+    studies = [json.loads(path.read_text()) for path in sorted((ROOT / "recipes" / "results").glob("*.json"))]
+    studies = [study for study in studies if "higher_is_better" in study]
+    assert len(studies) >= 4
+    for study in studies:
+        alone = {row["trunk"]: row for row in study["rows"] if row["balance"] is None}
+        for row in study["rows"]:
+            if row["balance"] is not None:
+                assert row_text(study, row, alone[row["trunk"]]) in README
