@@ -57,7 +57,7 @@ def test_every_head_has_its_losses_its_metrics_and_its_share_of_the_conflict(rec
     history = result["history"]
     for index, total in enumerate(history["loss"]):
         assert total == pytest.approx(sum(history["losses"][task][index] for task in TASKS), rel=1e-5)
-    assert [record["step"] for record in history["conflicts"]] == [4, 8, 10]
+    assert [record["step"] for record in history["conflicts"]] == [2, 4, 6, 8, 10]
     assert [record["step"] for record in history["validation"]] == [4, 8, 10]
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert any(set(line.get("losses", ())) == set(TASKS) for line in lines)

@@ -27,6 +27,7 @@ from hybridvit.training.optim import OptimConfig, build_optimiser, build_schedul
 from hybridvit.training.run_folder import RunFolder
 
 KEPT_CHECKPOINTS = 2
+CONFLICT_LOOKS = 5  # at the tasks' gradients in a run; each takes a backward pass for every task
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class History:
         loss: mean training loss since the last of them.
         losses: task -> its own mean loss over the same steps, None where none of them had a label for it.
         validation: for every look at the validation split, its step and the metrics by task and name.
-        conflicts: for as many steps, the cosines between the tasks' gradients in every stage of the trunk.
+        conflicts: at five steps, the cosines between the tasks' gradients in every stage of the trunk.
         probes: probe name -> readings, at step 0 and at every logged step.
         best_step: step of the best validation metrics, -1 without a validation split.
         best: those metrics, by task and name.
@@ -175,6 +176,7 @@ class Trainer:
         loss_sum = torch.zeros((), device=device)
         own_sum, own_count = torch.zeros(2, len(self.tasks), device=device)
         first_bad = torch.full((len(self.tasks),), -1, device=device)
+        look_every = max(config.steps // CONFLICT_LOOKS, 1)
         since, loss_value = start, float("nan")
         if start == 0:
             self._probe()
@@ -184,7 +186,7 @@ class Trainer:
             done = step + 1
             last = done == config.steps
             batch = self.train.batch(step)
-            look = partial(self._log_conflict, done) if done % config.evaluate_every == 0 or last else None
+            look = partial(self._log_conflict, done) if done % look_every == 0 or last else None
             lr = float(max(self.schedule.get_last_lr()))  # that of the heads, where layers differ
             loss, own, present = self.update(batch, look)
             loss_sum += loss
