@@ -5,6 +5,9 @@ Wants camvid: ``--base.data.root FOLDER`` (``--data.root`` with train), or HYBRI
 
     hybridvit train recipes/camvid.py
     hybridvit study recipes/camvid.py
+
+The study, 12 runs of 150 steps, took 12 minutes on a busy 2-core Xeon: mIoU 28.8 % beside the other heads, 33.0 %
+alone; the share of road is learned only beside the pixels.
 """
 
 from dataclasses import replace

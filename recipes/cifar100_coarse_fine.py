@@ -3,6 +3,8 @@
 Wants CIFAR-100: ``--base.data.root FOLDER``, or HYBRIDVIT_DATA.
 
     hybridvit study recipes/cifar100_coarse_fine.py
+
+9 runs of 300 steps, far from convergence, in 15 minutes on a busy 2-core Xeon. Δm -1.6 %: fine +1.0, coarse -4.2.
 """
 
 from hybridvit.backbones import ConvConfig, ViTConfig

@@ -3,6 +3,8 @@
 Wants mnist and fashionmnist: ``--base.data.root FOLDER``, or HYBRIDVIT_DATA.
 
     hybridvit study recipes/multi_fashion_mnist_laptop.py
+
+18 runs in half an hour on a busy 2-core Xeon. Δm: ResNet -1.6 %, hybrid -1.1 % (``results/``, and README).
 """
 
 from hybridvit.backbones import ConvConfig, ResNetConfig, ViTConfig
