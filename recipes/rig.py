@@ -4,6 +4,9 @@ The cameras share a trunk; cells on the ground look along their rays (cross-view
 of the cameras is missing in every split, and more are hidden in training. Nothing is downloaded. Two CPU cores.
 
     hybridvit train recipes/rig.py
+
+5 minutes on one thread of a busy Xeon, 500 test scenes: occupancy mIoU 58.4 %, count R² 0.70, heading to 3.5 degrees,
+what is nearest in front 97.5 % (``results/rig.json``).
 """
 
 from hybridvit.backbones import ResNetConfig
