@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hybridvit.build.features import cache_folders
+from hybridvit.build.features import cache_folders, write_features
 from hybridvit.build.heads import remove_head
 from hybridvit.build.runs import Run
 from hybridvit.build.trained import Trained
@@ -121,6 +121,41 @@ def test_the_same_tuning_again_gives_its_result_and_another_is_kept_beside(run):
     tune(run, "ink", TASKS["ink"], seed=1)
     assert (run / "heads/.ink.1/result.json").is_file()
     assert len(cache_folders(run)) == 1  # the features are written once
+
+
+def test_all_heads_share_one_cache_that_grows_with_what_they_need(run):
+    written = []
+
+    def told(part, done, total):
+        written.append(part)
+
+    def tuned(name):
+        config = Tune(TASKS[name], train=replace(SHORT, steps=1))
+        Tuning(Trained(run), name, config).fit(on_features=told)
+        return len(written)
+
+    first = tuned("digit")
+    assert first > 0
+    assert tuned("ink") == first  # needs no more
+    assert tuned("strokes") > first  # needs a map
+    everything = len(written)
+    trained = Trained(run)
+    write_features(trained, trained.load(), trained.net, told)
+    assert len(written) == everything
+    (folder,) = cache_folders(run)
+    assert not FeatureCache(folder / "train", strides=()).read(slice(0, 2), torch.device("cpu")).maps
+    with pytest.raises(ValueError, match=r"holds views \[\] and maps of strides \[2\]"):
+        FeatureCache(folder / "train", strides=(2, 4))
+
+
+def test_features_of_other_images_are_not_used(run):
+    trained = Trained(run)
+    splits = trained.load()
+    write_features(trained, splits, trained.net)
+    pixels = splits.train.views["image"].copy()
+    pixels[0] = 255 - pixels[0]
+    write_features(trained, replace(splits, train=replace(splits.train, views={"image": pixels})), trained.net)
+    assert len(cache_folders(run)) == 2
 
 
 def test_a_tuning_that_was_interrupted_goes_on(run):

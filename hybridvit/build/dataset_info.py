@@ -29,7 +29,6 @@ class DatasetInfo:
         sizes: height and width of each column of masks.
         images: number of samples in each part.
         rig: geometry of the cameras, if it is known.
-        digest: SHA-256 of all images and of how they are split.
     """
 
     name: str
@@ -39,7 +38,6 @@ class DatasetInfo:
     sizes: Mapping[str, tuple[int, int]]
     images: Mapping[str, int]
     rig: Rig | None
-    digest: str
 
     @classmethod
     def of(cls, splits: Splits) -> DatasetInfo:
@@ -58,9 +56,7 @@ class DatasetInfo:
                 height, width = train.targets[name].shape[1:]
                 sizes[name] = (height, width)
         images_in = {part: len(getattr(splits, part)) for part in PARTS}
-        return cls(
-            splits.name, splits.columns, splits.shapes, normalisation, sizes, images_in, splits.rig, _digest(splits)
-        )
+        return cls(splits.name, splits.columns, splits.shapes, normalisation, sizes, images_in, splits.rig)
 
     def with_columns(
         self, columns: Mapping[str, Column], sizes: Mapping[str, tuple[int, int]] | None = None
@@ -84,7 +80,6 @@ class DatasetInfo:
             "mask_sizes": {name: list(size) for name, size in self.sizes.items()},
             "images": dict(self.images),
             "rig": json.loads(self.rig.to_json()) if self.rig is not None else None,
-            "digest": self.digest,
         }
 
     @classmethod
@@ -99,11 +94,11 @@ class DatasetInfo:
             {name: (size[0], size[1]) for name, size in data["mask_sizes"].items()},
             data["images"],
             Rig.from_json(json.dumps(data["rig"])) if data["rig"] is not None else None,
-            data["digest"],
         )
 
 
-def _digest(splits: Splits) -> str:
+def images_digest(splits: Splits) -> str:
+    """SHA-256 of all images and of how they are split."""
     digest = hashlib.sha256()
     for part in PARTS:
         samples = getattr(splits, part)

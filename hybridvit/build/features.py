@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
+from hybridvit.build.dataset_info import images_digest
 from hybridvit.build.net import evaluation_batch
 from hybridvit.build.trained import Trained
 from hybridvit.data.device_loader import EvaluationLoader
 from hybridvit.data.splits import Splits
-from hybridvit.hydra.feature_cache import FeatureCache
+from hybridvit.hydra.feature_cache import INDEX, FeatureCache
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.layers.dense import DenseNeck
 
@@ -28,7 +29,8 @@ def write_features(
 ) -> dict[str, FeatureCache]:
     """The features of every part of the data, without augmentation; what is there already is not computed again.
 
-    They lie in ``RUN/features/KEY/PART``, where KEY stands for the trunk's weights, the data, and what is kept.
+    They lie in ``RUN/features/KEY/PART``, where KEY stands for the trunk's weights and the data. A head that needs more
+    than is there has it written anew, with what the others need.
 
     Args:
         trained: the run.
@@ -37,20 +39,21 @@ def write_features(
         on_batch: called with part, samples done and samples in all.
     """
     necks = [module for module in net.heads.modules() if isinstance(module, DenseNeck)]
-    strides = sorted({stride for neck in necks for stride in neck.strides})
-    views = sorted(set(net.reads.values()))
-    kept = f"{trained.trunk} {trained.data.digest} {strides} {views}"
-    folder = trained.path / "features" / hashlib.sha256(kept.encode()).hexdigest()[:16]
+    strides = {stride for neck in necks for stride in neck.strides}
+    views = set(net.reads.values())
+    key = hashlib.sha256(f"{trained.trunk} {images_digest(splits)}".encode()).hexdigest()[:16]
     caches = {}
     for part in PARTS:
         samples = getattr(splits, part)
         if not len(samples):
             continue
-        if (folder / part / "cache.json").is_file():
-            caches[part] = FeatureCache(folder / part)
-            continue
-        batches = _features(trained, net, samples, part, on_batch)
-        caches[part] = FeatureCache.write(folder / part, batches, len(samples), views, strides)
+        folder = trained.path / "features" / key / part
+        held = FeatureCache(folder) if (folder / INDEX).is_file() else None
+        if held is None or not (held.views >= views and held.strides >= strides):
+            more_views, more_strides = (held.views, held.strides) if held is not None else (set(), set())
+            batches = _features(trained, net, samples, part, on_batch)
+            FeatureCache.write(folder, batches, len(samples), views | more_views, strides | more_strides)
+        caches[part] = FeatureCache(folder, views, strides)
     return caches
 
 

@@ -16,5 +16,5 @@ def higher_is_better(config: TaskConfig) -> dict[str, bool]:
     """Metric name -> whether more is better, for a task of this configuration."""
     config = replace(config, view=None)
     column = Column(config.column, ("stand-in",))
-    data = DatasetInfo("", {config.target: column}, {ONE_VIEW: (3, *SIZE)}, {}, {config.target: SIZE}, {}, None, "")
+    data = DatasetInfo("", {config.target: column}, {ONE_VIEW: (3, *SIZE)}, {}, {config.target: SIZE}, {}, None)
     return dict(create_task("stand-in", config, data).higher_is_better)

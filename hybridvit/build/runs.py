@@ -17,6 +17,7 @@ from hybridvit.build.net import create_net, evaluation_batch
 from hybridvit.build.tasks import column_requests, create_task
 from hybridvit.build.teacher import TeacherSource
 from hybridvit.build.trained import teachers_of
+from hybridvit.config import nearest
 from hybridvit.data.datasets import load
 from hybridvit.data.device_loader import DeviceLoader, EvaluationLoader
 from hybridvit.data.sampling import Order
@@ -45,7 +46,11 @@ class Run:
 
     def __init__(self, recipe: Recipe, folder: RunFolder | None = None, command: str = "", cpu: bool = False) -> None:
         self.recipe, self.folder, self.command = recipe, folder, command
-        self.splits = load(recipe.data, recipe.seed, column_requests(recipe.tasks, recipe.data.names))
+        requests = column_requests(recipe.tasks, recipe.data.names)
+        for column in recipe.data.names:
+            if column not in requests:
+                raise ValueError(f"data.names names {column!r}, which no task reads: {nearest(column, requests)}")
+        self.splits = load(recipe.data, recipe.seed, requests)
         _check_augmentation(recipe, self.splits)
         self.accelerator = make_accelerator(recipe.train.precision, cpu)
         device = self.accelerator.device
@@ -63,7 +68,7 @@ class Run:
             load_weights(self.net.backbone, recipe.weights)
         self.net.to(device)
 
-        order = Order(_sources(self.splits.train), recipe.train.batch_size, recipe.seed, recipe.sampling)
+        order = Order(self.splits.train.sources, recipe.train.batch_size, recipe.seed, recipe.sampling)
         columns, normalisation = self.data.columns, self.data.normalisation
         loader = DeviceLoader(self.splits.train, columns, normalisation, recipe.augment, order, recipe.seed, device)
 
@@ -136,10 +141,6 @@ class Run:
         if self.folder is not None:
             self.folder.finish(result)
         return result
-
-
-def _sources(train: Samples) -> Any:
-    return train.source if train.source is not None else torch.zeros(len(train), dtype=torch.long).numpy()
 
 
 def _check_augmentation(recipe: Recipe, splits: Splits) -> None:

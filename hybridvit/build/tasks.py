@@ -25,7 +25,7 @@ def column_requests(tasks: Mapping[str, TaskConfig], names: Mapping[str, tuple[s
     """The target columns that the tasks need, with the names that the user gave for them.
 
     Raises:
-        ValueError: two tasks want one column to hold different things, or names are given for no column.
+        ValueError: two tasks want one column to hold different things.
     """
     requests: dict[str, ColumnRequest] = {}
     for name, config in tasks.items():
@@ -37,9 +37,6 @@ def column_requests(tasks: Mapping[str, TaskConfig], names: Mapping[str, tuple[s
                 f"tasks.{name} reads {config.target!r} as {request.kind}, another task as "
                 f"{requests[config.target].kind}: give each a column of its own"
             )
-    for column in names:
-        if column not in requests:
-            raise ValueError(f"data.names names {column!r}, which no task reads: {nearest(column, requests)}")
     return requests
 
 

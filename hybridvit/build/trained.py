@@ -90,14 +90,8 @@ class Trained:
     def load(self) -> Splits:
         """The run's data, split as it was for the training, with the columns of all heads."""
         names = self.recipe.data.names
-        trained_on = column_requests(self.recipe.tasks, names)
-        further = column_requests(self.configs, {name: names[name] for name in names if name in self.columns})
+        trained_on, further = column_requests(self.recipe.tasks, names), column_requests(self.configs, names)
         return load(self.recipe.data, self.recipe.seed, trained_on, further)
-
-    @property
-    def columns(self) -> set[str]:
-        """The target columns of all heads."""
-        return {config.target for config in self.configs.values()}
 
     def evaluate(self, split: Literal["test", "validation"]) -> tuple[dict[str, dict[str, float]], int]:
         """Metrics of each task on a split of the run's data, and its number of samples."""

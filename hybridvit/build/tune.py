@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
 from hybridvit.build.balance import create_balance
@@ -43,11 +42,8 @@ class Tuning:
     def __init__(self, trained: Trained, name: str, config: Tune, command: str = "") -> None:
         self.trained, self.name, self.config, self.command = trained, name, config, command
         recipe = trained.recipe
-        named = recipe.data.names
-        own = column_requests({name: config.head}, {k: v for k, v in named.items() if k == config.head.target})
-        used = {config.target for config in recipe.tasks.values()}
-        run_columns = column_requests(recipe.tasks, {k: v for k, v in named.items() if k in used})
-        self.splits = load(recipe.data, recipe.seed, run_columns, own)
+        own = column_requests({name: config.head}, recipe.data.names)
+        self.splits = load(recipe.data, recipe.seed, column_requests(recipe.tasks, recipe.data.names), own)
         train = self.splits.train
         target = config.head.target
         self.column = self.splits.columns[target]
@@ -82,9 +78,7 @@ class Tuning:
         seconds = time.perf_counter() - began
         accelerator = make_accelerator(self.config.train.precision)
         device = accelerator.device
-        order = Order(
-            np.zeros(len(self.splits.train), np.int64), self.config.train.batch_size, self.config.seed, SamplingConfig()
-        )
+        order = Order(self.splits.train.sources, self.config.train.batch_size, self.config.seed, SamplingConfig())
         parts = {
             part: CachedBatches(
                 caches.get(part), getattr(self.splits, part), self.task.target, self.column, order, device

@@ -80,6 +80,11 @@ class Samples:
     present: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     source: NDArray[np.int64] | None = None
 
+    @property
+    def sources(self) -> NDArray[np.int64]:
+        """The data set of each sample, ``[n]``; 0 where there is only one."""
+        return self.source if self.source is not None else np.zeros(len(self), np.int64)
+
     def __len__(self) -> int:
         return len(next(iter(self.views.values())))
 

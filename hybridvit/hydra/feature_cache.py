@@ -26,24 +26,35 @@ class FeatureCache:
 
     Args:
         folder: what :meth:`write` has written.
+        views: cameras whose own features are read beside the fused ones; None: all that are there.
+        strides: the maps that are read; None: all that are there.
 
     Raises:
-        ValueError: there is no complete cache.
+        ValueError: there is no complete cache, or it does not hold what is asked for.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, views: Collection[str] | None = None, strides: Collection[int] | None = None
+    ) -> None:
         index = folder / INDEX
         if not index.is_file():
             raise ValueError(f"{folder} holds no features")
         about = json.loads(index.read_text(encoding="utf-8"))
         self.folder = folder
         self.samples = int(about["samples"])
-        self.kinds: dict[str, dict[str, Any]] = about["features"]
+        self.views: set[str] = set(about["views"])
+        self.strides: set[int] = set(about["strides"])
+        if not self.views.issuperset(views or ()) or not self.strides.issuperset(strides or ()):
+            raise ValueError(f"{folder} holds views {sorted(self.views)} and maps of strides {sorted(self.strides)}")
+        self._read_strides = self.strides if strides is None else set(strides)
+        kinds = {FUSED, *(self.views if views is None else views)}
+        self.kinds: dict[str, dict[str, Any]] = {k: v for k, v in about["features"].items() if k in kinds}
         self.arrays = {
             kind: {
                 # copy-on-write: torch does not take a read-only array, and nothing is ever written to it
                 name: torch.from_numpy(np.load(folder / f"{kind}.{name}.npy", mmap_mode="c"))
                 for name in entry["arrays"]
+                if not name.startswith("map") or int(name.removeprefix("map")) in self._read_strides
             }
             for kind, entry in self.kinds.items()
         }
@@ -90,7 +101,8 @@ class FeatureCache:
             raise ValueError(f"{samples} samples were announced, {done} came")
         for array in arrays.values():
             array.flush()
-        (temporary / INDEX).write_text(json.dumps({"samples": samples, "features": kinds}, indent=1), encoding="utf-8")
+        about = {"samples": samples, "views": sorted(views), "strides": sorted(strides), "features": kinds}
+        (temporary / INDEX).write_text(json.dumps(about, indent=1), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
         return cls(folder)
@@ -109,7 +121,7 @@ class FeatureCache:
         held = {name: array[index].to(device) for name, array in self.arrays[kind].items()}
         grid = (entry["grid"][0], entry["grid"][1])
         maps = {int(name.removeprefix("map")): value for name, value in held.items() if name.startswith("map")}
-        for stride in entry["tokens_are_maps"]:
+        for stride in self._read_strides.intersection(entry["tokens_are_maps"]):
             maps[stride] = held["tokens"].transpose(1, 2).unflatten(2, grid)
         return Features(held["tokens"], held["prefix"], grid, dict(sorted(maps.items())))
 
