@@ -9,6 +9,18 @@ import torch
 from torch import Tensor
 
 
+class Mix(NamedTuple):
+    """How each image of a batch was mixed with another one.
+
+    Attributes:
+        partner: whose image was mixed in, ``[b]`` int64, a permutation of the batch.
+        share: of the image's own label, ``[b]`` float32 in [0, 1]; 1 where nothing was mixed in.
+    """
+
+    partner: Tensor
+    share: Tensor
+
+
 class Batch(NamedTuple):
     """Images and their targets.
 
@@ -17,11 +29,13 @@ class Batch(NamedTuple):
             frozen trunk the features that it gave, from a cache.
         targets: target column -> ``[b, ...]``, as data's ``Column`` says, but masks int64 with -1 for no label.
         present: view name -> ``[b]`` bool, whether the sample has that view; None: one view, always there.
+        mix: how the images were mixed, while the targets are those of the images before; None: they were not.
     """
 
     images: Any
     targets: dict[str, Tensor]
     present: Mapping[str, Tensor] | None = None
+    mix: Mix | None = None
 
     def target(self, column: str, view: str | None = None) -> Tensor:
         """A target ``[b, ...]``; of a head that reads one camera, unlabelled where that camera is not there."""

@@ -36,18 +36,31 @@ class Order:
     Samples of a data set are drawn without repetition within its epoch, and a batch may span two epochs, so that
     all batches are full even when there are fewer samples than a batch holds.
 
+    With ``repeats``, a batch holds each of its samples so many times, to be augmented apart (arXiv 1901.09335), and
+    as many times fewer distinct ones: the same number of steps passes over the data less often.
+
     Args:
         sources: data set of each sample, ``[n]``, from 0.
         batch_size: samples in a batch.
         seed: seed of the order.
         config: how the data sets take turns.
+        repeats: how often a batch holds each of its samples.
+
+    Raises:
+        ValueError: repeats does not divide the batch size.
     """
 
-    def __init__(self, sources: NDArray[np.integer], batch_size: int, seed: int, config: SamplingConfig) -> None:
+    def __init__(
+        self, sources: NDArray[np.integer], batch_size: int, seed: int, config: SamplingConfig, repeats: int = 1
+    ) -> None:
+        if repeats < 1 or batch_size % repeats:
+            near = min((r for r in range(1, batch_size + 1) if batch_size % r == 0), key=lambda r: abs(r - repeats))
+            raise ValueError(f"repeats must divide the batch size {batch_size}, given {repeats}: the nearest is {near}")
         if config.kind == "size":
             sources = np.zeros(len(sources), np.int64)
         self.members = [np.flatnonzero(sources == source) for source in np.unique(sources)]
-        self.batch_size = batch_size
+        self.repeats = repeats
+        self.distinct = batch_size // repeats
         self.seed = seed
         self.round_robin = config.kind == "round_robin"
         shares = np.array([len(m) for m in self.members]) ** (1 / config.temperature)
@@ -56,15 +69,18 @@ class Order:
         self._epochs: dict[int, tuple[int, NDArray[np.int64]]] = {}
 
     def indices(self, step: int) -> NDArray[np.int64]:
-        """The samples of this step's batch, counted from 0."""
+        """The samples of this step's batch, counted from 0; repetitions follow each other."""
+        return np.repeat(self._distinct(step), self.repeats)
+
+    def _distinct(self, step: int) -> NDArray[np.int64]:
         if len(self.members) == 1:
-            return self._draw(0, step * self.batch_size, self.batch_size)
+            return self._draw(0, step * self.distinct, self.distinct)
         if self.round_robin:
             turn, source = divmod(step, len(self.members))
-            return self._draw(source, turn * self.batch_size, self.batch_size)
-        slots = step * self.batch_size + np.arange(self.batch_size)
+            return self._draw(source, turn * self.distinct, self.distinct)
+        slots = step * self.distinct + np.arange(self.distinct)
         chosen = self.pattern[slots % PERIOD]
-        drawn = np.empty(self.batch_size, np.int64)
+        drawn = np.empty(self.distinct, np.int64)
         for source in np.unique(chosen):
             drawn[chosen == source] = self._draw(source, self._drawn(source, slots[0]), int((chosen == source).sum()))
         return drawn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -27,7 +27,10 @@ class Task(ABC):
         view: the camera whose own features the head reads; None: those of all cameras, fused.
         higher_is_better: for each metric. The first is in (-inf, 1], higher is better, and checkpoints are
             selected by its mean over the tasks.
+        mixable: whether it can learn from images that are mixed of two (mixup, CutMix).
     """
+
+    mixable: ClassVar[bool] = False
 
     name: str
     target: str
@@ -48,6 +51,20 @@ class Task(ABC):
 
         What an unlabelled sample predicts has no influence on it, nor on any gradient.
         """
+
+    def mixed_loss(self, prediction: Tensor, target: Tensor, mix: tuple[Tensor, Tensor]) -> Tensor:
+        """The loss of a batch of mixed images, a scalar; where nothing is mixed, it equals :meth:`loss`.
+
+        Args:
+            prediction: of the mixed images, ``[b, ...]``.
+            target: of the images that they started from, ``[b, ...]``.
+            mix: whose image was mixed in, ``[b]`` indices into the batch, and the share of the own one, ``[b]``
+                in [0, 1], as data's ``Mix`` says.
+
+        Raises:
+            ValueError: the task is not mixable.
+        """
+        raise ValueError(f"task {self.name!r} cannot learn from mixed images: leave mixup and CutMix out")
 
     @abstractmethod
     def metric(self) -> MetricCollection:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from hybridvit.backbones.features import Backbone, Features, FeatureSpec
 from hybridvit.layers.initialisation import linear
-from hybridvit.tasks.base import UNLABELLED, Task
+from hybridvit.tasks.base import UNLABELLED
+from hybridvit.tasks.image_task import ImageTask
 from hybridvit.tasks.vector_head import HeadPooling, VectorHead, check_vector_head, hidden_layer
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class Classifier(nn.Module):
         self.backbone.set_grad_checkpointing(enable)
 
 
-class ClassificationTask(Task):
+class ClassificationTask(ImageTask):
     """Cross entropy and accuracy; the label -1 means unlabelled.
 
     Args:
@@ -170,17 +171,17 @@ class ClassificationTask(Task):
     def labelled(self, target: Tensor) -> Tensor:
         return target != UNLABELLED
 
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """prediction ``[b, classes]``, target ``[b]`` of class indices or -1 -> scalar."""
+    def losses(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """prediction ``[b, classes]``, target ``[b]`` of class indices or -1 -> ``[b]``, ``[b]``."""
         known = self.labelled(target)
-        total = F.cross_entropy(
+        losses = F.cross_entropy(
             torch.where(known[:, None], prediction.float(), 0),
             target,
             ignore_index=UNLABELLED,
             label_smoothing=self.config.label_smoothing,
-            reduction="sum",
+            reduction="none",
         )
-        return total / known.sum().clamp(min=1)
+        return losses, known
 
     def metric(self) -> MetricCollection:
         """Top-1 accuracy, in [0, 1]."""

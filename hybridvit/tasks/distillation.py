@@ -76,12 +76,15 @@ class DistillationTask(Task):
     The target is the teacher's logits ``[b, classes]``; a row with NaN is missing. On a backbone with a distillation
     token the head reads that, else what a classification head reads. Its predictions are the student's answer to
     this task alone: DeiT predicts with the mean of this head and that of the class token, which is left to callers.
+    Of mixed images the target is what the teacher says of the mixture.
 
     Args:
         name: key of the predictions.
         class_names: the teacher's classes, in the order of its logits.
         config: the teacher, and how it is followed.
     """
+
+    mixable = True
 
     def __init__(self, name: str, class_names: Sequence[str], config: DistillationConfig) -> None:
         self.name = name
@@ -110,6 +113,10 @@ class DistillationTask(Task):
             student, teacher = (student / t).log_softmax(dim=1), (teacher / t).log_softmax(dim=1)
             losses = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1) * t**2
         return torch.where(known, losses, 0).sum() / known.sum().clamp(min=1)
+
+    def mixed_loss(self, prediction: Tensor, target: Tensor, mix: tuple[Tensor, Tensor]) -> Tensor:
+        """The plain loss: the teacher saw the mixed images."""
+        return self.loss(prediction, target)
 
     def metric(self) -> MetricCollection:
         """Share of the images where student and teacher name the same class."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybridvit.backbones.features import FeatureSpec
-from hybridvit.tasks.base import Task
+from hybridvit.tasks.image_task import ImageTask
 from hybridvit.tasks.vector_head import HeadPooling, VectorHead, check_vector_head
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class MultilabelConfig:
         check_vector_head(self.pooling, self.hidden)
 
 
-class MultilabelTask(Task):
+class MultilabelTask(ImageTask):
     """Binary cross entropy of every class; single entries may be unknown, -1.
 
     Args:
@@ -64,12 +64,12 @@ class MultilabelTask(Task):
     def labelled(self, target: Tensor) -> Tensor:
         return (target >= 0).any(dim=1)
 
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """prediction ``[b, classes]``, target ``[b, classes]`` of 0, 1 and -1 -> mean over the known entries."""
+    def losses(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """prediction ``[b, classes]``, target ``[b, classes]`` of 0, 1 and -1 -> ``[b, classes]`` twice."""
         known = target >= 0
         logits = torch.where(known, prediction.float(), 0)
         losses = F.binary_cross_entropy_with_logits(logits, target.clamp(min=0).float(), reduction="none")
-        return torch.where(known, losses, 0).sum() / known.sum().clamp(min=1)
+        return torch.where(known, losses, 0), known
 
     def metric(self) -> MetricCollection:
         """In [0, 1]: average precision, mean over the classes with a positive and a negative label, and F1.

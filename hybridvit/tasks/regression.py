@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybridvit.backbones.features import Features, FeatureSpec
-from hybridvit.tasks.base import Task
+from hybridvit.tasks.image_task import ImageTask
 from hybridvit.tasks.vector_head import HeadPooling, VectorHead, check_vector_head
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class ScaledHead(VectorHead):
         return super().forward(features) * self.std + self.mean
 
 
-class RegressionTask(Task):
+class RegressionTask(ImageTask):
     """Smooth L1 of standardised numbers, or 1 - cos of an angle's error; single components may be missing, NaN.
 
     Plain numbers are predicted in their own units, ``[b, k]``, by a head that holds mean and standard deviation;
@@ -126,8 +126,8 @@ class RegressionTask(Task):
     def labelled(self, target: Tensor) -> Tensor:
         return (~target.isnan()).any(dim=1)
 
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """prediction ``[b, k]``, of angles ``[b, 2 k]``, target ``[b, k]`` -> mean over the known components."""
+    def losses(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """prediction ``[b, k]``, of angles ``[b, 2 k]``, target ``[b, k]`` -> ``[b, k]`` twice."""
         known = ~target.isnan()
         target = torch.where(known, target, 0)
         if self.is_angle:
@@ -138,7 +138,7 @@ class RegressionTask(Task):
         else:
             error = torch.where(known, prediction.float() - target, 0)
             losses = F.smooth_l1_loss(error / error.new_tensor(self.std), torch.zeros_like(error), reduction="none")
-        return torch.where(known, losses, 0).sum() / known.sum().clamp(min=1)
+        return torch.where(known, losses, 0), known
 
     def metric(self) -> MetricCollection:
         """Plain numbers: R² and mean absolute error in their units; angles: mean cosine of the error, and its size.
