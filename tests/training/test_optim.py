@@ -118,6 +118,40 @@ def test_schedule_by_hand(steps, warmup, final, expected):
     assert used == [pytest.approx([0.02 * share] * 2) for share in expected]
 
 
+@pytest.mark.parametrize(
+    ("schedule", "fields", "expected"),
+    [
+        ("linear", {"final_lr": 0.2}, [1 / 3, 2 / 3, 1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2]),
+        ("linear", {"final_lr": 0.0}, [1 / 3, 2 / 3, *(1 - k / 8 for k in range(9))]),
+        ("constant", {}, [1 / 3, 2 / 3, *[1] * 9]),
+    ],
+)
+def test_other_schedules_by_hand(schedule, fields, expected):
+    config = OptimConfig(schedule=schedule, warmup=2 / 11, **fields)
+    assert [lr_share(step, 11, config) for step in range(11)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("beta1", [0.9, 0.0])
+def test_sgd_is_torchs_with_nesterov_momentum(beta1):
+    model, reference = nn.Linear(3, 5), nn.Linear(3, 5)
+    reference.load_state_dict(model.state_dict())
+    optimiser = build_optimiser(model, OptimConfig(kind="sgd", lr=0.1, beta1=beta1, weight_decay=0.3))
+    velocity = {}
+    for step in range(4):
+        x = torch.randn(7, 3, generator=torch.Generator().manual_seed(step))
+        for net in (model, reference):
+            net.zero_grad()
+            net(x).square().mean().backward()
+        optimiser.step()
+        with torch.no_grad():  # v = m·v + g, w = w - lr·(g + m·v), decay inside g
+            for name, p in reference.named_parameters():
+                g = p.grad + (0.3 * p if name == "weight" else 0)
+                velocity[name] = beta1 * velocity[name] + g if name in velocity else g
+                p -= 0.1 * (g + beta1 * velocity[name])
+    for one, other in zip(model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.37, 0.9])
 @pytest.mark.parametrize("steps", [1, 2, 7, 100])
 def test_schedule_rises_then_falls_and_ends_at_final_lr(steps, warmup):
@@ -148,6 +182,13 @@ def test_schedule_rises_then_falls_and_ends_at_final_lr(steps, warmup):
         ({"layer_decay": 0.0}, r"layer_decay must lie in \(0, 1\], given 0.0"),
         ({"layer_decay": 1.5}, r"layer_decay must lie in \(0, 1\], given 1.5"),
         ({"clip_norm": 0.0}, "clip_norm must be positive or None, given 0.0"),
+        ({"kind": "adam"}, "kind must be one of adamw, muon, sgd, given 'adam'"),
+        ({"schedule": "step"}, "schedule must be one of cosine, linear, constant, given 'step'"),
+        ({"kind": "muon", "muon_lr": 0.0}, "muon_lr must be positive, given 0.0"),
+        ({"muon_lr": 0.1}, "muon_lr 0.1 has no effect with kind 'adamw': set lr, or choose kind 'muon'"),
+        ({"kind": "sgd", "muon_lr": 0.1}, "muon_lr 0.1 has no effect with kind 'sgd'"),
+        ({"kind": "sgd", "beta2": 0.9}, "beta2 0.9 has no effect with kind 'sgd': its momentum is beta1"),
+        ({"schedule": "constant", "final_lr": 0.1}, "final_lr 0.1 has no effect with schedule 'constant'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(fields, message):
