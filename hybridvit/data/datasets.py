@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,18 +12,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridvit.data.folder import read_folder
-from hybridvit.data.manifest import ColumnRequest, read_manifest, target_names
-from hybridvit.data.merge import merge
+from hybridvit.data.manifest import ColumnRequest
+from hybridvit.data.memory import allowed_bytes
 from hybridvit.data.named_sets import NAMED
-from hybridvit.data.npz import read_npz
 from hybridvit.data.resize import resized
-from hybridvit.data.rig import Rig
+from hybridvit.data.roots import read_roots
 from hybridvit.data.splits import Samples, Splits, missing
 from hybridvit.data.subset import stratified_order, stratified_split
 from hybridvit.data.synthetic import synthetic_rig
-
-MANIFESTS = (".csv", ".parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +65,9 @@ class DataConfig:
         hide: target column -> share of its training labels that are hidden, to see what missing labels cost.
         names: target column -> its classes, components or points in order; a column that is not named here has
             those that its training labels have.
+        memory: GiB that the decoded images of folders and manifests may take; those that take more stay on disk, and
+            worker processes read them as they are needed. None: a third of the memory that is free on this host and,
+            where there is a CUDA device, of what is free there, whichever is less.
         synthetic: instead of files, made-up scenes seen by the cameras of a vehicle; None: files.
     """
 
@@ -85,6 +84,7 @@ class DataConfig:
     skip_unreadable: bool = False
     hide: dict[str, float] = field(default_factory=dict)
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    memory: float | None = None
     synthetic: SyntheticConfig | None = None
 
     def __post_init__(self) -> None:
@@ -96,8 +96,18 @@ class DataConfig:
         for name, share in self.hide.items():
             if not 0 <= share <= 1:
                 raise ValueError(f"hide.{name} is a share in [0, 1], given {share}")
+        if self.memory is not None and not self.memory >= 0:
+            raise ValueError(f"memory is a number of GiB, 0 or more, given {self.memory}")
+        if self.memory is not None and not _files(self.root, self.dataset):
+            raise ValueError("memory has no effect: only images of folders and manifests may stay on disk")
         if self.synthetic is not None and (self.root, self.dataset, self.image_size) != (None, None, None):
             raise ValueError("synthetic scenes make their own images, so dataset, root and image_size have no effect")
+
+
+def _files(root: str | tuple[str, ...] | None, dataset: str | None) -> bool:
+    """Whether any root holds images as files of their own."""
+    roots = (root,) if isinstance(root, str) else root or ()
+    return dataset is None and any(not path.endswith(".npz") for path in roots)
 
 
 def load(
@@ -124,7 +134,8 @@ def load(
     for name, request in (further or {}).items():
         if name in wanted and wanted[name].kind != request.kind:
             raise ValueError(f"column {name!r} holds {wanted[name].kind} for one task, {request.kind} for another")
-    splits = _with_columns(_read(config, both), both)
+    memory = allowed_bytes(config.memory) if _files(config.root, config.dataset) else 0
+    splits = _with_columns(_read(config, both, memory), both)
     strata = partial(_strata, by)
     train, validation, test = splits.train, splits.validation, splits.test
     if not len(test) and config.test:
@@ -139,10 +150,22 @@ def load(
         train, validation = train[kept], train[apart]
     if not len(train):
         raise ValueError("no image is left to train on: lower data.test or data.validation")
-    return replace(splits, train=_hide(train, splits, config.hide, seed), validation=validation, test=test)
+    train, validation, test = _fitting([_hide(train, splits, config.hide, seed), validation, test], memory)
+    return replace(splits, train=train, validation=validation, test=test)
 
 
-def _read(config: DataConfig, wanted: Mapping[str, ColumnRequest]) -> Splits:
+def _fitting(parts: Sequence[Samples], memory: int) -> list[Samples]:
+    """The parts, read from disk in this order as long as they fit: a subset may, though the whole data does not."""
+    found = []
+    for part in parts:
+        if part.on_disk and part.nbytes <= memory:
+            part = part.in_memory()
+            memory -= part.nbytes
+        found.append(part)
+    return found
+
+
+def _read(config: DataConfig, wanted: Mapping[str, ColumnRequest], memory: int) -> Splits:
     if config.synthetic is not None:
         return synthetic_rig(**vars(config.synthetic))
     if config.dataset is not None or config.root is None:
@@ -150,27 +173,10 @@ def _read(config: DataConfig, wanted: Mapping[str, ColumnRequest]) -> Splits:
             raise ValueError(f"data.dataset {config.dataset} has one root, given {len(config.root)}")
         root = Path(config.root).expanduser() if config.root is not None else None
         return resized(NAMED[config.dataset or "digits"](root), config.image_size)
-    roots = (config.root,) if isinstance(config.root, str) else config.root
+    roots = [Path(root).expanduser() for root in ((config.root,) if isinstance(config.root, str) else config.root)]
     if not roots:
         raise ValueError("data.root names no files")
-    return merge([_read_root(Path(root).expanduser(), config, wanted, len(roots) > 1) for root in roots])
-
-
-def _read_root(root: Path, config: DataConfig, wanted: Mapping[str, ColumnRequest], several: bool) -> Splits:
-    if not root.exists():
-        raise ValueError(f"data.root {str(root)!r} is not there")
-    if root.is_dir():
-        return read_folder(root, config.image_size, config.skip_unreadable)
-    if root.suffix in MANIFESTS:
-        if several:  # one of them has what another one lacks
-            there = target_names(root)
-            wanted = {name: request for name, request in wanted.items() if name in there}
-        splits = read_manifest(root, wanted, config.image_size, config.skip_unreadable)
-        rig = root.with_name("rig.json")
-        return replace(splits, rig=Rig.read(rig, splits.shapes)) if rig.is_file() else splits
-    if root.suffix == ".npz":
-        return resized(read_npz(root), config.image_size)
-    raise ValueError(f"data.root {str(root)!r} is neither a folder nor a .csv, .parquet or .npz file")
+    return read_roots(roots, wanted, config.image_size, config.skip_unreadable, memory)
 
 
 def _with_columns(splits: Splits, wanted: Mapping[str, ColumnRequest]) -> Splits:

@@ -77,6 +77,7 @@ def read_manifest(
     wanted: Mapping[str, ColumnRequest],
     image_size: int | tuple[int, int] | None = None,
     skip_unreadable: bool = False,
+    memory: int | None = None,
 ) -> Splits:
     """Reads images and the wanted columns; pictures of a view are RGB unless all of them are grey.
 
@@ -88,6 +89,8 @@ def read_manifest(
         image_size: size in pixels that pictures are cropped (centre) and resized to; None: those of a view must be
             of one size.
         skip_unreadable: leave out rows whose files cannot be read, with a warning, instead of refusing them.
+        memory: bytes that the images' pixels may take; images that take more stay on disk, where only their headers
+            are looked at (masks are always in memory); None: any number.
 
     Raises:
         ValueError: naming rows as a spreadsheet numbers them (the header is row 1), for whatever is not as above.
@@ -134,7 +137,7 @@ def read_manifest(
             {name: values[some] for name, values in arrays.items()},
             {view: there[some] for view, there in present.items()},
         )
-        for some, pixels in zip(rows, files.pixels(rows), strict=True)
+        for some, pixels in zip(rows, files.pixels(rows, memory), strict=True)
     )
     kept = files.kept(skip_unreadable)
     if not kept.all():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridvit.data.file_images import FileImages, Images, join_images
 from hybridvit.data.splits import Column, Samples, Splits, missing
 
 
@@ -49,8 +50,9 @@ def _join(parts: Sequence[Samples], columns: dict[str, Column], shapes: dict[str
     views = {}
     present = {}
     for view, shape in shapes.items():
-        views[view] = np.concatenate(
-            [part.views[view] if view in part.views else np.zeros((len(part), *shape), np.uint8) for part in parts]
+        on_disk = any(isinstance(part.views.get(view), FileImages) for part in parts)
+        views[view] = join_images(
+            [part.views[view] if view in part.views else _blank(len(part), shape, on_disk) for part in parts]
         )
         there = [
             part.present.get(view, np.ones(len(part), bool)) if view in part.views else np.zeros(len(part), bool)
@@ -60,6 +62,12 @@ def _join(parts: Sequence[Samples], columns: dict[str, Column], shapes: dict[str
     targets = {name: _targets(name, column, parts) for name, column in columns.items()}
     source = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return Samples(views, targets, {view: there for view, there in present.items() if not there.all()}, source)
+
+
+def _blank(count: int, shape: tuple[int, int, int], on_disk: bool) -> Images:
+    """Images of a view that a data set has not."""
+    c, h, w = shape
+    return FileImages.of([None] * count, c, (h, w)) if on_disk else np.zeros((count, c, h, w), np.uint8)
 
 
 def _targets(name: str, column: Column, parts: Sequence[Samples]) -> NDArray[Any]:

@@ -1,9 +1,9 @@
-"""Image files read side by side in threads: their sizes first, then their pixels."""
+"""Image files: their sizes, their pixels, and many of them side by side in threads."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from hybridvit.data.folder import GREY_MODES, read_image
 from hybridvit.data.geometry import Size
 
 ORIENTATION = 0x0112  # EXIF; from 5 on height and width are exchanged
+DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+GREY_MODES = ("1", "L", "LA", "F", *DEEP_MODES)
 MASK_MODES = ("1", "L", "P", "I", "I;16")
 
 K = TypeVar("K")
@@ -53,10 +54,65 @@ def in_threads(function: Callable[[K], V], items: Iterable[K]) -> dict[K, V | Ex
 
 
 def read_header(path: Path) -> Header:
+    """Reads no pixels, and raises whatever PIL does."""
     with Image.open(path) as file:
         turned = file.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
         width, height = file.size
         return Header((width, height) if turned else (height, width), turned, file.mode in GREY_MODES)
+
+
+def read_headers(paths: Iterable[Path | None]) -> tuple[dict[Path, Header], dict[Path, str]]:
+    """The headers of files, and what is wrong with those that cannot be read."""
+    found = in_threads(read_header, [path for path in paths if path is not None])
+    headers = {path: header for path, header in found.items() if isinstance(header, Header)}
+    return headers, {path: reason(error) for path, error in found.items() if isinstance(error, Exception)}
+
+
+def common_size(headers: Mapping[Path, Header], image_size: int | tuple[int, int] | None) -> Size:
+    """Height and width that pictures get: what is asked for, or the one size that all of them have.
+
+    Raises:
+        ValueError: nothing is asked for and they differ.
+    """
+    if image_size is not None:
+        return (image_size, image_size) if isinstance(image_size, int) else image_size
+    sizes: dict[Size, Path] = {}
+    for path, header in headers.items():
+        sizes.setdefault(header.size, path)
+    if len(sizes) > 1:
+        (first, one), (second, other) = list(sizes.items())[:2]
+        raise ValueError(
+            f"images differ in size ({one} is {first[0]}x{first[1]}, {other} is {second[0]}x{second[1]} pixels): "
+            "say which size to use, as in --data.image_size 64"
+        )
+    return next(iter(sizes), (1, 1))
+
+
+def read_image(path: Path, channels: int, size: Size) -> NDArray[np.uint8]:
+    """One picture as ``[c, h, w]`` uint8, cropped (centre) and resized to ``size`` in pixels.
+
+    Raises:
+        ValueError: the file is not there or no image.
+    """
+    try:
+        array = _decode(path, size, grey=channels == 1)
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read as an image: {reason(error)}") from error
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def _decode(path: Path, size: Size, grey: bool) -> NDArray[np.uint8]:
+    """``[h, w]`` or, in colour, ``[h, w, 3]``."""
+    with Image.open(path) as file:
+        picture: Image.Image = file
+        if file.mode in (*DEEP_MODES, "F"):  # more than 8 bits: scale to 8 instead of clipping
+            values = np.asarray(file, dtype=np.float64)
+            depth = 65535.0 if file.mode in DEEP_MODES or values.max() > 255 else 255.0
+            picture = Image.fromarray((values.clip(0, depth) * (255 / depth)).round().astype(np.uint8))
+        picture = ImageOps.exif_transpose(picture).convert("L" if grey else "RGB")
+    if picture.size != (size[1], size[0]):
+        picture = ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.BICUBIC)
+    return np.asarray(picture)
 
 
 def read_images(paths: Sequence[Path | None], channels: int, size: Size) -> tuple[NDArray[np.uint8], dict[Path, str]]:

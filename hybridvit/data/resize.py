@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridvit.data.file_images import pixels
 from hybridvit.data.splits import Column, Samples, Splits
 
 
@@ -28,7 +29,7 @@ def _resized(part: Samples, columns: Any, size: tuple[int, int]) -> Samples:
     scale = (size[0] / before[0], size[1] / before[1])
     return replace(
         part,
-        views={view: _images(images, size) for view, images in part.views.items()},
+        views={view: _images(pixels(images), size) for view, images in part.views.items()},
         targets={name: _target(values, columns[name], size, scale) for name, values in part.targets.items()},
     )
 
@@ -40,8 +41,8 @@ def _images(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
     from torchvision.transforms.v2 import functional
 
     bicubic = functional.InterpolationMode.BICUBIC
-    pixels: NDArray[np.uint8] = functional.resize(torch.from_numpy(images), list(size), interpolation=bicubic).numpy()
-    return pixels
+    done: NDArray[np.uint8] = functional.resize(torch.from_numpy(images), list(size), interpolation=bicubic).numpy()
+    return done
 
 
 def _target(values: NDArray[Any], column: Column, size: tuple[int, int], scale: tuple[float, float]) -> NDArray[Any]:

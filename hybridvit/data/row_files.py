@@ -10,8 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridvit.data.file_images import FileImages, Images
 from hybridvit.data.geometry import Fit, Size
-from hybridvit.data.pictures import Header, fit_mask, in_threads, read_header, read_images, read_mask, reason
+from hybridvit.data.pictures import (
+    Header,
+    common_size,
+    fit_mask,
+    in_threads,
+    read_header,
+    read_headers,
+    read_images,
+    read_mask,
+    reason,
+)
 from hybridvit.data.splits import VOID, Column, ColumnKind, labelled
 from hybridvit.data.table import Table, listed
 
@@ -36,40 +47,31 @@ class RowFiles:
         image_size: int | tuple[int, int] | None,
     ) -> None:
         self.table, self.images, self.masks = table, images, masks
-        found = in_threads(read_header, [path for paths in images.values() for path in paths if path])
-        self.headers = {path: header for path, header in found.items() if isinstance(header, Header)}
-        self.unreadable = {path: reason(error) for path, error in found.items() if isinstance(error, Exception)}
-        self.sizes = {view: self._size(view, image_size) for view in images}
+        self.headers, self.unreadable = read_headers(path for paths in images.values() for path in paths)
+        self.sizes: dict[str, Size] = {}
+        for view, paths in images.items():
+            headers = {path: self.headers[path] for path in paths if path in self.headers}
+            self.sizes[view] = common_size(headers, image_size)
 
-    def _size(self, view: str, image_size: int | tuple[int, int] | None) -> Size:
-        if image_size is not None:
-            return (image_size, image_size) if isinstance(image_size, int) else image_size
-        sizes: dict[Size, Path] = {}
-        for path in self.images[view]:
-            if path in self.headers:
-                assert path is not None
-                sizes.setdefault(self.headers[path].size, path)
-        if len(sizes) > 1:
-            (first, one), (second, other) = list(sizes.items())[:2]
-            raise ValueError(
-                f"images differ in size ({one} is {first[0]}x{first[1]}, {other} is {second[0]}x{second[1]} pixels): "
-                "say which size to use, as in --data.image_size 64"
-            )
-        return next(iter(sizes), (1, 1))
-
-    def pixels(self, parts: Sequence[NDArray[np.int64]]) -> list[dict[str, NDArray[np.uint8]]]:
+    def pixels(self, parts: Sequence[NDArray[np.int64]], memory: int | None) -> list[dict[str, Images]]:
         """For each part, given by its rows: view name -> ``[n, c, h, w]``, zeros where there is no picture.
 
-        A view is grey if all its pictures are.
+        A view is grey if all its pictures are. Images that take more than ``memory`` bytes stay on disk.
         """
-        found: list[dict[str, NDArray[np.uint8]]] = [{} for _ in parts]
+        found: list[dict[str, Images]] = [{} for _ in parts]
         for view, paths in self.images.items():
             readable = [path if path in self.headers else None for path in paths]
             grey = all(self.headers[path].grey for path in readable if path)
+            files = FileImages.of(readable, 1 if grey else 3, self.sizes[view])
             for views, rows in zip(found, parts, strict=True):
-                some = [readable[row] for row in rows]
-                views[view], wrong = read_images(some, 1 if grey else 3, self.sizes[view])
-                self.unreadable |= wrong
+                views[view] = files[rows]
+        if memory is None or sum(images.nbytes for views in found for images in views.values()) <= memory:
+            for views in found:
+                for view, images in views.items():
+                    assert isinstance(images, FileImages)
+                    some = [images.path(row) for row in range(len(images))]
+                    views[view], wrong = read_images(some, images.channels, images.size)
+                    self.unreadable |= wrong
         return found
 
     def present(self) -> dict[str, NDArray[np.bool_]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridvit.data.file_images import FileImages, Images, pixels
 from hybridvit.data.rig import Rig
 
 ONE_VIEW = "image"  # what the view is called where there is only one
@@ -69,13 +70,13 @@ class Samples:
     """Images and their targets, sample by sample.
 
     Attributes:
-        views: view name -> ``[n, c, h, w]``, uint8; a single view is called "image".
+        views: view name -> ``[n, c, h, w]``, uint8, in memory or on disk; a single view is called "image".
         targets: column name -> array, as :class:`Column` says.
         present: view name -> ``[n]``, whether the sample has that view; a view that is not named is always there.
         source: which of several data sets the sample is from, ``[n]``; None: there is only one.
     """
 
-    views: Mapping[str, NDArray[np.uint8]]
+    views: Mapping[str, Images]
     targets: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     present: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     source: NDArray[np.int64] | None = None
@@ -84,6 +85,24 @@ class Samples:
     def sources(self) -> NDArray[np.int64]:
         """The data set of each sample, ``[n]``; 0 where there is only one."""
         return self.source if self.source is not None else np.zeros(len(self), np.int64)
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether images stay in their files."""
+        return any(isinstance(images, FileImages) for images in self.views.values())
+
+    @property
+    def nbytes(self) -> int:
+        """What the pixels take in memory, or would."""
+        return sum(images.nbytes for images in self.views.values())
+
+    def in_memory(self) -> Samples:
+        """The same samples with their images read.
+
+        Raises:
+            ValueError: naming the files that cannot be read.
+        """
+        return replace(self, views={view: pixels(images) for view, images in self.views.items()})
 
     def __len__(self) -> int:
         return len(next(iter(self.views.values())))

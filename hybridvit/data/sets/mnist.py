@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridvit.data.file_images import pixels
 from hybridvit.data.sets.place import find, read_arrays
 from hybridvit.data.splits import ONE_VIEW, Column, Samples, Splits
 
@@ -93,7 +94,7 @@ def _overlaid(left: Samples, right: Samples, count: int, seed: int, part: int) -
         _endless(np.random.RandomState([seed, part, side]), len(samples), count)
         for side, samples in enumerate((left, right))
     )
-    upper, lower = left.views[ONE_VIEW], right.views[ONE_VIEW]
+    upper, lower = pixels(left.views[ONE_VIEW]), pixels(right.views[ONE_VIEW])
     h, w = upper.shape[-2:]
     images = np.zeros((count, 1, SIDE, SIDE), np.uint8)
     images[:, :, :h, :w] = upper[first]

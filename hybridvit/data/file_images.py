@@ -1,0 +1,132 @@
+"""Images that stay on disk, which say of themselves what an array would and give their pixels when asked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybridvit.data.geometry import Size
+from hybridvit.data.pictures import read_image, read_images
+
+STATISTICS_IMAGES = 5_000  # at most, that statistics of a data set are taken from
+STATISTICS_BYTES = 2**28  # their pixels are held for a moment
+NAMED_AT_MOST = 5  # files that a message names
+
+
+class FileImages:
+    """Pictures ``[n, c, h, w]`` as uint8, each in a file; cropped (centre) and resized when they are read.
+
+    An index gives others like it and reads nothing. It travels to worker processes as a few bytes for each image.
+
+    Args:
+        paths: the files ``[n]`` as bytes (one block of memory, which forked processes share); empty: a picture that
+            is not there, which reads as zeros.
+        channels: 1 or 3.
+        size: height and width in pixels that pictures are brought to.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, paths: NDArray[np.bytes_], channels: int, size: Size) -> None:
+        self.paths, self.channels, self.size = paths, channels, size
+
+    @classmethod
+    def of(cls, paths: Sequence[Path | None], channels: int, size: Size) -> FileImages:
+        """From paths, None where there is no picture."""
+        names = [os.fsencode(path) if path is not None else b"" for path in paths]
+        return cls(np.array(names, dtype=np.bytes_).reshape(len(names)), channels, size)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Number of images, channels, height and width."""
+        return len(self.paths), self.channels, *self.size
+
+    @property
+    def nbytes(self) -> int:
+        """What the pixels would take in memory."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: slice | NDArray[np.integer] | NDArray[np.bool_]) -> FileImages:
+        return FileImages(self.paths[index], self.channels, self.size)
+
+    def path(self, index: int) -> Path | None:
+        """The file of one image; None: there is no picture."""
+        name = bytes(self.paths[index])
+        return Path(os.fsdecode(name)) if name else None
+
+    def read_one(self, index: int) -> NDArray[np.uint8]:
+        """The pixels of one image, ``[c, h, w]``.
+
+        Raises:
+            ValueError: naming the file that is gone or no image.
+        """
+        path = self.path(index)
+        return np.zeros(self.shape[1:], np.uint8) if path is None else read_image(path, self.channels, self.size)
+
+    def read(self) -> NDArray[np.uint8]:
+        """The pixels of all images, ``[n, c, h, w]``, read in threads.
+
+        Raises:
+            ValueError: naming the files that are gone or no images.
+        """
+        pixels, wrong = read_images([self.path(index) for index in range(len(self))], self.channels, self.size)
+        if wrong:
+            named = "; ".join(f"{path} ({why})" for path, why in sorted(wrong.items())[:NAMED_AT_MOST])
+            more = f"; and {len(wrong) - NAMED_AT_MOST} more" if len(wrong) > NAMED_AT_MOST else ""
+            raise ValueError(f"{len(wrong)} file{'s' * (len(wrong) > 1)} cannot be read: {named}{more}")
+        return pixels
+
+    def digest(self) -> bytes:
+        """SHA-256 of which files these are, how large and from when, and of what is made of them; not of pixels."""
+        digest = hashlib.sha256(repr(self.shape).encode())
+        for index in range(len(self)):
+            path = self.path(index)
+            about = path.stat() if path is not None and path.exists() else None
+            digest.update(repr((path, about and (about.st_size, about.st_mtime_ns))).encode())
+        return digest.digest()
+
+
+Images = NDArray[np.uint8] | FileImages  # [n, c, h, w]
+
+
+def pixels(images: Images) -> NDArray[np.uint8]:
+    """Images ``[n, c, h, w]`` in memory: arrays as they are, files read."""
+    return images.read() if isinstance(images, FileImages) else images
+
+
+def for_statistics(images: Images) -> NDArray[np.uint8]:
+    """All images of an array; of files an evenly spaced sample: at most 5,000 images, and at most 256 MiB of pixels.
+
+    Raises:
+        ValueError: a file of the sample cannot be read.
+    """
+    if not isinstance(images, FileImages):
+        return images
+    count = min(STATISTICS_IMAGES, STATISTICS_BYTES // max(int(np.prod(images.shape[1:])), 1), len(images))
+    return images[np.linspace(0, len(images) - 1, max(count, 1)).round().astype(np.int64)].read()
+
+
+def join_images(parts: Sequence[Any]) -> Any:
+    """Images of several data sets one after the other, all of them arrays or all files.
+
+    Raises:
+        ValueError: some are and some are not.
+    """
+    files = [part for part in parts if isinstance(part, FileImages)]
+    if not files:
+        return np.concatenate(parts)
+    if len(files) < len(parts):
+        raise ValueError(
+            "some data sets are in memory (.npz files are), while others stay on disk because they take more than "
+            "data.memory: allow more, or save all images as files"
+        )
+    return FileImages(np.concatenate([part.paths for part in files]), files[0].channels, files[0].size)
