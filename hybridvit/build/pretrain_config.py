@@ -1,0 +1,46 @@
+"""Settings of self-supervised pre-training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """The backbone first learns to fill in hidden squares of the training images, without labels.
+
+    Masked image modelling as in SimMIM (arXiv 2111.09886); on small sets it needs no other images than those that are
+    learned from afterwards (arXiv 2112.10740). Images are cropped and mirrored as in the training, and nothing else.
+
+    Attributes:
+        steps: number of updates; small sets want many (arXiv 2112.10740 trains for thousands of epochs).
+        lr: highest learning rate of AdamW.
+        batch_size: images in an update; None: as in the training.
+        mask_ratio: share of the squares that are hidden.
+        mask_size: side of a square in pixels, best a multiple of the backbone's stride: a token that sees part of what
+            it should fill in copies it.
+        normalise: every square's pixels are predicted with their own mean and variance taken out (arXiv 2111.06377,
+            §4.1), instead of as they are.
+    """
+
+    kind: Literal["masked"] = "masked"
+    steps: int = 2000
+    lr: float = 1e-3
+    batch_size: int | None = None
+    mask_ratio: float = 0.5
+    mask_size: int = 4
+    normalise: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, given {self.steps}")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise ValueError(f"lr must be positive, given {self.lr}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, or None for the training's, given {self.batch_size}")
+        if not 0 < self.mask_ratio < 1:
+            raise ValueError(f"mask_ratio must lie in (0, 1), given {self.mask_ratio}")
+        if self.mask_size < 1:
+            raise ValueError(f"mask_size must be at least 1 pixel, given {self.mask_size}")

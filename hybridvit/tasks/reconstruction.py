@@ -1,0 +1,86 @@
+"""The pixels of an image of which the backbone sees only a part: what self-supervised pre-training asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from hybridvit.backbones.features import Features, FeatureSpec
+from hybridvit.layers.dense import enlarge
+from hybridvit.layers.initialisation import linear
+from hybridvit.tasks.base import Task
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+
+class ReconstructionHead(nn.Module):
+    """One linear layer from every token to the pixels of its cell (SimMIM, arXiv 2111.09886, §3.3).
+
+    The cells tile the image in equal shares; where the grid does not divide it, they are made of whole pixels and the
+    picture is then resized bilinearly.
+
+    Args:
+        spec: the features it reads.
+        image_shape: channels, height and width of the images.
+    """
+
+    def __init__(self, spec: FeatureSpec, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.channels, height, width = image_shape
+        self.size = (height, width)
+        self.cell = (-(-height // spec.grid[0]), -(-width // spec.grid[1]))
+        self.fc = linear(spec.embed_dim, self.channels * self.cell[0] * self.cell[1])
+
+    def forward(self, features: Features) -> Tensor:
+        """Features -> ``[b, c, h, w]``."""
+        (rows, columns), (height, width) = features.grid, self.cell
+        cells = self.fc(features.tokens).view(-1, rows, columns, self.channels, height, width)
+        image = cells.permute(0, 3, 1, 4, 2, 5).reshape(-1, self.channels, rows * height, columns * width)
+        return enlarge(image, self.size)
+
+
+class ReconstructionTask(Task):
+    """L1 loss of the pixels that were hidden (SimMIM, arXiv 2111.09886, §3.4); the target is NaN elsewhere.
+
+    Args:
+        name: key of the predictions.
+        image_shape: channels, height and width of the images.
+        target: name of the target column, ``[b, c, h, w]``.
+    """
+
+    def __init__(self, name: str, image_shape: tuple[int, int, int], target: str = "pixels") -> None:
+        self.name = name
+        self.target = target
+        self.image_shape = image_shape
+        self.higher_is_better = {"r2": True, "l1": False}
+
+    def head(self, spec: FeatureSpec) -> ReconstructionHead:
+        return ReconstructionHead(spec, self.image_shape)
+
+    def labelled(self, target: Tensor) -> Tensor:
+        return (~target.isnan()).flatten(1).any(dim=1)
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """prediction and target ``[b, c, h, w]`` -> scalar."""
+        hidden = ~target.isnan()
+        errors = torch.where(hidden, prediction.float() - target, 0).abs()
+        return errors.sum() / hidden.sum().clamp(min=1)
+
+    def metric(self) -> MetricCollection:
+        """Share of the hidden pixels' variance that is explained, and their mean error."""
+        from hybridvit.tasks.metrics import R2, Mean, collection
+
+        return collection(r2=R2((0.0,)), l1=Mean())
+
+    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+        hidden = ~target.isnan()
+        found, wanted = prediction[hidden].float(), target[hidden]
+        metric["r2"].update(found[:, None], wanted[:, None])
+        metric["l1"].update((found - wanted).abs())
+
+    def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
+        """The pictures, ``[c, h, w]`` in the units of the target."""
+        return [{"pixels": picture} for picture in prediction.float().cpu().numpy()]
