@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Protocol
 
 import torch.nn.functional as F
@@ -81,7 +82,7 @@ class Progressive:
     def __init__(self, source: Source, sizes: Sizes, steps: int) -> None:
         self.source = source
         self.sides = [side for _, side in sizes]
-        self.begins = [round(share * steps) for share, _ in sizes]
+        self.begins = [ceil(share * steps - 1e-9) for share, _ in sizes]  # first steps with that share behind them
 
     def batch(self, step: int) -> Batch:
         """The batch of this step, counted from 0."""

@@ -68,3 +68,38 @@ def test_a_tiny_data_set_is_not_forgotten():
 def test_a_temperature_below_one_is_refused():
     with pytest.raises(ValueError, match=r"at least 1, given 0\.5"):
         SamplingConfig(kind="temperature", temperature=0.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("size", [58, 25, 35, 32, 54, 29, 28]),
+        ("temperature", [53, 24, 47, 66, 12, 39, 8]),
+        ("round_robin", [40, 12, 35, 49, 7, 51, 65]),
+    ],
+)
+def test_the_order_of_earlier_versions_is_kept(kind, expected):
+    assert order(kind).indices(14).tolist() == expected
+
+
+@pytest.mark.parametrize("kind", ["size", "temperature", "round_robin"])
+def test_repeated_samples_are_those_of_a_smaller_batch(kind):
+    config = SamplingConfig(kind=kind)
+    repeated, smaller = Order(SOURCES, 21, 3, config, repeats=3), Order(SOURCES, 7, 3, config)
+    for step in (11, 0, 4, 4):
+        assert np.array_equal(repeated.indices(step), np.repeat(smaller.indices(step), 3))
+    assert np.array_equal(Order(SOURCES, 7, 3, config, repeats=1).indices(5), smaller.indices(5))
+
+
+def test_with_repeats_the_same_steps_pass_over_the_data_less_often():
+    source = Order(np.zeros(12), 8, 0, SamplingConfig(), repeats=2)
+    seen = stream(source, 9)
+    assert Counter(seen.tolist()) == dict.fromkeys(range(12), 6)  # 36 distinct draws, three passes
+    for epoch in np.split(seen, 3):
+        assert Counter(epoch.tolist()) == dict.fromkeys(range(12), 2)
+
+
+@pytest.mark.parametrize(("repeats", "nearest"), [(5, 4), (0, 1), (-1, 1), (11, 12), (100, 12)])
+def test_repeats_that_do_not_divide_the_batch_are_refused(repeats, nearest):
+    with pytest.raises(ValueError, match=f"divide the batch size 12, given {repeats}: the nearest is {nearest}"):
+        Order(SOURCES, 12, 0, SamplingConfig(), repeats)
