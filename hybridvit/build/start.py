@@ -1,0 +1,57 @@
+"""Start values that come from the training images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hybridvit.backbones.features import Backbone
+from hybridvit.layers.whitening import whiten_conv
+
+
+def whiten(backbone: nn.Module, images: Tensor) -> int:
+    """Starts the convolution that reads a backbone's images as the whitening transform of their windows.
+
+    Args:
+        backbone: of one camera.
+        images: ``[n, c, h, w]``, normalised as in training, on the backbone's device; see ``whiten_conv``.
+
+    Returns:
+        The number of filters that were set.
+
+    Raises:
+        ValueError: no convolution reads the images, or one that cannot be a whitening transform.
+    """
+    if not isinstance(backbone, Backbone):
+        raise ValueError(f"a whitening start is for the images of one camera, given {type(backbone).__name__}")
+    conv = first_conv(backbone, images[:1])
+    owner = type(getattr(backbone, "tokenizer", backbone)).__name__
+    if conv is None:
+        raise ValueError(f"{owner} has no convolution that reads the images, so there is nothing to whiten")
+    try:
+        return whiten_conv(conv, images)
+    except ValueError as error:
+        raise ValueError(f"{owner}: {error}") from error
+
+
+@torch.no_grad()
+def first_conv(backbone: Backbone, image: Tensor) -> nn.Conv2d | None:
+    """The first convolution whose input is the image ``[1, c, h, w]`` itself; None where there is none."""
+    found: list[nn.Conv2d] = []
+
+    def look(module: Any, inputs: tuple[Tensor, ...]) -> None:
+        if inputs[0].shape == image.shape and torch.equal(inputs[0], image):
+            found.append(module)
+
+    hooks = [m.register_forward_pre_hook(look) for m in backbone.modules() if isinstance(m, nn.Conv2d)]
+    was_training = backbone.training
+    backbone.eval()  # neither the norms' statistics nor the random state move
+    try:
+        backbone(image)
+    finally:
+        backbone.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return found[0] if found else None
