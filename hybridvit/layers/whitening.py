@@ -52,6 +52,7 @@ def window_covariance(conv: nn.Conv2d, images: Tensor) -> Tensor:
     """Covariance of the windows that a convolution sees, zero padding included, ``[c·kh·kw, c·kh·kw]`` float64."""
     if len(images) > MOST_IMAGES:
         images = images[torch.linspace(0, len(images) - 1, MOST_IMAGES, device=images.device).long()]
+    assert not isinstance(conv.padding, str), conv.padding
     size = conv.in_channels * conv.kernel_size[0] * conv.kernel_size[1]
     total = torch.zeros(size, size, dtype=torch.float64, device=images.device)
     mean = torch.zeros(size, dtype=torch.float64, device=images.device)
