@@ -142,7 +142,7 @@ def test_hidden_matrices_of_cnns():
     found = hidden_matrices(resnet)
     assert {"backbone.layer1.0.conv1.weight", "backbone.layer2.0.downsample.0.weight"} <= found
     assert any(name.startswith("backbone.attention2.") for name in found)
-    assert not [name for name in found if "conv1" in name and "layer" not in name or "bn" in name or "head" in name]
+    assert not [name for name in found if name.startswith(("backbone.conv1", "head")) or "bn" in name]
     wide = create_backbone(WideResNetConfig(depth=10, width_factor=1), image_size=8)
     assert "conv.weight" not in hidden_matrices(wide)
     assert len(hidden_matrices(wide)) == 6 + 2  # two for each of three blocks, and two shortcuts
