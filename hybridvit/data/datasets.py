@@ -50,8 +50,9 @@ class DataConfig:
     """Which images to learn from, and how they are split.
 
     Attributes:
-        dataset: a named data set, looked for in root or in the folder that the variable HYBRIDVIT_DATA names;
-            None: what root holds, or digits without a root.
+        dataset: a named data set, looked for in root or in the folder that the variable HYBRIDVIT_DATA names; mnist,
+            fashionmnist, cifar10 and cifar100 are downloaded there where they are not, or to ~/.cache/hybridvit where
+            no folder is named. None: what root holds, or digits without a root.
         root: a manifest (.csv, .parquet), with the geometry of its cameras in a rig.json beside it, if any; a folder
             with one folder of images for each class, or the same under train/, val/ and test/; or an .npz file in
             the MedMNIST layout. Several: their samples together, each with the labels that it has.
@@ -72,7 +73,18 @@ class DataConfig:
     """
 
     dataset: (
-        Literal["digits", "mnist", "fashionmnist", "multi_fashion_mnist", "cifar10", "cifar100", "camvid"] | None
+        Literal[
+            "digits",
+            "mnist",
+            "fashionmnist",
+            "multi_fashion_mnist",
+            "cifar10",
+            "cifar100",
+            "cifair10",
+            "cifair100",
+            "camvid",
+        ]
+        | None
     ) = None
     root: str | tuple[str, ...] | None = None
     image_size: int | tuple[int, int] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +57,9 @@ class FileBatches(Dataset[Read]):
         self.columns = {name: column for name, column in columns.items() if column.kind in PLACED}
         self.targets = {name: samples.targets[name] for name in self.columns if name in samples.targets}
         self.augmentation = augmentation if self.views.keys() == {ONE_VIEW} else None
+        self.transform: Any = None  # torchvision's, made here so that workers need not import it
+        if self.augmentation is not None and not self.targets:
+            self.transform = _transform(self.augmentation, self.views[ONE_VIEW].shape[2:])
         self.seed = seed
 
     def __getitem__(self, key: Key) -> Read:
@@ -71,8 +74,8 @@ class FileBatches(Dataset[Read]):
             return Read(drawn, views, placed)
         images = views[ONE_VIEW]
         seeds = [seed_of(self.seed, step, position) for position in range(len(rows))]
-        if not self.targets:
-            return Read(drawn, {ONE_VIEW: _transformed(images, self.augmentation, seeds)}, {})
+        if self.transform is not None:
+            return Read(drawn, {ONE_VIEW: _transformed(images, self.transform, seeds)}, {})
         done = [
             augment(
                 images[position, None],
@@ -95,9 +98,8 @@ def _pixels(images: Images, rows: NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(images[rows])
 
 
-def _transformed(images: Tensor, config: AugmentConfig, seeds: list[int]) -> Tensor:
-    """Images ``[b, c, h, w]`` augmented one by one by torchvision, each from its own seed."""
-    transform = _transform(config, (images.shape[2], images.shape[3]))
+def _transformed(images: Tensor, transform: Callable[[Tensor], Tensor], seeds: list[int]) -> Tensor:
+    """Images ``[b, c, h, w]`` augmented one by one, each from its own seed."""
     done = torch.empty_like(images)
     with torch.random.fork_rng(devices=[]):  # torchvision draws from the process's own generator
         for position, seed in enumerate(seeds):
@@ -106,7 +108,8 @@ def _transformed(images: Tensor, config: AugmentConfig, seeds: list[int]) -> Ten
     return done
 
 
-def _transform(config: AugmentConfig, size: tuple[int, int]) -> Any:
+def _transform(config: AugmentConfig, size: tuple[int, ...]) -> Any:
+    """torchvision's transforms of one image of this height and width."""
     from torchvision.transforms import v2
 
     steps: list[Any] = [v2.Identity()]

@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -169,15 +170,27 @@ def test_camvid(tmp_path):
         read_camvid(tmp_path / "camvid")
 
 
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    def refuse(*arguments, **options):
+        raise URLError("no way out of the tests")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+
+
 @pytest.mark.parametrize("name", sorted(set(NAMED) - {"digits"}))
 def test_what_is_not_there_is_named_with_what_to_do(tmp_path, monkeypatch, name):
-    with pytest.raises(ValueError, match=r"no .* in .*\(data\.root\); put there") as error:
+    with pytest.raises(ValueError, match=r"no .* in .*\(data\.root\).*; put there") as error:
         NAMED[name](tmp_path)
     assert "\n" not in str(error.value)
     monkeypatch.setenv("HYBRIDVIT_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match=r"nowhere \(the variable HYBRIDVIT_DATA\), which is not there"):
         NAMED[name](None)
-    monkeypatch.delenv("HYBRIDVIT_DATA")
+
+
+@pytest.mark.parametrize("name", ["cifair10", "cifair100", "camvid"])
+def test_what_cannot_be_downloaded_needs_a_folder(monkeypatch, name):
+    monkeypatch.delenv("HYBRIDVIT_DATA", raising=False)
     with pytest.raises(ValueError, match=r"set data\.root or the variable HYBRIDVIT_DATA"):
         NAMED[name](None)
 
@@ -206,6 +219,17 @@ def test_names_and_groups_of_cifar100_are_the_official_ones():
     splits = read_cifar(DATA, "cifar100")
     with np.load(DATA / "cifar100.npz") as file:
         assert np.array_equal(splits.train.targets["coarse"], file["train_coarse"])
+
+
+@real("cifar10.npz")
+def test_the_real_cifar10():
+    splits = read_cifar(DATA, "cifar10")
+    assert (splits.train.views["image"].shape, splits.test.views["image"].shape) == (
+        (50_000, 3, 32, 32),
+        (10_000, 3, 32, 32),
+    )
+    assert np.bincount(splits.train.targets["label"]).tolist() == [5000] * 10
+    assert np.bincount(splits.test.targets["label"]).tolist() == [1000] * 10
 
 
 @real("camvid")

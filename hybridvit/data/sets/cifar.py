@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,32 +64,36 @@ def read_cifar(root: Path | None, name: str) -> Splits:
         raise ValueError(f"{name!r} is no such data set: choose from {', '.join(COLUMNS)}")
     kind, batches = TORCHVISION[name]
     how = f"{name}.npz, or what torchvision.datasets.{kind}(folder, download=True) writes"
-    folder, file = find(root, name, (f"{name}.npz", batches), how)
+    folder, file = find(root, name, (f"{name}.npz", batches), how, kind)
     read = _from_npz if file.endswith(".npz") else _from_torchvision
     train, test = read(folder / file, name)
     return Splits(name, COLUMNS[name], train, train[:0], test)
 
 
-def _samples(path: Path, name: str, images: NDArray[Any], labels: NDArray[np.int64]) -> Samples:
-    """From images ``[n, h, w, c]`` and the finest labels there are, ``[n]``."""
-    classes = len(next(iter(COLUMNS[name].values())).names)
+def cifar_samples(
+    path: Path, columns: Mapping[str, Column], images: NDArray[Any], labels: NDArray[np.int64]
+) -> Samples:
+    """From images ``[n, h, w, c]`` and labels ``[n]`` of the first column, the finest there is.
+
+    Raises:
+        ValueError: naming the file whose images or labels are not CIFAR's.
+    """
+    finest, *coarser = columns
+    classes = len(columns[finest].names)
     if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3) or len(images) != len(labels):
         raise ValueError(f"{path}: expected uint8 images [n, 32, 32, 3] with a label each, given {list(images.shape)}")
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError(f"{path}: labels go from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")
     pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    targets: dict[str, NDArray[Any]] = (
-        {"label": labels} if name == "cifar10" else {"fine": labels, "coarse": COARSE_OF_FINE[labels]}
-    )
-    return Samples({ONE_VIEW: pixels}, targets)
+    return Samples({ONE_VIEW: pixels}, {finest: labels, **dict.fromkeys(coarser, COARSE_OF_FINE[labels])})
 
 
 def _from_npz(path: Path, name: str) -> tuple[Samples, Samples]:
     arrays = read_arrays(path, [f"{part}_{what}" for part in ("train", "test") for what in ("images", "labels")])
     train, test = (
-        _samples(
+        cifar_samples(
             path,
-            name,
+            COLUMNS[name],
             arrays[f"{part}_images"],
             arrays[f"{part}_labels"].astype(np.int64).reshape(-1),
         )
@@ -104,6 +109,9 @@ def _from_torchvision(path: Path, name: str) -> tuple[Samples, Samples]:
     try:
         sets = [read(path.parent, train=train, download=False) for train in (True, False)]
     except (RuntimeError, pickle.UnpicklingError, OSError) as error:
-        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    train, test = (_samples(path, name, part.data, np.array(part.targets, dtype=np.int64)) for part in sets)
+        reason = str(error).splitlines()[0].partition(". You can use")[0]
+        raise ValueError(f"{path} cannot be read: {reason}; without that folder it is downloaded anew") from error
+    train, test = (
+        cifar_samples(path, COLUMNS[name], part.data, np.array(part.targets, dtype=np.int64)) for part in sets
+    )
     return train, test

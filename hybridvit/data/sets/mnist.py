@@ -34,20 +34,20 @@ SIDE = 36  # pixels of the overlaid pictures: two of 28, the second 8 to the rig
 def read_mnist_like(root: Path | None, name: str) -> Splits:
     """60,000 training and 10,000 test images of 28x28 grey pixels, with the column "label".
 
-    Read from ``NAME.npz`` in the MedMNIST layout, or as torchvision stores them.
+    Read from ``NAME.npz`` in the MedMNIST layout, or as torchvision stores them; downloaded where neither is there.
 
     Args:
-        root: the folder that holds it; None: the one that the variable HYBRIDVIT_DATA names.
+        root: the folder that holds it; None: the one that the variable HYBRIDVIT_DATA names, or ~/.cache/hybridvit.
         name: mnist (LeCun et al. 1998) or fashionmnist (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747).
 
     Raises:
-        ValueError: the name is another, or the files are not there.
+        ValueError: the name is another, or the files are not there and cannot be downloaded.
     """
     if name not in CLASSES:
         raise ValueError(f"{name!r} is no such data set: choose from {', '.join(CLASSES)}")
     kind = TORCHVISION[name]
     how = f"{name}.npz, or what torchvision.datasets.{kind}(folder, download=True) writes"
-    folder, file = find(root, name, (f"{name}.npz", f"{kind}/raw"), how)
+    folder, file = find(root, name, (f"{name}.npz", f"{kind}/raw"), how, kind)
     train, test = _from_npz(folder / file) if file.endswith(".npz") else _from_torchvision(folder, kind)
     return Splits(name, {"label": Column("class", CLASSES[name])}, train, train[:0], test)
 
@@ -70,7 +70,7 @@ def multi_fashion_mnist(
     originals with the training pictures, as it does in the literature; 60,000 or fewer share none.
 
     Args:
-        root: the folder with both originals; None: the one that the variable HYBRIDVIT_DATA names.
+        root: the folder with both originals, as for :func:`read_mnist_like`.
         seed: of the pairs; the same pictures on every machine.
         train_images: number of training pictures.
         test_images: number of test pictures.
@@ -132,7 +132,9 @@ def _from_torchvision(folder: Path, kind: str) -> tuple[Samples, Samples]:
     try:
         sets = [read(folder, train=train, download=False) for train in (True, False)]
     except RuntimeError as error:
-        raise ValueError(f"{folder / kind} cannot be read: {error}".splitlines()[0]) from error
+        reason = str(error).splitlines()[0].partition(". You can use")[0]
+        message = f"{folder / kind} cannot be read: {reason}; without that folder it is downloaded anew"
+        raise ValueError(message) from error
     train, test = (
         Samples({ONE_VIEW: part.data.numpy()[:, None]}, {"label": part.targets.numpy().astype(np.int64)})
         for part in sets

@@ -1,4 +1,4 @@
-"""Where the files of a published data set are looked for."""
+"""Where the files of a published data set are looked for, and downloaded to."""
 
 from __future__ import annotations
 
@@ -9,30 +9,46 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridvit.data.sets.download import download
+
 VARIABLE = "HYBRIDVIT_DATA"
+CACHE = "~/.cache/hybridvit"  # where downloads go if nobody says
 
 
-def find(root: Path | None, name: str, files: Sequence[str], how: str) -> tuple[Path, str]:
+def find(
+    root: Path | None, name: str, files: Sequence[str], how: str, torchvision: str | None = None
+) -> tuple[Path, str]:
     """The folder that holds the data, and the first of ``files`` that is in it.
 
     Args:
-        root: the folder; None: the one that the variable HYBRIDVIT_DATA names.
+        root: the folder; None: the one that the variable HYBRIDVIT_DATA names, and ~/.cache/hybridvit for what can be
+            downloaded if there is no such variable.
         name: of the data set.
         files: files or folders in that folder, any of which will do.
         how: how to get them, for the message.
+        torchvision: class of torchvision's data sets that downloads the last of ``files`` if none is there; it does
+            so only into a folder that exists, for a mistyped one is no place for it. None: there is none.
 
     Raises:
-        ValueError: none of them is there.
+        ValueError: none of them is there, or the download failed.
     """
     known = os.environ.get(VARIABLE)
-    folder = root if root is not None else Path(known).expanduser() if known else None
-    if folder is None:
+    if root is None and not known and torchvision is None:
         raise ValueError(f"{name}: no folder is given, so set data.root or the variable {VARIABLE} to where {how}")
+    folder = root if root is not None else Path(known or CACHE).expanduser()
     for file in files:
         if (folder / file).exists():
             return folder, file
     origin = "data.root" if root is not None else f"the variable {VARIABLE}"
+    if root is None and not known:
+        origin = f"neither data.root nor the variable {VARIABLE} names another"
+        folder.mkdir(parents=True, exist_ok=True)
     missing = "" if folder.is_dir() else ", which is not there"
+    if torchvision is not None and folder.is_dir():
+        failed = download(torchvision, folder, files[-1])
+        if failed is None:
+            return folder, files[-1]
+        missing = f", and torchvision cannot download it ({failed})"
     raise ValueError(f"{name}: no {' or '.join(files)} in {folder} ({origin}){missing}; put there {how}")
 
 
