@@ -145,7 +145,8 @@ def test_the_cnn_sees_the_training_images_alone(recipe, monkeypatch):
         parts[part] = {image.numpy().tobytes() for image in images}
     shown = {image.numpy().tobytes() for batch in seen for image in batch}
     assert len(seen) == CONFIG.steps
-    assert parts["test"] and parts["validation"]
+    assert parts["test"]
+    assert parts["validation"]
     assert shown <= parts["train"]
     assert not shown & (parts["test"] | parts["validation"])
 
@@ -219,11 +220,14 @@ def test_a_distilled_task_is_not_the_cnns(recipe):
         Guide(CONFIG, replace(recipe, tasks={"copy": teacher}), setting.data, {}, setting.accelerator)
 
 
-def test_recipes_that_cannot_be_guided_are_refused(recipe, tiny_model):
+def test_recipes_that_cannot_be_guided_are_refused(recipe):
+    def join(config, changes):
+        setting = Setting(replace(recipe, **changes), config)
+        setting.guide.join(setting.net)
+
     def refused(match, config=CONFIG, **changes):
         with pytest.raises(ValueError, match=match):
-            setting = Setting(replace(recipe, **changes), config)
-            setting.guide.join(setting.net)
+            join(config, changes)
 
     refused("balance sum, given famo", balance=FAMOConfig())
     refused("guidance is the name of a head", tasks={"guidance": ClassificationConfig()})
