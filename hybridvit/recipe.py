@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from hybridvit.backbones.variants import ModelConfig
@@ -228,3 +228,77 @@ class MultiTaskStudy:
         """The column that the joint runs are stratified by, so that single tasks see the same splits."""
         targets = (c.target for c in self.base.tasks.values() if isinstance(c, ClassificationConfig))
         return next(targets, None)
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What each ingredient of a recipe is worth: the accuracy that goes when it alone is taken away.
+
+    Attributes:
+        title: the question, as the report asks it.
+        base: the recipe with everything; its first task is the classification whose test accuracy counts, and its
+            seed that of the first repetition.
+        without: the same recipe with one ingredient removed or replaced, by the name the report calls the ingredient.
+            Data, steps and batch size are those of the base; the rows' own names do not matter.
+        baseline: the recipe with all ingredients removed at once; None: that is not asked.
+        seeds: number of paired repetitions; a seed draws the same subset and order for every row.
+        launch: where the runs take place.
+    """
+
+    title: str
+    base: Recipe
+    without: dict[str, Recipe]
+    baseline: Recipe | None = None
+    seeds: int = 6
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ValueError(f"seeds must be at least 1, given {self.seeds}")
+        if not self.without:
+            raise ValueError("without names no ingredient: an ablation takes away at least one")
+        name, task = next(iter(self.base.tasks.items()))
+        if task.kind != "classification":
+            raise ValueError(f"an ablation is about test accuracy, and the first task, {name}, is a {task.kind}")
+        rows = {f"without {ingredient}": row for ingredient, row in self.without.items()}
+        if self.baseline is not None:
+            rows["baseline"] = self.baseline
+        seen = {"base": self.base}
+        for row_name, row in rows.items():
+            self._check_fixed(row_name, row)
+            plain = replace(row, name=self.base.name)
+            for other, same in seen.items():
+                if plain == same:
+                    raise ValueError(f"{row_name} is the same recipe as {other}, so there is nothing to compare")
+            seen[row_name] = plain
+
+    def _check_fixed(self, row_name: str, row: Recipe) -> None:
+        """Refuses a row that differs from the base in more than its ingredient: in data, budget or question."""
+        ours, theirs = _budget(self.base), _budget(row)
+        for path, value in ours.items():
+            if theirs[path] != value:
+                raise ValueError(
+                    f"{row_name} changes {path} (base {value!r}, here {theirs[path]!r}), which an ablation holds fixed"
+                )
+        (ours_name, ours_task), (name, task) = (next(iter(one.tasks.items())) for one in (self.base, row))
+        if (name, task.kind, task.target) != (ours_name, ours_task.kind, ours_task.target):
+            raise ValueError(f"{row_name} has {name} as its first task; all rows are judged by the base's, {ours_name}")
+
+    def run(self, row: Recipe, seed: int) -> Recipe:
+        """The recipe of one run of the base or of a row; no validation share is set apart, as nothing is selected."""
+        data, read = self.base.data, {config.target for config in row.tasks.values()}
+        data = replace(
+            data,
+            validation=0.0,
+            stratify=data.stratify or next(iter(self.base.tasks.values())).target,
+            hide={column: share for column, share in data.hide.items() if column in read},
+            names={column: given for column, given in data.names.items() if column in read},
+        )
+        return replace(row, name=self.base.name, data=data, seed=seed)
+
+
+def _budget(recipe: Recipe) -> dict[str, object]:
+    """What the rows of an ablation have in common, by the path of the field."""
+    data = {f"data.{part.name}": getattr(recipe.data, part.name) for part in fields(recipe.data)}
+    budget = ("steps", "batch_size", "log_every", "evaluate_every")
+    return {"seed": recipe.seed, **data, **{f"train.{name}": getattr(recipe.train, name) for name in budget}}

@@ -8,19 +8,22 @@ import io
 import traceback
 import typing
 from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from hybridvit.config import field_paths, from_yaml, nearest
-from hybridvit.recipe import MultiTaskStudy, Recipe, Study, TaskConfig, Tune
+from hybridvit.recipe import Ablation, LaunchConfig, MultiTaskStudy, Recipe, Study, TaskConfig, Tune
 
-C = TypeVar("C", Recipe, Study, MultiTaskStudy, Tune)
-KINDS: dict[str, tuple[type, ...]] = {"recipe": (Recipe,), "study": (Study, MultiTaskStudy)}
+C = TypeVar("C", Recipe, Study, MultiTaskStudy, Ablation, Tune)
+T = TypeVar("T")
+KINDS: dict[str, tuple[type, ...]] = {"recipe": (Recipe,), "study": (Study, MultiTaskStudy, Ablation)}
+TELLING: dict[str, type] = {"trunks": MultiTaskStudy, "without": Ablation}  # fields that only this kind of study has
 COMMANDS = {"recipe": "train", "study": "study"}
 
 
 def read_recipe(path: Path, kind: Literal["recipe", "study"]) -> Any:
-    """A Recipe, Study or MultiTaskStudy from a Python file with a ``recipe()`` or ``study()`` function, or from YAML.
+    """A Recipe or one of the studies from a Python file with a ``recipe()`` or ``study()`` function, or from YAML.
 
     Raises:
         ValueError: the file is not there, is neither, or does not give what it should.
@@ -30,9 +33,9 @@ def read_recipe(path: Path, kind: Literal["recipe", "study"]) -> Any:
         raise ValueError(f"there is no recipe {path}" + (f": {nearest(str(path), beside)}" if beside else ""))
     if path.suffix in (".yaml", ".yml"):
         text = path.read_text(encoding="utf-8")
-        several = kind == "study" and any(line.startswith("trunks:") for line in text.splitlines())
+        told = [cls for name, cls in TELLING.items() if kind == "study" and f"\n{name}:" in text]
         try:
-            return from_yaml(KINDS[kind][-1 if several else 0], text)
+            return from_yaml((told or KINDS[kind])[0], text)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     if path.suffix != ".py":
@@ -57,9 +60,56 @@ def read_recipe(path: Path, kind: Literal["recipe", "study"]) -> Any:
 def apply_flags(config: C, flags: Sequence[str], program: str) -> C:
     """The configuration with fields changed by flags such as ``--optim.lr 1e-3``.
 
+    Of an ablation, flags change the base, and every row along with it but for what sets the row apart.
+
     Raises:
         ValueError: an unknown field (with the nearest name), or a value that does not fit it.
     """
+    if isinstance(config, Ablation):
+        ablation: C = _all_rows(config, flags, program)
+        return ablation
+    return _parsed(config, flags, program)
+
+
+@dataclass(frozen=True)
+class _AblationFlags:
+    """An ablation, as flags see it: what they change in the base they change in every row that has the same there.
+
+    Attributes:
+        title: the question, as the report asks it.
+        base: the recipe with everything; its seed is that of the first repetition.
+        seeds: number of paired repetitions.
+        launch: where the runs take place.
+    """
+
+    title: str
+    base: Recipe
+    seeds: int
+    launch: LaunchConfig
+
+
+def _all_rows(config: Ablation, flags: Sequence[str], program: str) -> Any:
+    """An ablation whose base is as flags change it, and every row along with it."""
+    said = _parsed(_AblationFlags(config.title, config.base, config.seeds, config.launch), flags, program)
+    without = {name: _carried(row, config.base, said.base) for name, row in config.without.items()}
+    baseline = _carried(config.baseline, config.base, said.base)
+    return Ablation(said.title, said.base, without, baseline, said.seeds, said.launch)
+
+
+def _carried(row: Any, before: Any, after: Any) -> Any:
+    """The row with every change from ``before`` to ``after`` that is not in a field where it has its own value."""
+    if row == before:
+        return after
+    if is_dataclass(row) and not isinstance(row, type) and type(row) is type(before) is type(after):
+        names = [part.name for part in fields(row)]
+        return replace(row, **{n: _carried(getattr(row, n), getattr(before, n), getattr(after, n)) for n in names})
+    if isinstance(row, dict) and before.keys() == after.keys():
+        return {key: _carried(row[key], before[key], after[key]) if key in before else row[key] for key in row}
+    return row
+
+
+def _parsed(config: T, flags: Sequence[str], program: str) -> T:
+    """The configuration as flags change it."""
     import tyro
 
     wants_help = "-h" in flags or "--help" in flags

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hybridvit.cli.say import DONE, FAILED, Parser, command_line, parse_first, say
 
 if TYPE_CHECKING:
-    from hybridvit.recipe import MultiTaskStudy
+    from hybridvit.recipe import Ablation, MultiTaskStudy
 
 
 def study(words: list[str]) -> int:
@@ -21,7 +21,7 @@ def study(words: list[str]) -> int:
     known, flags = parse_first(parser, words, "recipe")
 
     from hybridvit.build.runs import Run
-    from hybridvit.recipe import MultiTaskStudy
+    from hybridvit.recipe import Ablation, MultiTaskStudy
     from hybridvit.request import apply_flags, read_recipe
     from hybridvit.studies.progress import ProgressDisplay
     from hybridvit.studies.report import write_report
@@ -31,6 +31,8 @@ def study(words: list[str]) -> int:
     out = known.out or Path("runs") / plan.base.name
     if isinstance(plan, MultiTaskStudy):
         return _multitask(plan, out, command_line("study", words))
+    if isinstance(plan, Ablation):
+        return _ablation(plan, out, command_line("study", words))
     folder = StudyFolder(out, plan)
     print(plan.title, file=sys.stderr)
     for model in plan.models:  # builds every model on the largest size, so that what does not fit is known now
@@ -43,9 +45,7 @@ def study(words: list[str]) -> int:
         return say(f"no seed is complete: {len(outcome.failed)} runs failed, see {out / 'cells'}", FAILED)
     _print_study(out)
     print(f"report: {page}")
-    if outcome.failed:
-        return say(f"{len(outcome.failed)} runs failed, see {out / 'cells'}; the same command tries them again", FAILED)
-    return DONE
+    return _ended(len(outcome.failed), out)
 
 
 def _multitask(plan: MultiTaskStudy, out: Path, command: str) -> int:
@@ -70,8 +70,43 @@ def _multitask(plan: MultiTaskStudy, out: Path, command: str) -> int:
         return say(f"no run is complete: {len(outcome.failed)} runs failed, see {out / 'cells'}", FAILED)
     print("\n".join(delta_lines(out / "study.json")))
     print(f"report: {page}")
-    if outcome.failed:
-        return say(f"{len(outcome.failed)} runs failed, see {out / 'cells'}; the same command tries them again", FAILED)
+    return _ended(len(outcome.failed), out)
+
+
+def _ablation(plan: Ablation, out: Path, command: str) -> int:
+    """A recipe without each of its ingredients."""
+    from hybridvit.build.runs import Run
+    from hybridvit.studies.ablation_grid import ablation_cells
+    from hybridvit.studies.ablation_report import write_ablation_report
+    from hybridvit.studies.ablation_run import conduct_ablation
+    from hybridvit.studies.ablation_summary import worth_lines
+    from hybridvit.studies.ablation_table import tabulate
+    from hybridvit.studies.progress import ProgressDisplay
+    from hybridvit.studies.run import StudyFolder
+
+    folder = StudyFolder(out, plan)
+    print(plan.title, file=sys.stderr)
+    firsts = [cell for cell in ablation_cells(plan) if cell.seed == plan.base.seed]
+    width = max(len(cell.row) for cell in firsts)
+    for cell in firsts:  # builds every row, so that what does not fit is known now
+        run = Run(cell.recipe)
+        if not len(run.test):
+            raise ValueError("an ablation is about test accuracy, and data.test is 0")
+        print(f"  {cell.row:<{width}} {run.params:>12,} parameters", file=sys.stderr)
+    with ProgressDisplay() as display:
+        outcome = conduct_ablation(plan, folder, display)
+    page = write_ablation_report(plan, folder, outcome, command)
+    table = tabulate(plan, outcome.results)
+    if page is None or table is None:
+        return say(f"nothing can be compared: {len(outcome.failed)} runs failed, see {out / 'cells'}", FAILED)
+    print("\n".join(worth_lines(table)))
+    print(f"report: {page}")
+    return _ended(len(outcome.failed), out)
+
+
+def _ended(failed: int, out: Path) -> int:
+    if failed:
+        return say(f"{failed} runs failed, see {out / 'cells'}; the same command tries them again", FAILED)
     return DONE
 
 

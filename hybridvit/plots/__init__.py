@@ -1,5 +1,6 @@
 """Every figure of a report, for light and dark pages; numpy and matplotlib only."""
 
+from hybridvit.plots.ablation import worth_bars
 from hybridvit.plots.conflict import conflict_course, conflict_map
 from hybridvit.plots.gates import gate_curves
 from hybridvit.plots.learning import equivalence_bars, learning_curves
@@ -28,4 +29,5 @@ __all__ = [
     "to_rgb",
     "to_svg",
     "with_mask",
+    "worth_bars",
 ]

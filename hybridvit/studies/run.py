@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hybridvit.config import from_yaml, to_yaml
-from hybridvit.recipe import LaunchConfig, MultiTaskStudy, Study
+from hybridvit.recipe import Ablation, LaunchConfig, MultiTaskStudy, Study
 from hybridvit.studies.grid import Cell, choose_learning_rates, final_cells, judged_task, selection_cells
 from hybridvit.studies.launch import AnyCell, launch
 from hybridvit.studies.progress import Display
@@ -22,8 +22,8 @@ C = TypeVar("C", bound=AnyCell)
 class StudyFolder:
     """A study on disk: study.yaml, one JSON file for each finished run under cells/, and the report.
 
-    A comparison of tasks may change between two calls (more seeds, other balances, another title): its cells are
-    named by what they ran, and what the changed study shares with the old one is not run again.
+    A comparison of tasks or an ablation may change between two calls (more seeds, other balances or ingredients,
+    another title): its cells are named by what they ran, and what it shares with the old one is not run again.
 
     Args:
         path: the folder; made when the first file is written.
@@ -33,7 +33,7 @@ class StudyFolder:
         ValueError: the folder holds another study, or files that are no study.
     """
 
-    def __init__(self, path: Path, study: Study | MultiTaskStudy) -> None:
+    def __init__(self, path: Path, study: Study | MultiTaskStudy | Ablation) -> None:
         self.path = path
         self.yaml = to_yaml(replace(study, launch=LaunchConfig()))  # where it runs is no part of what it is
         if path.exists() and not path.is_dir():
@@ -146,14 +146,14 @@ def run_missing(
     return results
 
 
-def _goes_on(held: str, ours: str, study: Study | MultiTaskStudy) -> bool:
+def _goes_on(held: str, ours: str, study: Study | MultiTaskStudy | Ablation) -> bool:
     """Whether a folder with the ``held`` study.yaml may be used for this one."""
     if held == ours:
         return True
-    if not isinstance(study, MultiTaskStudy):
+    if isinstance(study, Study):
         return False
     try:
-        from_yaml(MultiTaskStudy, held)
+        from_yaml(type(study), held)
     except ValueError:
         return False
     return True
