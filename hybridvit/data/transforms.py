@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hybridvit.data.augment_config import AugmentConfig as AugmentConfig
+from hybridvit.data.erasing import draw_rectangles, draw_squares, keep
+from hybridvit.data.policies import apply_policy
 from hybridvit.data.splits import VOID, Column
 
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """What is done to training images.
-
-    Attributes:
-        crop_padding: shift by up to so many pixels each way: zero-pad, then crop at random.
-        flip: mirror left and right with probability 1/2. Masks, points and boxes are mirrored too, and points
-            named left and right change places; classes and numbers must not depend on it.
-    """
-
-    crop_padding: int = 0
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        if self.crop_padding < 0:
-            raise ValueError(f"crop_padding cannot be negative, given {self.crop_padding}")
+PLACED = ("mask", "points", "boxes")  # kinds of columns that say where something is
 
 
 def augment(
@@ -37,21 +24,25 @@ def augment(
     config: AugmentConfig,
     generator: torch.Generator,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Augmented images with the targets that go with them.
+    """Augmented images with the targets that go with them: what is done before normalisation.
 
     Args:
-        images: ``[b, c, h, w]`` of any dtype.
+        images: ``[b, c, h, w]`` of any dtype; uint8 for a policy.
         targets: column -> ``[b, ...]``, as :class:`Column` says.
         columns: what they hold.
         config: what is done.
         generator: lives on the images' device.
+
+    Raises:
+        ValueError: if these images or columns cannot be augmented so, see :func:`check_augmentation`.
     """
+    check_augmentation(config, columns, (images.shape[1], images.shape[2], images.shape[3]))
     targets = dict(targets)
-    placed = {name: column for name, column in columns.items() if column.kind in ("mask", "points", "boxes")}
+    placed = {name: column for name, column in columns.items() if column.kind in PLACED}
     height, width = images.shape[-2:]
     if config.crop_padding:
         shifts = torch.randint(2 * config.crop_padding + 1, (len(images), 2), generator=generator, device=images.device)
-        images = crop(images, shifts, config.crop_padding)
+        images = crop(images, shifts, config.crop_padding, fill=config.crop_fill)
         for name, column in placed.items():
             if column.kind == "mask":
                 targets[name] = crop(targets[name][:, None], shifts, config.crop_padding, VOID)[:, 0]
@@ -59,14 +50,55 @@ def augment(
                 targets[name] = shift(targets[name], column, config.crop_padding - shifts, (height, width))
     if config.flip:
         mirrored = torch.rand(len(images), generator=generator, device=images.device) < 0.5
-        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+        either = torch.arange(len(images), device=images.device) + len(images) * mirrored
+        images = torch.cat([images, images.flip(3)]).index_select(0, either)
         for name, column in placed.items():
             flipped = mirror(targets[name], column, width)
             targets[name] = torch.where(mirrored.view(-1, *[1] * (flipped.ndim - 1)), flipped, targets[name])
+    if config.policy != "none":
+        images = apply_policy(images, config, generator)
     return images, targets
 
 
-def crop(images: Tensor, corner: Tensor, padding: int, value: int = 0) -> Tensor:
+def erase(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Normalised images with random rectangles and squares set to 0, the mean colour.
+
+    Args:
+        images: ``[b, c, h, w]`` floats; they are left alone.
+        config: random erasing, then cutout, where they are set.
+        generator: lives on the images' device.
+    """
+    size = (images.shape[2], images.shape[3])
+    if config.erasing:
+        images = images * keep(draw_rectangles(len(images), size, config.erasing, generator), size).to(images.dtype)
+    if config.cutout:
+        images = images * keep(draw_squares(len(images), size, config.cutout, generator), size).to(images.dtype)
+    return images
+
+
+def check_augmentation(config: AugmentConfig, columns: Mapping[str, Column], shape: tuple[int, int, int]) -> None:
+    """ValueError if images of this shape (c, h, w) with these columns cannot be augmented so."""
+    channels, height, width = shape
+    if config.crop_fill == "reflect" and config.crop_padding >= min(height, width):
+        raise ValueError(
+            f"crop_fill 'reflect' needs images larger than crop_padding, given {height}x{width} pixels and a padding "
+            f"of {config.crop_padding}"
+        )
+    if config.policy == "none":
+        return
+    for name, column in columns.items():
+        if column.kind in PLACED:
+            raise ValueError(
+                f"policy {config.policy!r} moves what is in an image, and {column.kind} do not follow: column {name!r} "
+                f"needs policy 'none'"
+            )
+    if channels not in (1, 3):
+        raise ValueError(f"policy {config.policy!r} needs images of 1 (grey) or 3 (RGB) channels, given {channels}")
+
+
+def crop(
+    images: Tensor, corner: Tensor, padding: int, value: int = 0, fill: Literal["zero", "reflect"] = "zero"
+) -> Tensor:
     """Pads each image by ``padding`` and cuts the window at its own corner.
 
     Args:
@@ -74,16 +106,21 @@ def crop(images: Tensor, corner: Tensor, padding: int, value: int = 0) -> Tensor
         corner: top and left of each window in the padded image, ``[b, 2]``, from 0 to 2·padding.
         padding: pixels added on every side.
         value: what they hold.
+        fill: "reflect" for the image itself there instead, mirrored at the centre of its outermost pixels.
 
     Returns:
         ``[b, c, h, w]``.
     """
-    b, _, h, w = images.shape
-    padded = F.pad(images, (padding,) * 4, value=value)
+    b, c, h, w = images.shape
+    if fill == "reflect":
+        padded = _reflected(_reflected(images, padding, 2), padding, 3)
+    else:
+        padded = F.pad(images, (padding,) * 4, value=value)
+    height, width = h + 2 * padding, w + 2 * padding
     rows = corner[:, :1] + torch.arange(h, device=images.device)
-    columns = corner[:, 1:] + torch.arange(w, device=images.device)
-    batch = torch.arange(b, device=images.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+    first = torch.arange(b * c, device=images.device).view(b, c, 1) * height
+    start = (first + rows[:, None]) * width + corner[:, 1:, None]  # [b, c, h]: where each row of a window begins
+    return padded.view(-1).unfold(0, w, 1).index_select(0, start.view(-1)).view(b, c, h, w)
 
 
 def shift(target: Tensor, column: Column, by: Tensor, size: tuple[int, int]) -> Tensor:
@@ -114,6 +151,12 @@ def mirror(target: Tensor, column: Column, width: int) -> Tensor:
         return mirrored[:, partners]
     kind, x1, y1, x2, y2 = target.unbind(-1)
     return torch.where((kind == -1)[..., None], target, torch.stack([kind, width - x2, y1, width - x1, y2], dim=-1))
+
+
+def _reflected(images: Tensor, padding: int, dim: int) -> Tensor:
+    size = images.shape[dim]
+    before, after = images.narrow(dim, 1, padding), images.narrow(dim, size - 1 - padding, padding)
+    return torch.cat([before.flip(dim), images, after.flip(dim)], dim)
 
 
 def _padding(boxes: Tensor) -> Tensor:
