@@ -93,20 +93,25 @@ def _draw(number: int, generator: torch.Generator) -> list[Tensor]:
 
 
 def _each_its_own(which: Tensor, ways: Sequence[Callable[..., Tensor]], *inputs: Tensor) -> Tensor:
-    """Sample i of ``ways[which[i]](*inputs)``, for ``which [b]`` and inputs ``[b, ...]``.
+    """Sample i of ``ways[which[i]](*inputs)``, for ``which [b]`` and inputs ``[b, ...]``."""
+    return (_sorted if which.device.type == "cpu" else _selected)(which, ways, *inputs)
 
-    On the CPU each way sees its own samples only. Elsewhere it sees all, as to count them would hold the device up.
-    """
-    if which.device.type != "cpu":
-        result = ways[0](*inputs)
-        for index, way in enumerate(ways[1:], start=1):
-            result = torch.where((which == index).view(-1, *[1] * (result.ndim - 1)), way(*inputs), result)
-        return result
+
+def _sorted(which: Tensor, ways: Sequence[Callable[..., Tensor]], *inputs: Tensor) -> Tensor:
+    """Each way works on its own samples alone."""
     order = which.argsort(stable=True)
     counts = which.bincount(minlength=len(ways)).tolist()
     parts = zip(*(values.index_select(0, order).split(counts) for values in inputs), strict=True)
     done = [way(*part) for way, part, count in zip(ways, parts, counts, strict=True) if count]
     return torch.cat(done).index_select(0, order.argsort())
+
+
+def _selected(which: Tensor, ways: Sequence[Callable[..., Tensor]], *inputs: Tensor) -> Tensor:
+    """Each way works on all samples: more work, but a device need not tell how many each has, and goes on."""
+    result = ways[0](*inputs)
+    for index, way in enumerate(ways[1:], start=1):
+        result = torch.where((which == index).view(-1, *[1] * (result.ndim - 1)), way(*inputs), result)
+    return result
 
 
 def _identity(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torchvision.transforms.v2 import functional
 
 from hybridvit.data import transforms
+from hybridvit.data.policies import apply_policy
 from hybridvit.data.splits import Column
 from hybridvit.data.transforms import AugmentConfig, crop
 
@@ -89,11 +90,6 @@ def test_augmentation_leaves_its_input_alone():
     assert torch.equal(images, copy)
 
 
-def test_negative_padding_is_refused():
-    with pytest.raises(ValueError, match="crop_padding cannot be negative, given -1"):
-        AugmentConfig(crop_padding=-1)
-
-
 def drawn(image, points, boxes):
     """A mask whose classes mark where the points are: 1, 2, ... at their pixels; 9 inside the box."""
     mask = torch.zeros(image.shape[-2:], dtype=torch.uint8)
@@ -165,3 +161,80 @@ def test_what_leaves_the_image_is_no_label_and_what_is_missing_stays_missing():
     mirrored = transforms.mirror(boxes, Column("boxes", ("a", "b")), 7)
     assert mirrored[0].tolist() == [[1, 5, 0, 7, 2], [0, 1, 1, 6, 4]]
     assert mirrored[1].isnan().all()
+
+
+def test_crop_and_flip_draw_as_they_always_have():
+    """Shifts first, then mirrors, each for the whole batch: shipped results depend on it."""
+    images = pictures()
+    found = augment(images, AugmentConfig(crop_padding=2, flip=True), generator(11))
+    source = generator(11)
+    shifts = torch.randint(5, (B, 2), generator=source).tolist()
+    mirrors = (torch.rand(B, generator=source) < 0.5).tolist()
+    for image, result, (top, left), mirrored in zip(images, found, shifts, mirrors, strict=True):
+        expected = functional.crop(F.pad(image, (2,) * 4), top, left, H, W)
+        assert torch.equal(result, functional.horizontal_flip(expected) if mirrored else expected)
+
+
+def test_a_policy_draws_after_crop_and_flip():
+    images, source = pictures(), generator(7)
+    found = augment(images, AugmentConfig(crop_padding=2, flip=True, policy="trivial"), generator(7))
+    cropped = augment(images, AugmentConfig(crop_padding=2, flip=True), source)
+    assert torch.equal(found, apply_policy(cropped, AugmentConfig(policy="trivial"), source))
+    assert not torch.equal(found, cropped)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("padding", [1, 4])
+def test_reflected_crop_equals_torchvision(padding, dtype):
+    corners = torch.cartesian_prod(torch.arange(2 * padding + 1), torch.arange(2 * padding + 1))
+    images = pictures(len(corners), dtype)
+    found = crop(images, corners, padding, fill="reflect")
+    padded = functional.pad(images, [padding], padding_mode="reflect")
+    expected = [
+        functional.crop(image, top, left, H, W) for image, (top, left) in zip(padded, corners.tolist(), strict=True)
+    ]
+    assert found.dtype == dtype
+    assert torch.equal(found, torch.stack(expected))
+
+
+def test_what_is_reflected_is_no_label():
+    """A mask is void, and points and boxes are not there, wherever they would be with black padding."""
+    targets = {
+        "mask": torch.randint(0, 5, (B, H, W), dtype=torch.uint8),
+        "points": torch.rand(B, 2, 2) * 5,
+        "boxes": torch.tensor([[1.0, 1, 1, 4, 4]]).expand(B, 1, 5),
+    }
+    columns = {name: Column(name, ("a", "b")) for name in targets}
+    images = pictures()
+    reflect, zero = AugmentConfig(crop_padding=3, crop_fill="reflect"), AugmentConfig(crop_padding=3)
+    shown, found = transforms.augment(images, targets, columns, reflect, generator())
+    black, expected = transforms.augment(images, targets, columns, zero, generator())
+    assert all(torch.equal(found[name].nan_to_num(-1), expected[name].nan_to_num(-1)) for name in targets)
+    assert (found["mask"] == 255).any()
+    assert (black == 0).any()
+    assert not (shown == 0).any()
+
+
+def test_a_policy_refuses_columns_that_say_where_something_is():
+    images = pictures()
+    for kind in ("mask", "points", "boxes"):
+        columns = {"label": Column("class", ("a",)), "place": Column(kind, ("a",))}
+        with pytest.raises(ValueError, match=rf"policy 'rand' moves .* {kind} do not follow: column 'place' needs"):
+            transforms.augment(images, {}, columns, AugmentConfig(policy="rand"), generator())
+    transforms.augment(images, {}, {"label": Column("class", ("a",))}, AugmentConfig(policy="rand"), generator())
+
+
+def test_a_policy_refuses_channels_that_are_not_colours():
+    with pytest.raises(ValueError, match=r"policy 'trivial' needs images of 1 .* or 3 .* channels, given 4"):
+        augment(torch.zeros(B, 4, H, W, dtype=torch.uint8), AugmentConfig(policy="trivial"), generator())
+
+
+def test_an_image_is_not_reflected_further_than_it_reaches():
+    config = AugmentConfig(crop_padding=5, crop_fill="reflect")
+    with pytest.raises(ValueError, match="larger than crop_padding, given 5x7 pixels and a padding of 5"):
+        augment(pictures(), config, generator())
+
+
+def test_nothing_to_erase_leaves_images_alone():
+    images = torch.randn(B, C, H, W)
+    assert torch.equal(transforms.erase(images, AugmentConfig(), generator()), images)
