@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 
 from hybridvit.data.batch import Batch
+from hybridvit.data.mixing import mix
 from hybridvit.data.sampling import Order
 from hybridvit.data.splits import ONE_VIEW, VOID, Column, ColumnKind, Samples
-from hybridvit.data.transforms import AugmentConfig, augment
+from hybridvit.data.transforms import AugmentConfig, augment, erase
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,20 @@ class Normalisation:
 
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 ``[b, c, h, w]`` -> normalised floats."""
-        mean = torch.tensor(self.mean, device=images.device)[:, None, None]
-        std = torch.tensor(self.std, device=images.device)[:, None, None]
-        return (images.float() / 255 - mean) / std
+        mean, std = (_channels(values, images.device) for values in (self.mean, self.std))
+        return (images / 255).sub_(mean).div_(std)
 
     def of_normalised(self, images: Tensor, other: Normalisation) -> Tensor:
         """Images ``[b, c, h, w]`` that another one has normalised, normalised by this one."""
-        scale = torch.tensor(other.std, device=images.device) / torch.tensor(self.std, device=images.device)
-        difference = torch.tensor(other.mean, device=images.device) - torch.tensor(self.mean, device=images.device)
-        shift = difference / torch.tensor(self.std, device=images.device)
-        return images * scale[:, None, None] + shift[:, None, None]
+        mean, std = (_channels(values, images.device) for values in (self.mean, self.std))
+        other_mean, other_std = (_channels(values, images.device) for values in (other.mean, other.std))
+        return images * (other_std / std) + (other_mean - mean) / std
+
+
+@lru_cache(maxsize=64)
+def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """A number for each channel, ``[c, 1, 1]``; made once, for a GPU waits for every copy of a few numbers."""
+    return torch.tensor(values, device=device)[:, None, None]
 
 
 class DeviceLoader:
@@ -58,7 +64,7 @@ class DeviceLoader:
         samples: what to draw from.
         columns: what their targets hold.
         normalisation: of each view, applied after augmentation.
-        augmentation: drawn for each sample alone.
+        augmentation: drawn for each sample alone; the images of several cameras are left alone.
         order: which samples a step sees.
         seed: seed of the augmentation.
         device: where samples live.
@@ -84,13 +90,23 @@ class DeviceLoader:
 
     def batch(self, step: int) -> Batch:
         """The batch of this step, counted from 0."""
-        index = torch.from_numpy(self.order.indices(step)).to(self.device)
+        index = torch.from_numpy(self.order.indices(step)).to(self.device, non_blocking=True)
         drawn = self.samples.take(index)
-        if drawn.views.keys() == {ONE_VIEW}:
-            generator = torch.Generator(self.device).manual_seed(_seed(self.seed, 1, step))
-            images, targets = augment(drawn.views[ONE_VIEW], drawn.targets, self.columns, self.augmentation, generator)
-            drawn = drawn._replace(views={ONE_VIEW: images}, targets=targets)
-        return drawn.batch(self.columns, self.normalisation)
+        if drawn.views.keys() != {ONE_VIEW}:
+            return drawn.batch(self.columns, self.normalisation)
+        generator = torch.Generator(self.device).manual_seed(_seed(self.seed, 1, step))
+        pixels, targets = augment(drawn.views[ONE_VIEW], drawn.targets, self.columns, self.augmentation, generator)
+        batch = drawn._replace(views={ONE_VIEW: pixels}, targets=targets).batch(self.columns, self.normalisation)
+        return erased_and_mixed(batch, self.augmentation, generator)
+
+
+def erased_and_mixed(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Batch:
+    """What augmentation does to normalised images ``[b, c, h, w]`` of one view; the generator lives on their device."""
+    images = erase(batch.images, config, generator)
+    if not (config.mixup or config.cutmix):
+        return batch._replace(images=images)
+    images, how = mix(images, config, generator)
+    return batch._replace(images=images, mix=how)
 
 
 class EvaluationLoader:

@@ -31,13 +31,14 @@ def mix(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> tu
         cut = torch.rand(b, generator=generator, device=device) < 0.5
     alpha = torch.where(cut, config.cutmix or 1.0, config.mixup or 1.0)
     share = torch.where(mixed, beta(alpha, generator), 1.0)
-    own = share[:, None, None]
+    own = share.to(images.dtype)[:, None, None]  # of each pixel
     if config.cutmix:
         row, column = (torch.randint(side, (b,), generator=generator, device=device) for side in (h, w))
-        outside = outside_box(share, row, column, (h, w))
-        own = torch.where(cut[:, None, None], outside, own)
-        share = torch.where(cut, outside.mean(dim=(1, 2)), share)
-    return torch.lerp(images[partner], images, own[:, None].to(images.dtype)), Mix(partner, share.float())
+        rows, columns = box(share, row, column, (h, w))
+        inside = (rows & cut[:, None]).to(images.dtype)[:, :, None] * columns.to(images.dtype)[:, None, :]
+        own = torch.where(cut[:, None, None], 1.0, own) * (1 - inside)
+        share = torch.where(cut, 1 - rows.sum(dim=1) * columns.sum(dim=1) / (h * w), share)
+    return torch.lerp(images[partner], images, own[:, None]), Mix(partner, share.float())
 
 
 def beta(alpha: Tensor, generator: torch.Generator) -> Tensor:
@@ -49,19 +50,19 @@ def beta(alpha: Tensor, generator: torch.Generator) -> Tensor:
     return one / (one + other)
 
 
-def outside_box(share: Tensor, row: Tensor, column: Tensor, size: tuple[int, int]) -> Tensor:
-    """1 outside a box of the image's proportions, 0 inside, ``[b, h, w]``.
+def box(share: Tensor, row: Tensor, column: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The rows and columns of the image that a box of the image's proportions covers, bool ``[b, h]`` and ``[b, w]``.
 
     Args:
-        share: of the image's area outside a box that lies wholly within it, ``[b]``.
+        share: of the image's area outside the box, if it lies wholly within, ``[b]``; else the box is cut at the edge.
         row: of the pixel whose upper left corner is the box's centre, ``[b]``.
         column: of the same pixel, ``[b]``.
-        size: height and width; what of a box lies outside is cut off.
+        size: height and width.
     """
-    inside = torch.ones((), dtype=torch.bool, device=share.device)
-    for axis, (centre, length) in enumerate(zip((row, column), size, strict=True)):
-        half = ((1 - share).sqrt() * (0.5 * length)).long()
-        at = torch.arange(length, device=share.device)
-        along = (at >= (centre - half)[:, None]) & (at < (centre + half)[:, None])  # [b, length]
-        inside = inside & along.unsqueeze(2 - axis)
-    return 1 - inside.double()
+    return _covered(share, row, size[0]), _covered(share, column, size[1])
+
+
+def _covered(share: Tensor, centre: Tensor, length: int) -> Tensor:
+    half = ((1 - share).sqrt() * (0.5 * length)).long()
+    at = torch.arange(length, device=share.device)
+    return (at >= (centre - half)[:, None]) & (at < (centre + half)[:, None])

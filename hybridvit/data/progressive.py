@@ -13,8 +13,7 @@ from torch import Tensor
 
 from hybridvit.data.batch import Batch
 from hybridvit.data.splits import Column
-
-PLACED = ("mask", "points", "boxes")  # kinds of columns that would have to be resized with their image
+from hybridvit.data.transforms import PLACED
 
 Sizes = tuple[tuple[float, int], ...]
 

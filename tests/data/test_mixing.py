@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 from torchvision.transforms import v2
 
-from hybridvit.data.mixing import beta, mix, outside_box
+from hybridvit.data.mixing import beta, box, mix
 from hybridvit.data.transforms import AugmentConfig
 
 B, C, H, W = 5, 3, 11, 7
@@ -41,11 +41,12 @@ def test_boxes_and_shares_equal_torchvisions_for_the_same_draws(size):
         torch.manual_seed(seed)  # the same draws once more, in its order
         share = peer._dist.sample(()).double()
         column, row = (torch.randint(length, (1,)) for length in (size[1], size[0]))
-        outside = outside_box(share.view(1), row, column, size)
-        assert outside.shape == (1, *size)
-        assert float(outside.mean()) == pytest.approx(params["lam_adjusted"], abs=1e-6)
+        rows, columns = box(share.view(1), row, column, size)
+        inside = rows[0, :, None] & columns[0]
+        assert inside.shape == size
+        assert 1 - float(inside.double().mean()) == pytest.approx(params["lam_adjusted"], abs=1e-6)
         expected = peer.transform(images, {**params, "labels": None, "batch_size": 2})
-        assert torch.equal(torch.where(outside[0] > 0, images[0], images[1]), expected[0])
+        assert torch.equal(torch.where(inside, images[1], images[0]), expected[0])
         cut_at_an_edge += 0 in params["box"][:2] or params["box"][2:] == (size[1], size[0])
     assert cut_at_an_edge > 15
 
@@ -62,9 +63,9 @@ def test_cutmix_pastes_one_box_and_says_what_is_left():
         assert float(how.share[i]) == pytest.approx(1 - float(pasted.float().mean()), abs=1e-6)
         if pasted.any():
             rows, columns = pasted.any(1).nonzero(), pasted.any(0).nonzero()
-            box = torch.zeros_like(pasted)
-            box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
-            assert torch.equal(pasted, box)
+            whole = torch.zeros_like(pasted)
+            whole[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+            assert torch.equal(pasted, whole)
     assert len(how.share.unique()) > 20  # its own box for each sample
 
 
@@ -141,6 +142,6 @@ def test_mixing_is_a_function_of_the_generator_and_leaves_its_input_alone():
 
 def test_half_precision_images_are_mixed_too():
     images = torch.randn(B, C, H, W).bfloat16()
-    found, how = mix(images, AugmentConfig(mixup=1.0), generator())
+    found, how = mix(images, AugmentConfig(mixup=1.0, cutmix=1.0), generator())
     assert found.dtype == torch.bfloat16
     assert how.share.dtype == torch.float32
