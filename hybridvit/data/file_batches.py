@@ -57,7 +57,10 @@ class FileBatches(Dataset[Read]):
         self.columns = {name: column for name, column in columns.items() if column.kind in PLACED}
         self.targets = {name: samples.targets[name] for name in self.columns if name in samples.targets}
         self.augmentation = augmentation if self.views.keys() == {ONE_VIEW} else None
-        self.transform: Any = None  # torchvision's, made here so that workers need not import it
+        config = self.augmentation
+        if config is not None and not (config.crop_padding or config.flip or config.policy != "none"):
+            self.augmentation = None
+        self.transform: Any = None  # torchvision's, made here so that forked workers need not import it
         if self.augmentation is not None and not self.targets:
             self.transform = _transform(self.augmentation, self.views[ONE_VIEW].shape[2:])
         self.seed = seed
@@ -112,7 +115,7 @@ def _transform(config: AugmentConfig, size: tuple[int, ...]) -> Any:
     """torchvision's transforms of one image of this height and width."""
     from torchvision.transforms import v2
 
-    steps: list[Any] = [v2.Identity()]
+    steps: list[Any] = []
     if config.crop_padding:
         mode = "reflect" if config.crop_fill == "reflect" else "constant"
         steps.append(v2.RandomCrop(size, padding=config.crop_padding, padding_mode=mode))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hybridvit.data.file_images import FileImages, Images
 from hybridvit.data.geometry import Fit, Size
+from hybridvit.data.memory import GIB, free_host_bytes
 from hybridvit.data.pictures import (
     Header,
     common_size,
@@ -151,6 +152,12 @@ class RowFiles:
         self, name: str, names: tuple[str, ...] | None, train: NDArray[np.bool_], size: Size
     ) -> tuple[Column, NDArray[np.uint8]]:
         paths = self.masks[name]
+        needed, free = len(paths) * size[0] * size[1], free_host_bytes()
+        if needed > free:
+            raise ValueError(
+                f"{self.table.path}: masks of column {name!r} are held in memory and take {needed / GIB:.1f} GiB, but "
+                f"only {free / GIB:.1f} GiB are free: use a smaller data.image_size"
+            )
         array = np.full((len(paths), *size), VOID, np.uint8)
         found: dict[int, NDArray[np.intp]] = {}
 
