@@ -6,7 +6,10 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from hybridvit.backbones.variants import ModelConfig
+from hybridvit.build.guide_config import GuideConfig
+from hybridvit.build.pretrain_config import PretrainConfig
 from hybridvit.data.datasets import DataConfig
+from hybridvit.data.progressive import ProgressiveConfig
 from hybridvit.data.sampling import SamplingConfig
 from hybridvit.data.transforms import AugmentConfig
 from hybridvit.hydra.balance_config import BalanceConfig, SumConfig
@@ -45,6 +48,7 @@ class Recipe:
         model: the backbone.
         data: images and how they are split.
         augment: what is done to training images.
+        progressive: how large they are in the course of the run.
         tasks: the questions asked of every image, by the names of their heads.
         balance: how the losses of several tasks become one update of the trunk.
         sampling: how often each of several data sets is drawn from.
@@ -54,12 +58,17 @@ class Recipe:
         seed: seed of the subset, the start values, the order and the augmentation.
         weights: checkpoint file that the backbone starts from, in any layout ``load_weights`` reads; the head
             is fresh. None: random start values.
+        whiten: start the convolution that reads the images as the whitening transform of their windows.
+        pretrain: what the backbone learns from the training images without their labels first; None: nothing.
+        guide: a small CNN that is trained on the same images first, and then followed; None: none.
+        test_flips: report the test also for the mean prediction of each image and its mirror image, apart.
     """
 
     name: str
     model: ModelConfig
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
+    progressive: ProgressiveConfig = ProgressiveConfig()
     tasks: dict[str, TaskConfig] = field(default_factory=_one_label)
     balance: BalanceConfig = SumConfig()
     sampling: SamplingConfig = SamplingConfig()
@@ -68,10 +77,16 @@ class Recipe:
     train: TrainConfig = TrainConfig()
     seed: int = 0
     weights: str | None = None
+    whiten: bool = False
+    pretrain: PretrainConfig | None = None
+    guide: GuideConfig | None = None
+    test_flips: bool = False
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed cannot be negative, given {self.seed}")
+        if self.weights is not None and self.whiten:
+            raise ValueError(f"whiten has no effect with weights {self.weights}, which replace the start values")
         if not self.tasks:
             raise ValueError("tasks names no task: a run needs at least one head")
         for name in self.tasks:

@@ -13,13 +13,20 @@ from torch import nn
 from hybridvit.backbones.weights import load_weights
 from hybridvit.build.balance import create_balance
 from hybridvit.build.dataset_info import DatasetInfo
+from hybridvit.build.guide import FOLDER as TEACHER
+from hybridvit.build.guide import Guide
 from hybridvit.build.net import create_net, evaluation_batch
+from hybridvit.build.pretrain import FOLDER as PRETRAINING
+from hybridvit.build.pretrain import pretrain, pretraining_batches
+from hybridvit.build.start import whiten
 from hybridvit.build.tasks import column_requests, create_task
 from hybridvit.build.teacher import TeacherSource
 from hybridvit.build.trained import teachers_of
 from hybridvit.config import nearest
 from hybridvit.data.datasets import load
-from hybridvit.data.device_loader import DeviceLoader, EvaluationLoader
+from hybridvit.data.file_images import for_statistics
+from hybridvit.data.loaders import evaluation_batches, training_batches
+from hybridvit.data.progressive import Progressive
 from hybridvit.data.sampling import Order
 from hybridvit.data.splits import ONE_VIEW, Samples, Splits, labelled
 from hybridvit.diagnostics.gates import gates
@@ -52,6 +59,7 @@ class Run:
                 raise ValueError(f"data.names names {column!r}, which no task reads: {nearest(column, requests)}")
         self.splits = load(recipe.data, recipe.seed, requests)
         _check_augmentation(recipe, self.splits)
+        recipe.progressive.check(self.splits.shapes, self.splits.columns)
         self.accelerator = make_accelerator(recipe.train.precision, cpu)
         device = self.accelerator.device
         data = DatasetInfo.of(self.splits)
@@ -62,52 +70,90 @@ class Run:
         }
         self.labelled = {name: _count_labels(task, self.splits) for name, task in self.tasks.items()}
         _warn_of_unlabelled(self.labelled, self.splits)
+        _check_mixing(recipe, self.tasks)
+        guide = Guide(recipe.guide, recipe, self.data, self.tasks, self.accelerator) if recipe.guide else None
         torch.manual_seed(recipe.seed)
         self.net = create_net(recipe, self.data, self.tasks)
+        self.params = sum(parameter.numel() for parameter in self.net.parameters())
         if recipe.weights is not None:
             load_weights(self.net.backbone, recipe.weights)
         self.net.to(device)
+        if recipe.whiten:
+            view, images = next(iter(self.splits.train.views.items()))
+            pixels = torch.from_numpy(for_statistics(images)).to(device)
+            whiten(self.net.backbone, self.data.normalisation[view](pixels))
+        if guide is not None:
+            guide.join(self.net)
+            self.net.to(device)
+        self.guide = guide
 
-        order = Order(self.splits.train.sources, recipe.train.batch_size, recipe.seed, recipe.sampling)
+        train, steps = self.splits.train, recipe.train.steps
+        order = Order(train.sources, recipe.train.batch_size, recipe.seed, recipe.sampling, recipe.augment.repeats)
         columns, normalisation = self.data.columns, self.data.normalisation
-        loader = DeviceLoader(self.splits.train, columns, normalisation, recipe.augment, order, recipe.seed, device)
 
         def taught(source: Any) -> Any:
             return TeacherSource(source, teachers) if teachers else source
 
         def evaluation(part: Samples) -> Any:
-            batch = evaluation_batch(self.data.shapes)
-            return taught(EvaluationLoader(part, columns, normalisation, batch, device))
+            return taught(evaluation_batches(part, columns, normalisation, evaluation_batch(self.data.shapes), device))
 
         self.test = evaluation(self.splits.test)
+        self.batches = training_batches(
+            train, columns, normalisation, recipe.augment, order, recipe.seed, device, steps
+        )
+        self.unlabelled = (
+            pretraining_batches(recipe.pretrain, recipe, train, self.data, device) if recipe.pretrain else None
+        )
+        source = taught(self.batches)  # teachers see the images at full size
+        if guide is not None:
+            source = guide.source(source)
+        if recipe.progressive.sizes:
+            source = Progressive(source, recipe.progressive.sizes, steps)
         probes: dict[str, Callable[[nn.Module], Any]] = {}
         if any(isinstance(module, GPSA) for module in self.net.backbone.modules()):
             probes["gates"] = lambda net: gates(net).tolist()
+        aids = guide.tasks if guide is not None else {}
         self.trainer = Trainer(
             self.net,
-            self.tasks,
-            create_balance(recipe.balance, tuple(self.tasks), self.accelerator.num_processes, self.net),
-            taught(loader),
+            {**self.tasks, **aids},
+            create_balance(recipe.balance, (*self.tasks, *aids), self.accelerator.num_processes, self.net),
+            source,
             evaluation(self.splits.validation),
             recipe.train,
             recipe.optim,
             self.accelerator,
             folder,
             probes,
+            tuple(aids),
+            [side for _, side in recipe.progressive.sizes],
         )
-
-    @property
-    def params(self) -> int:
-        """Number of trained parameters, heads included."""
-        return sum(parameter.numel() for parameter in self.net.parameters())
 
     def fit(self, on_step: Callable[[int, float], None] | None = None) -> dict[str, Any]:
         """Trains, reads the test split once, and returns the result file's content."""
         began = time.perf_counter()
+        recipe, inside = self.recipe, self.folder.path if self.folder is not None else None
         if self.folder is not None:
             self.folder.start(self.data.to_json())
+        before: dict[str, dict[str, Any]] = {}  # what came before the training
+        if self.unlabelled is not None and recipe.pretrain is not None:
+            before["pretraining"] = pretrain(
+                self.net.backbone,
+                self.unlabelled,
+                recipe.pretrain,
+                recipe,
+                self.data,
+                self.accelerator,
+                inside / PRETRAINING if inside else None,
+                on_step,
+            )
+        if self.guide is not None:
+            before["teacher"] = self.guide.fit(self.batches, inside / TEACHER if inside else None, on_step)
         history = self.trainer.fit(on_step)
-        test = evaluate(self.trainer.evaluated, self.tasks, self.test, self.accelerator) if len(self.test) else None
+        if self.guide is not None:
+            self.guide.leave(self.net)
+            self.guide.leave(self.trainer.evaluated)
+        test = self._test() if len(self.test) else None
+        flips = self._test(flips=True) if len(self.test) and recipe.test_flips else None
         several = {"losses": history.losses, "validation": history.validation, "conflicts": history.conflicts}
         result = {
             "recipe": self.recipe.name,
@@ -122,6 +168,7 @@ class Run:
             "steps": self.recipe.train.steps,
             "params": self.params,
             "test": test,
+            **({"test_flips": flips} if recipe.test_flips else {}),
             "test_images": len(self.splits.test),
             "validation": history.best,
             "validation_images": len(self.splits.validation),
@@ -132,7 +179,13 @@ class Run:
                 **(several if len(self.tasks) > 1 else {}),
                 **history.probes,
             },
-            "seconds": {"train": history.seconds, "compile": 0.0, "total": time.perf_counter() - began},
+            **before,
+            "seconds": {
+                "train": history.seconds,
+                **{name: result["seconds"] for name, result in before.items()},
+                "compile": history.compile_seconds,
+                "total": time.perf_counter() - began,
+            },
             "device": device_name(self.accelerator.device),
             "versions": versions(),
             "revision": revision(),
@@ -141,6 +194,16 @@ class Run:
         if self.folder is not None:
             self.folder.finish(result)
         return result
+
+    def _test(self, flips: bool = False) -> dict[str, dict[str, float]]:
+        return evaluate(self.trainer.evaluated, self.tasks, self.test, self.accelerator, flips)
+
+
+def _check_mixing(recipe: Recipe, tasks: Mapping[str, Task]) -> None:
+    fixed = [name for name, task in tasks.items() if not task.mixable]
+    for field in ("mixup", "cutmix"):
+        if getattr(recipe.augment, field) and fixed:
+            raise ValueError(f"augment.{field} mixes images, and task {fixed[0]} cannot learn from mixed ones")
 
 
 def _check_augmentation(recipe: Recipe, splits: Splits) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.hydra.task_balance import Balance, Losses
 from hybridvit.tasks.base import Task
 from hybridvit.training import checkpoint
+from hybridvit.training.compiled import compile_net
 from hybridvit.training.ema import averaged
 from hybridvit.training.evaluation import evaluate, mean_score
 from hybridvit.training.history import History
@@ -38,6 +39,7 @@ class TrainConfig:
     Attributes:
         steps: number of updates.
         batch_size: images in an update.
+        compile: compile the model before the first step (torch.compile); its seconds are counted apart.
         precision: "auto" is bf16 on a GPU that has it, else fp32; "bf16" and "fp32" as said.
         ema: decay of a running average of the weights, which is then what is evaluated; None: none.
         log_every: steps between two lines of metrics.
@@ -47,6 +49,7 @@ class TrainConfig:
     steps: int = 1000
     batch_size: int = 128
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
     ema: float | None = None
     log_every: int = 25
     evaluate_every: int = 100
@@ -98,6 +101,8 @@ class Trainer:
         accelerator: device and precision.
         folder: where to write; None: nowhere.
         probes: name -> a reading of the model, taken at every logged step.
+        aids: those of the tasks that only shape the training: they are neither scored nor kept with the weights.
+        sizes: sides of the images that training sees, in pixels, if they change; for compilation.
     """
 
     def __init__(
@@ -112,6 +117,8 @@ class Trainer:
         accelerator: Accelerator,
         folder: RunFolder | None = None,
         probes: Mapping[str, Callable[[nn.Module], Any]] | None = None,
+        aids: Collection[str] = (),
+        sizes: Sequence[int] = (),
     ) -> None:
         self.accelerator = accelerator
         self.average = averaged(net, config.ema).to(accelerator.device) if config.ema else None
@@ -127,6 +134,9 @@ class Trainer:
         self.optim = optim
         self.folder = folder
         self.probes = dict(probes or {})
+        self.scored = {name: task for name, task in tasks.items() if name not in aids}
+        self.aids = tuple(f"heads.{name}." for name in aids)
+        self.sizes = sizes
         self.history = History()
         self.best_weights: dict[str, Tensor] | None = None
 
@@ -146,6 +156,8 @@ class Trainer:
             CorruptCheckpoint: the last checkpoint does not read back whole.
         """
         start = self._resume()
+        if self.config.compile and start < self.config.steps:
+            self.history.compile_seconds += compile_net(self.net, self.train.batch(0), self.accelerator, self.sizes)
         device, config = self.accelerator.device, self.config
         loss_sum = torch.zeros((), device=device)
         own_sum, own_count = torch.zeros(2, len(self.tasks), device=device)
@@ -182,7 +194,7 @@ class Trainer:
                 on_step(done, loss_value)
         self.history.seconds = before + time.perf_counter() - began
         if self.best_weights is not None:
-            self.evaluated.load_state_dict(self.best_weights)
+            self.evaluated.load_state_dict(self.best_weights, strict=not self.aids)
         return self.history
 
     def update(
@@ -225,7 +237,8 @@ class Trainer:
         losses, present = {}, {}
         for name, task in self.tasks.items():
             target = batch.target(task.target, task.view)
-            losses[name] = task.loss(predictions[name], target)
+            given = predictions[name], target
+            losses[name] = task.loss(*given) if batch.mix is None else task.mixed_loss(*given, batch.mix)
             present[name] = task.labelled(target).any()
         return losses, present
 
@@ -282,13 +295,13 @@ class Trainer:
 
     def _evaluate_and_save(self, done: int) -> None:
         if len(self.validation):
-            scores = evaluate(self.evaluated, self.tasks, self.validation, self.accelerator)
+            scores = evaluate(self.evaluated, self.scored, self.validation, self.accelerator)
             self.history.validation.append({"step": done, **scores})
             if self.folder:
                 self.folder.log({"step": done, "validation": scores})
             if self._better(scores):
                 self.history.best, self.history.best_step = scores, done
-                self.best_weights = {k: v.detach().clone() for k, v in self.evaluated.state_dict().items()}
+                self.best_weights = self._weights()
                 if self.folder:
                     state = {"step": done, "validation": scores}
                     checkpoint.save_checkpoint(self.folder.checkpoints / checkpoint.BEST, state, self.best_weights)
@@ -298,7 +311,12 @@ class Trainer:
     def _better(self, scores: dict[str, dict[str, float]]) -> bool:
         if self.history.best is None:
             return True
-        return mean_score(scores, self.tasks) >= mean_score(self.history.best, self.tasks)
+        return mean_score(scores, self.scored) >= mean_score(self.history.best, self.scored)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """What is evaluated, without the heads that only shape the training."""
+        weights = self.evaluated.state_dict().items()
+        return {k: v.detach().clone() for k, v in weights if not k.startswith(self.aids)}
 
     def _save(self, folder: RunFolder, done: int) -> None:
         tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
@@ -310,8 +328,7 @@ class Trainer:
         if self.average is not None:
             tensors |= {f"ema.{k}": v.clone() for k, v in self.average.state_dict().items()}
         state = {"step": done, "history": vars(self.history)}
-        weights = {k: v.clone() for k, v in self.evaluated.state_dict().items()}
-        checkpoint.save_checkpoint(folder.checkpoints / f"step_{done:07d}", state, weights, tensors)
+        checkpoint.save_checkpoint(folder.checkpoints / f"step_{done:07d}", state, self._weights(), tensors)
         for old in checkpoint.step_folders(folder.checkpoints)[:-KEPT_CHECKPOINTS]:
             checkpoint.remove(old)
 

@@ -19,7 +19,8 @@ class History:
         probes: probe name -> readings, at step 0 and at every logged step.
         best_step: step of the best validation metrics, -1 without a validation split.
         best: those metrics, by task and name.
-        seconds: time spent training, validation included.
+        seconds: time from the first step to the last, validation included.
+        compile_seconds: time spent compiling before that.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -31,3 +32,4 @@ class History:
     best_step: int = -1
     best: dict[str, dict[str, float]] | None = None
     seconds: float = 0.0
+    compile_seconds: float = 0.0

@@ -23,7 +23,7 @@ class OptimConfig:
 
     Attributes:
         kind: "adamw" (arXiv 1711.05101); "muon", orthogonalised momentum of 0.95 for the weight matrices and kernels
-            of the backbone behind its stem, and AdamW for all other parameters; "sgd" with Nesterov momentum.
+            of the backbone but the first, and AdamW for all other parameters; "sgd" with Nesterov momentum.
         lr: highest learning rate, reached at the end of the warm-up; with "muon" of what AdamW updates.
         muon_lr: highest learning rate of what Muon updates: the spectral norm of an update is about
             muon_lr · √max(1, rows / columns).
@@ -119,10 +119,9 @@ def parameter_groups(
 
 
 def hidden_matrices(model: nn.Module) -> set[str]:
-    """Names of the weights of linear maps and convolutions in the backbone, without its stem.
+    """Names of the weights of linear maps and convolutions in the backbone but the first, which reads the images.
 
-    Left out are the first of its ``parameter_layers`` (tokenizer, positions, class token), and depthwise and other
-    grouped kernels, whose rows are no map of one space.
+    Depthwise and other grouped kernels are left out too: their rows are no map of one space.
 
     Args:
         model: a backbone, or a module that holds one as ``backbone``.
@@ -131,14 +130,11 @@ def hidden_matrices(model: nn.Module) -> set[str]:
         ValueError: there are none that are trained.
     """
     backbone, path = _backbone_of(model, "kind 'muon'")
-    stem = backbone.parameter_layers()[0]
-    names = set()
-    for name, module in backbone.named_modules():
-        matrix = isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
-        if matrix and module.weight.requires_grad and not _under(f"{name}.weight", stem):
-            names.add(f"{path}{name}.weight")
+    maps = [(name, m) for name, m in backbone.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    grouped = {name for name, m in maps if isinstance(m, nn.Conv2d) and m.groups > 1}
+    names = {f"{path}{name}.weight" for name, m in maps[1:] if m.weight.requires_grad and name not in grouped}
     if not names:
-        raise ValueError(f"kind 'muon' finds no trained matrix behind the stem of {type(backbone).__name__}")
+        raise ValueError(f"kind 'muon' finds no trained matrix behind the first of {type(backbone).__name__}")
     return names
 
 

@@ -1,0 +1,62 @@
+"""What is an assumption about images worth where there are few? CIFAR-10 at 1, 5, 10, 25 and 100 %, equal steps.
+
+Eight models, 4.0 to 4.4 M parameters each and ResNet-18 with its 11 M, learn from 500 images (50 of each class) to all
+50,000. Learning rates are chosen on validation images of the largest size; the test images are read once.
+
+    hybridvit study recipes/small_data.py
+
+Wants CIFAR-10 (``--base.data.root FOLDER``, or HYBRIDVIT_DATA; downloaded where there is a network) and a GPU; not run
+yet. ``recipes/small_data_laptop.py`` is its short form, ``recipes/small_data_cifar100.py`` and
+``recipes/small_data_cifair10.py`` are the same on other images.
+"""
+
+from dataclasses import replace
+
+from hybridvit.backbones import ConvConfig, ConvPoolConfig, PatchConfig, ResNetConfig, ViTConfig, WideResNetConfig
+from hybridvit.data.datasets import DataConfig
+from hybridvit.data.transforms import AugmentConfig
+from hybridvit.recipe import Recipe, Study
+from hybridvit.tasks.classification import ClassificationConfig
+from hybridvit.training.engine import TrainConfig
+from hybridvit.training.optim import OptimConfig
+
+VIT = ViTConfig(embed_dim=192, depth=9, num_heads=4, tokenizer=PatchConfig(patch_size=4), pooling="seq", drop_path=0.1)
+HYBRID = replace(VIT, tokenizer=ConvConfig(channels=(48, 96, 192), strides=(2, 1, 2)))
+MODELS = {
+    "ResNet-18": ResNetConfig(),
+    "ResNet": ResNetConfig(width=38),
+    "WRN-16-5": WideResNetConfig(depth=16, width_factor=5),
+    "Conv-FF hybrid": replace(HYBRID, feedforward="conv"),
+    "Hybrid": HYBRID,
+    "CCT": replace(VIT, embed_dim=256, depth=7, mlp_ratio=2.0, tokenizer=ConvPoolConfig()),
+    "ConViT": replace(VIT, attention=("gpsa",) * 7 + ("mhsa",) * 2),
+    "ViT": VIT,
+}
+
+
+def base() -> Recipe:
+    """What is held fixed."""
+    return Recipe(
+        name="small_data",
+        model=VIT,
+        data=DataConfig(dataset="cifar10", validation=0.1),
+        augment=AugmentConfig(
+            crop_padding=4, flip=True, policy="trivial", erasing=0.25, cutmix=1.0, mix_probability=0.5
+        ),
+        tasks={"label": ClassificationConfig(label_smoothing=0.1)},
+        optim=OptimConfig(lr=1e-3, weight_decay=0.1, beta2=0.99),
+        train=TrainConfig(steps=10_000, batch_size=256, ema=0.999, log_every=100, evaluate_every=5000),
+    )
+
+
+def study() -> Study:
+    """Eight models, five sizes, three seeds (six are a flag away: ``--seeds 6``)."""
+    return Study(
+        title="What is a built-in assumption worth on CIFAR-10, in images?",
+        base=base(),
+        models=MODELS,
+        reference="ViT",
+        train_sizes=(500, 2_500, 5_000, 12_500, 50_000),
+        seeds=3,
+        learning_rates=(5e-4, 1e-3, 2e-3),
+    )

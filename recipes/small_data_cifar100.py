@@ -1,0 +1,25 @@
+"""``recipes/small_data.py`` on the 100 classes of CIFAR-100: 1, 5, 10 (50 of each class), 25 and 100 %.
+
+    hybridvit study recipes/small_data_cifar100.py
+
+Wants CIFAR-100 and a GPU, as its model does; not run yet.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from hybridvit.recipe import Study
+from hybridvit.request import read_recipe
+from hybridvit.tasks.classification import ClassificationConfig
+
+
+def study() -> Study:
+    """The same models and sizes."""
+    cifar10 = read_recipe(Path(__file__).with_name("small_data.py"), "study")
+    base = replace(
+        cifar10.base,
+        name="small_data_cifar100",
+        data=replace(cifar10.base.data, dataset="cifar100"),
+        tasks={"label": ClassificationConfig(target="fine", label_smoothing=0.1)},
+    )
+    return replace(cifar10, title="What is a built-in assumption worth on CIFAR-100, in images?", base=base)
