@@ -25,6 +25,7 @@ TINY = bench.Sizes(
     deit=(("convit_tiny", 32, 0.9),),
     growth=("convit_tiny", 3, (1, 2), 1.25),
     heads=("vit_tiny_16", 16, 2),
+    small=("vit_lite_7_4", 8, 2, 4),
     seconds=Seconds(0, 0, 0, 0),
     pairs=2,
     processes=1,
@@ -210,10 +211,14 @@ def test_bench_gives_every_row_and_can_be_written_as_json(no_processes):
         "training step of one head from cached features, vit_tiny_16, 16 px, batch 2, fp32",
         "difference of the outputs, a masked camera of NaN against none, fusion by attention",
         "difference of the outputs, a masked camera of NaN against none, fusion by ground",
+        "augmentation of 4 images, 8 px, batch 2, against torchvision in worker processes",
+        "training step with augmentation, vit_lite_7_4, 8 px, batch 2, fp32",
         "import hybridvit, after torch, torchvision",
         "hybridvit --help",
     ]
-    assert list(dict.fromkeys(row["part"] for row in result["rows"])) == ["layers", "models", "heads", "start-up"]
+    assert list(dict.fromkeys(row["part"] for row in result["rows"])) == [
+        "layers", "models", "heads", "data", "start-up",
+    ]  # fmt: skip
     for row in (row for row in result["rows"] if "difference" in row["what"]):
         assert row["reached"], row["what"]
     assert result["rows"][-2]["ours"] == 0.2

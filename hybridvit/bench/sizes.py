@@ -73,6 +73,8 @@ class Sizes:
     # grids / on the first. All twelve blocks would show the same, in three times the time.
     growth: tuple[str, int, tuple[int, ...], float] = ("convit_small", 4, (14, 28, 56), 1.25)
     heads: tuple[str, int, int] = ("vit_tiny_16", 224, 8)  # a trunk, the side of its images in pixels, batch
+    # A model for small images, the side of these in pixels, batch, images that are augmented in one go.
+    small: tuple[str, int, int, int] = ("vit_lite_7_4", 32, 128, 2048)
     seconds: Seconds = Seconds()
     pairs: int = 3  # for every row at least
     processes: int = 5
@@ -85,6 +87,7 @@ QUICK = Sizes(
     compiled_batch=32,
     growth=("convit_small", 4, (14, 28), 1.25),
     heads=("vit_tiny_16", 224, 2),
+    small=("vit_lite_7_4", 32, 32, 512),
     seconds=Seconds(1, 1, 0.4, 1),
     pairs=2,
     processes=1,

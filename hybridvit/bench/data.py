@@ -1,0 +1,110 @@
+"""Small images: augmenting them against worker processes, and what it costs a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from hybridvit.bench.heads import CLASSES, setting, task, trainer_of
+from hybridvit.bench.measure import DEVICE, Row, Run, interleaved, row
+from hybridvit.bench.sizes import Sizes
+from hybridvit.build.models import create_backbone
+from hybridvit.data.device_loader import DeviceLoader, Normalisation
+from hybridvit.data.sampling import Order, SamplingConfig
+from hybridvit.data.splits import ONE_VIEW, Column, Samples
+from hybridvit.data.transforms import AugmentConfig
+from hybridvit.hydra.balance_config import SumConfig
+from hybridvit.hydra.hydranet import HydraNet
+
+AUGMENTATION = AugmentConfig(crop_padding=4, flip=True, policy="trivial", erasing=0.25)
+NORMALISATION = Normalisation((0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
+
+
+def augmentation(sizes: Sizes) -> Iterator[Row]:
+    """Batches of our loader against those of torchvision in worker processes, one for each of our threads."""
+    _, pixels, batch, number = sizes.small
+    samples = random_samples(number, pixels)
+    loader, workers = device_loader(samples, batch), torch.get_num_threads()
+    images = Augmented(torch.from_numpy(samples.views[ONE_VIEW]), torchvision_augmentation(pixels))
+    theirs = DataLoader(images, batch, shuffle=True, num_workers=workers, persistent_workers=True)
+
+    def our_batches() -> None:
+        for step in range(number // batch):
+            loader.batch(step)
+
+    def their_batches() -> None:
+        for pictures in theirs:
+            pictures.to(DEVICE)
+
+    ours, peer = interleaved([our_batches, their_batches], sizes.seconds.core, sizes.pairs)
+    what = f"augmentation of {number} images, {pixels} px, batch {batch}, against torchvision in worker processes"
+    yield row(
+        what, "peer/ours", 5, ours, peer, "DataLoader", note=f"{workers} worker processes, as many as threads of ours"
+    )
+
+
+def fed_step(sizes: Sizes) -> Iterator[Row]:
+    """A training step with the next batch of our loader against one with the batch that is there."""
+    name, pixels, batch, number = sizes.small
+    source, steps = device_loader(random_samples(number, pixels), batch), count()
+    backbone = create_backbone(name, pixels)
+    trainer = trainer_of(HydraNet(backbone, {"task0": task(0).head(backbone.spec)}), 1, SumConfig())
+    constant = source.batch(0)
+    runs: list[Run] = [lambda: trainer.update(source.batch(next(steps))), lambda: trainer.update(constant)]
+    ours, peer = interleaved(runs, sizes.seconds.model, sizes.pairs)
+    what = f"training step with augmentation, {setting(name, constant.images)}"
+    yield row(what, "ours/peer", 1.1, ours, peer, "constant batch")
+
+
+def random_samples(number: int, pixels: int) -> Samples:
+    """So many images of noise, with a random label for the first of the tasks."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (number, 3, pixels, pixels), dtype=np.uint8)
+    return Samples({ONE_VIEW: images}, {"label0": rng.integers(0, CLASSES, number)})
+
+
+def device_loader(samples: Samples, batch: int) -> DeviceLoader:
+    """The loader of a training run, with the augmentation that is measured."""
+    order = Order(samples.sources, batch, 0, SamplingConfig())
+    columns = {"label0": Column("class", tuple(str(index) for index in range(CLASSES)))}
+    return DeviceLoader(samples, columns, {ONE_VIEW: NORMALISATION}, AUGMENTATION, order, 0, DEVICE)
+
+
+def torchvision_augmentation(pixels: int) -> Callable[[Tensor], Tensor]:
+    """The same augmentation and normalisation of one image."""
+    from torchvision.transforms import v2
+
+    steps = (
+        v2.RandomCrop(pixels, padding=AUGMENTATION.crop_padding),
+        v2.RandomHorizontalFlip(),
+        v2.TrivialAugmentWide(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(NORMALISATION.mean, NORMALISATION.std),
+        v2.RandomErasing(AUGMENTATION.erasing),
+    )
+    augmented: Callable[[Tensor], Tensor] = v2.Compose(steps)
+    return augmented
+
+
+class Augmented(Dataset[Tensor]):
+    """Images one by one, as worker processes fetch them.
+
+    Args:
+        images: ``[n, c, h, w]`` uint8.
+        transform: what is done to each.
+    """
+
+    def __init__(self, images: Tensor, transform: Callable[[Tensor], Tensor]) -> None:
+        self.images = images
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.transform(self.images[index])
