@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from hybridvit.data.batch import Batch
 from hybridvit.tasks.base import Task
+from hybridvit.training.compiled import as_written
 
 
 @torch.no_grad()
@@ -43,7 +43,7 @@ def evaluate(
     net.eval()
     for batch in batches:
         targets = {name: batch.target(task.target, task.view) for name, task in tasks.items()}
-        with _as_written(net), accelerator.autocast():
+        with as_written(net), accelerator.autocast():
             predictions = net(batch.images, batch.present)
             mirrored = net(_mirrored(batch.images), batch.present) if flips else None
         if mirrored is not None:
@@ -73,13 +73,6 @@ def _mirrored(images: Any) -> Tensor:
 def _names_classes(prediction: Tensor, target: Tensor) -> bool:
     """Whether a task's logits are ``[b, k]`` and its target counts classes."""
     return prediction.ndim == 2 and not target.is_floating_point()
-
-
-def _as_written(net: nn.Module) -> AbstractContextManager[None]:
-    """Inside, a compiled net runs uncompiled: evaluation's shapes and mode would each be compiled anew."""
-    if getattr(net, "_compiled_call_impl", None) is None:
-        return nullcontext()
-    return torch.compiler.set_stance("force_eager")
 
 
 def mean_score(scores: Mapping[str, Mapping[str, float]], tasks: Mapping[str, Task]) -> float:
