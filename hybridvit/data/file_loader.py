@@ -161,6 +161,7 @@ def _read_ahead(source: FileBatches, keys: Any, device: torch.device) -> Iterato
             batch_size=None,  # a key stands for a whole batch
             sampler=keys,
             num_workers=workers,
+            multiprocessing_context=_start_method() if workers else None,
             collate_fn=_as_it_is,
             pin_memory=device.type == "cuda",
             worker_init_fn=_ignore_interrupts,
@@ -175,6 +176,14 @@ def _workers() -> int:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_WORKERS)
+
+
+def _start_method() -> str:
+    """How this process starts others; torch cannot use joblib's way, which is the default in a study's processes."""
+    method = multiprocessing.get_start_method()
+    if method in ("fork", "spawn", "forkserver"):
+        return method
+    return "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 def _ignore_interrupts(worker: int) -> None:

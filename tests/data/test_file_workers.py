@@ -8,14 +8,12 @@ import subprocess
 import sys
 import textwrap
 import time
-from functools import partial
 
 import numpy as np
 import psutil
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 
 from hybridvit.data import file_loader
 from hybridvit.data.device_loader import Normalisation
@@ -176,11 +174,18 @@ def test_ctrl_c_leaves_no_process_and_says_it_once(samples):
 
 def test_workers_may_be_spawned(samples, monkeypatch):
     monkeypatch.setattr(file_loader, "_workers", lambda: 1)
-    monkeypatch.setattr(file_loader, "DataLoader", partial(DataLoader, multiprocessing_context="spawn"))
+    monkeypatch.setattr(file_loader, "_start_method", lambda: "spawn")
     batch = loader(samples, steps=1).batch(0)
     monkeypatch.setattr(file_loader, "_workers", lambda: 0)
-    monkeypatch.setattr(file_loader, "DataLoader", DataLoader)
     assert torch.equal(batch.images, loader(samples).batch(0).images)
+
+
+@pytest.mark.parametrize(("default", "used"), [("fork", "fork"), ("spawn", "spawn"), ("loky", "fork")])
+def test_workers_are_started_as_this_process_starts_others(monkeypatch, default, used):
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: default)
+    assert file_loader._start_method() in (used, "spawn")
+    if used in multiprocessing.get_all_start_methods():
+        assert file_loader._start_method() == used
 
 
 @pytest.mark.parametrize("policy", ["trivial", "rand"])
