@@ -54,10 +54,33 @@ def tasks_in_words(recipe: Recipe) -> str:
 def optimiser_in_words(recipe: Recipe) -> str:
     """The optimiser and its schedule, without the learning rate."""
     optim = recipe.optim
+    kind = {
+        "adamw": f"AdamW, betas {optim.beta1:g} and {optim.beta2:g}",
+        "muon": f"Muon at {optim.muon_lr:g} for matrices and kernels, AdamW for the rest",
+        "sgd": f"SGD with Nesterov momentum {optim.beta1:g}",
+    }[optim.kind]
+    decay = "no decay" if optim.schedule == "constant" else f"{optim.schedule} decay"
+    clip = "" if optim.clip_norm is None else f", gradient norm at most {optim.clip_norm:g}"
     return (
-        f"AdamW, weight decay {optim.weight_decay:g}, betas {optim.beta1:g} and {optim.beta2:g}, warm-up over "
-        f"{optim.warmup:.0%} of the steps, cosine decay, gradient norm at most {optim.clip_norm}"
+        f"{kind}, weight decay {optim.weight_decay:g}, warm-up over {optim.warmup:.0%} of the steps, {decay}{clip}"
     )
+
+
+def further_in_words(recipe: Recipe) -> list[tuple[str, str]]:
+    """Ingredients that most recipes do without, each with its name."""
+    found = []
+    if recipe.whiten:
+        found.append(("Start", "the convolution that reads the images starts as their whitening transform"))
+    if recipe.progressive.sizes:
+        sizes = ", ".join(f"{side} px from {share:.0%} on" for share, side in recipe.progressive.sizes)
+        found.append(("Image sizes", sizes))
+    if (pretrain := recipe.pretrain) is not None:
+        what = f"{pretrain.steps} steps of masked image modelling on the training images, without labels"
+        found.append(("Pre-training", what))
+    if (guide := recipe.guide) is not None:
+        what = f"the {guide.what} of a small CNN, trained on the same images for {guide.steps} steps"
+        found.append(("Guidance", what))
+    return found
 
 
 def augmentation_in_words(recipe: Recipe) -> str:

@@ -16,7 +16,15 @@ from hybridvit import plots
 from hybridvit.config import to_dict
 from hybridvit.recipe import Study
 from hybridvit.studies.grid import final_cells, validation_accuracy
-from hybridvit.studies.page import augmentation_in_words, drawn, json_number, optimiser_in_words, render, tasks_in_words
+from hybridvit.studies.page import (
+    augmentation_in_words,
+    drawn,
+    further_in_words,
+    json_number,
+    optimiser_in_words,
+    render,
+    tasks_in_words,
+)
 from hybridvit.studies.run import Outcome, StudyFolder
 from hybridvit.studies.statistics import MIN_SEEDS_FOR_CLAIM, MIN_SEEDS_FOR_INTERVAL
 from hybridvit.studies.table import Equivalence, Table, runs_csv, table_csv, tabulate
@@ -229,6 +237,7 @@ def _held_fixed(study: Study, first: dict[str, Any]) -> list[tuple[str, str]]:
         ("Subsets", "nested and class-stratified; a seed draws the same subset for every model"),
         ("Augmentation", augmentation_in_words(base)),
         ("Optimiser", optimiser_in_words(base)),
+        *further_in_words(base),
         ("Tasks", tasks_in_words(base)),
         ("Selection", selection),
         ("Precision", base.train.precision),

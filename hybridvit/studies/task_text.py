@@ -8,6 +8,7 @@ from typing import Any
 from hybridvit.recipe import MultiTaskStudy
 from hybridvit.studies.page import (
     augmentation_in_words,
+    further_in_words,
     is_share,
     metric_name,
     metric_text,
@@ -167,6 +168,7 @@ def held_fixed(study: MultiTaskStudy, any_result: dict[str, Any]) -> list[tuple[
         ("Tasks", tasks_in_words(base)),
         ("Augmentation", augmentation_in_words(base)),
         ("Optimiser", f"{optimiser_in_words(base)}, learning rate {base.optim.lr:g}"),
+        *further_in_words(base),
         ("Selection", "none: no validation share is set apart, and the weights of the last step count"),
         ("Precision", base.train.precision),
     ]
