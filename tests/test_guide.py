@@ -8,9 +8,11 @@ import torch
 
 from hybridvit.backbones import PatchConfig, ResNetConfig, ViTConfig
 from hybridvit.build.dataset_info import DatasetInfo
-from hybridvit.build.guide import Guide, without_guidance
+from hybridvit.build.guide import Guide
 from hybridvit.build.guide_config import GuideConfig
 from hybridvit.build.net import create_net
+from hybridvit.build.pretrain_config import PretrainConfig
+from hybridvit.build.runs import Run
 from hybridvit.build.tasks import column_requests, create_task
 from hybridvit.build.trained import Trained
 from hybridvit.config import from_yaml, to_yaml
@@ -24,7 +26,6 @@ from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.distillation import DistillationConfig
 from hybridvit.tasks.guidance import guiding
 from hybridvit.tasks.regression import RegressionConfig
-from hybridvit.training import checkpoint
 from hybridvit.training.engine import Trainer, make_accelerator
 from hybridvit.training.run_folder import RunFolder
 
@@ -62,19 +63,16 @@ class Setting:
         )  # fmt: skip
         self.guide = Guide(config, recipe, self.data, self.tasks, self.accelerator)
 
-    def train(self, folder=None, on_step=None):
+    def train(self):
         """Joins, trains both, leaves; the student that was evaluated."""
         self.guide.join(self.net)
         tasks = {**self.tasks, **self.guide.tasks}
-        source, run_folder = self.guide.source(self.source), RunFolder(folder, "student") if folder else None
         trainer = Trainer(
-            self.net, tasks, SumBalance(tuple(tasks)), source, [], self.recipe.train,
-            self.recipe.optim, self.accelerator, run_folder,
+            self.net, tasks, SumBalance(tuple(tasks)), self.guide.source(self.source), [], self.recipe.train,
+            self.recipe.optim, self.accelerator, aids=tuple(self.guide.tasks),
         )  # fmt: skip
-        if run_folder:
-            run_folder.start({})
-        self.guide.fit(self.source, folder and folder / "teacher")
-        self.history = trainer.fit(on_step)
+        self.guide.fit(self.source)
+        self.history = trainer.fit()
         self.guide.leave(self.net)
         self.guide.leave(trainer.evaluated)
         return trainer.evaluated
@@ -95,7 +93,10 @@ def test_the_student_starts_as_without_a_guide_and_ends_with_its_own_heads(recip
     torch.manual_seed(recipe.seed)
     alone = create_net(recipe, setting.data, setting.tasks)
     setting.guide.join(setting.net)
-    check_equal(alone.state_dict(), without_guidance(setting.net.state_dict()))
+    started = setting.net.state_dict()
+    projections = {f"heads.guidance.project.{stage}.{part}" for stage in (0, 1) for part in ("weight", "bias")}
+    assert started.keys() - alone.state_dict().keys() == projections
+    check_equal(alone.state_dict(), {key: value for key, value in started.items() if key not in projections})
     assert set(setting.net.heads) == {"label", "guidance", "guidance_label"}
     setting.guide.leave(setting.net)
     check_equal(alone.state_dict(), setting.net.state_dict())
@@ -185,21 +186,62 @@ def test_the_cnn_is_a_run_of_its_own(recipe, tmp_path):
     assert 0 <= trained.evaluate("test")[0]["label"]["accuracy"] <= 1
 
 
-@pytest.mark.parametrize("step", [1, 3])
-def test_a_stopped_student_goes_on_to_the_same_weights(recipe, tmp_path, step):
-    straight = Setting(recipe).train().state_dict()
+@pytest.fixture(scope="module")
+def aided(recipe):
+    """With all that may come before and beside a training."""
+    return replace(recipe, pretrain=PretrainConfig(steps=3, mask_size=4), guide=replace(CONFIG, steps=3))
+
+
+def begin(recipe, folder):
+    return Run(recipe, RunFolder(folder, to_yaml(recipe)), cpu=True)
+
+
+def timeless(result):
+    parts = {key: value for key, value in result.items() if key != "seconds"}
+    return {**parts, **{name: {**parts[name], "seconds": 0} for name in ("pretraining", "teacher")}}
+
+
+@pytest.fixture(scope="module")
+def straight(aided, tmp_path_factory):
+    """A run that is not interrupted: its result, its final weights and its folder."""
+    folder = tmp_path_factory.mktemp("straight")
+    run = begin(aided, folder)
+    return run.fit(), run.trainer.evaluated.state_dict(), folder
+
+
+def test_nothing_of_what_helped_is_left_in_a_run(recipe, straight):
+    plain, (result, weights, folder) = Run(recipe, cpu=True).fit(), straight
+    for key in ("tasks", "params", "validation_images"):
+        assert result[key] == plain[key]
+    assert result["history"].keys() == plain["history"].keys()
+    assert result["history"]["loss"] != plain["history"]["loss"]
+    for scores in (result["test"], result["validation"]):
+        assert list(scores) == ["label"]
+    assert result["seconds"]["pretraining"] == result["pretraining"]["seconds"] > 0
+    assert result["seconds"]["teacher"] == result["teacher"]["seconds"] > 0
+    trained = Trained(folder)
+    assert list(trained.tasks) == list(trained.net.heads) == ["label"]
+    check_equal(trained.net.state_dict(), weights)
+    assert trained.evaluate("test")[0] == result["test"]
+
+
+@pytest.mark.parametrize("during", ["pretraining", "teacher", "training"])
+def test_a_run_that_stopped_anywhere_goes_on_to_the_same_result(aided, straight, tmp_path, during):
+    result, weights, _ = straight
+    calls = {"pretraining": 2, "teacher": 5, "training": 11}[during]  # three steps each before the six of the training
+    taken = []
+
+    def stop(done, _):
+        taken.append(done)
+        if len(taken) == calls:
+            raise Interrupted
+
     with pytest.raises(Interrupted):
-        Setting(recipe).train(tmp_path, stop_at(step))
+        begin(aided, tmp_path).fit(stop)
     torch.manual_seed(1234)
-    check_equal(straight, Setting(recipe).train(tmp_path).state_dict())
-
-
-def test_checkpoints_hold_the_student_and_little_else(recipe, tmp_path):
-    final = Setting(recipe).train(tmp_path).state_dict()
-    tensors = checkpoint.read_tensors(checkpoint.step_folders(tmp_path / "checkpoints")[-1])
-    projections = {f"heads.guidance.project.{stage}.{name}" for stage in (0, 1) for name in ("weight", "bias")}
-    assert tensors.keys() - final.keys() == projections
-    check_equal(final, without_guidance(tensors))
+    resumed = begin(aided, tmp_path)
+    assert timeless(resumed.fit()) == timeless(result)
+    check_equal(resumed.trainer.evaluated.state_dict(), weights)
 
 
 @pytest.mark.parametrize(

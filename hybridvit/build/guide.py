@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from hybridvit.backbones.features import Features
 from hybridvit.backbones.vit import ViT
@@ -113,8 +113,9 @@ class Guide:
         for own, name in self.follows.items():
             net.add_head(own, SharedHead(net.heads[name]))
 
-    def leave(self, net: HydraNet) -> None:
+    def leave(self, net: nn.Module) -> None:
         """Takes the heads off the student, or off a copy of it; what is not there is no fault."""
+        assert isinstance(net, HydraNet)
         for name in self.tasks:
             if name in net.heads:
                 head = net.remove_head(name)
@@ -215,11 +216,6 @@ class GuidedBatches:
         """The batch of this step, counted from 0."""
         batch = self.batches.batch(step)
         return batch._replace(targets={**batch.targets, **self.guide.targets(batch)})
-
-
-def without_guidance(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A student's state dict without what it needed to follow a CNN; that of the logits holds no tensors."""
-    return {key: value for key, value in tensors.items() if not key.startswith(f"heads.{GUIDANCE}.")}
 
 
 def _check(recipe: Recipe, data: DatasetInfo) -> None:

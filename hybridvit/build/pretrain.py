@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from hybridvit.backbones.features import Backbone
 from hybridvit.build.dataset_info import DatasetInfo
@@ -38,7 +38,7 @@ FLAT = 1e-4  # added to a square's variance; normalised pixels that differ by on
 
 
 def pretrain(
-    backbone: Backbone,
+    backbone: nn.Module,
     source: BatchSource,
     config: PretrainConfig,
     recipe: Recipe,
@@ -76,6 +76,7 @@ def pretrain(
         own = {key.removeprefix("backbone."): value for key, value in tensors.items() if key.startswith("backbone.")}
         checkpoint.load_state(backbone, own, last)
         return run_folder.result
+    assert isinstance(backbone, Backbone)
     task = ReconstructionTask(TASK, data.shapes[ONE_VIEW])
     masked = MaskedBatches(source, config, recipe.seed, task.image_shape[1:], task.target)
     with own_randomness(recipe.seed, accelerator.device):
