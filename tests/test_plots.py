@@ -139,3 +139,25 @@ def test_png_reads_back():
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     read = matplotlib.image.imread(io.BytesIO(plots.encode_png(pixels)), format="png")
     np.testing.assert_array_equal(np.round(255 * read[..., :3]), pixels)
+
+
+@pytest.mark.parametrize("theme", plots.THEMES, ids=lambda theme: theme.name)
+def test_worth_bars_say_every_number_in_the_colour_of_its_sign(theme):
+    rows = [
+        ("mirroring", np.array([1.256, 0.9, 1.5]), np.array([0.9, 1.3, 1.5]), 1),
+        ("smoothing", np.array([0.1, -0.2, 0.3]), np.array([-0.2, 0.4, 0.1]), 0),
+        ("EMA", np.array([-0.4, np.nan, np.nan]), np.array([-0.3, -0.5]), -1),
+    ]
+    axes = plots.worth_bars(rows, theme).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["+1.26", "+0.10", "−0.40"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["mirroring", "smoothing", "EMA"]
+    points = [line for line in axes.lines if line.get_marker() == "o"]
+    np.testing.assert_allclose([line.get_xdata()[0] for line in points], [1.256, 0.1, -0.4])
+    assert [line.get_color() for line in points] == [theme.series[0], theme.series[5], theme.series[1]]
+    ticks = [line for line in axes.lines if line.get_marker() == "|"]
+    np.testing.assert_allclose(
+        np.concatenate([line.get_xdata() for line in ticks]), [0.9, 1.3, 1.5, -0.2, 0.4, 0.1, -0.3, -0.5]
+    )
+    low, high = axes.get_xlim()
+    assert low < -0.5 < 1.5 < high
+    assert len(axes.lines) == 3 * 3 + 2 + 1  # bar, ticks and point; two intervals; the line at 0

@@ -9,8 +9,9 @@ import pytest
 
 from hybridvit.build.runs import Run
 from hybridvit.cli import DONE, main
-from hybridvit.recipe import MultiTaskStudy, Recipe, Study
+from hybridvit.recipe import Ablation, MultiTaskStudy, Recipe, Study
 from hybridvit.request import read_recipe
+from hybridvit.studies.ablation_grid import rows
 from hybridvit.studies.report import PARAMETER_TOLERANCE
 
 FOLDER = Path(__file__).parent.parent / "recipes"
@@ -58,6 +59,8 @@ def test_one_step_of_every_recipe(path):
             runs = [recipe.run(model, recipe.train_sizes[0], 0, lr, False) for model in recipe.models]
         if isinstance(recipe, MultiTaskStudy):
             runs = [recipe.joint(trunk, balance, 0) for trunk in recipe.trunks for balance in recipe.balances]
+        if isinstance(recipe, Ablation):
+            runs = [recipe.run(row, 0) for row in rows(recipe).values()]
         for run in map(small, runs):
             run = Run(run)
             loss, each, present = run.trainer.update(run.trainer.train.batch(0))

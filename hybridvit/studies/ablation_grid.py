@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hybridvit.config import to_yaml
+from hybridvit.config import to_dict
 from hybridvit.recipe import Ablation, Recipe
 from hybridvit.studies.grid import accuracy
 
@@ -70,5 +71,5 @@ def ablation_cells(study: Ablation) -> list[AblationCell]:
 
 def _named(recipe: Recipe) -> Recipe:
     """The recipe named by a digest of everything that its result depends on."""
-    digest = hashlib.sha256(to_yaml(replace(recipe, name="")).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps(to_dict(replace(recipe, name=""))).encode()).hexdigest()[:12]
     return replace(recipe, name=f"{recipe.model.kind}-seed{recipe.seed}-{digest}")

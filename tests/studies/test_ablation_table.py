@@ -15,6 +15,7 @@ from hybridvit.studies.ablation_report import write_ablation_report
 from hybridvit.studies.ablation_run import AblationOutcome
 from hybridvit.studies.ablation_summary import runs_csv, table_csv, worth_lines
 from hybridvit.studies.ablation_table import tabulate
+from hybridvit.studies.ablation_text import claim
 from hybridvit.studies.run import StudyFolder
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
@@ -229,11 +230,16 @@ def test_study_json_holds_every_number(written):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "says"), [(6, "With 6 seeds none can fall below 0.125"), (8, "At most 0.05: stem, all")]
+    ("seeds", "says"), [(6, "With 6 seeds none can fall below 0.125"), (8, "At most 0.05: stem, all together.")]
 )
-def test_nothing_is_called_significant_that_cannot_be(tmp_path, seeds, says):
+def test_nothing_is_called_significant_that_cannot_be(seeds, says):
     study = replace(STUDY, seeds=seeds)
+    assert says in claim(tabulate(study, results_of(study)))
+
+
+def test_p_values_have_a_column_once_there_are_some(tmp_path):
+    study = replace(STUDY, seeds=6)
     folder = StudyFolder(tmp_path, study)
     text = write_ablation_report(study, folder, AblationOutcome(results_of(study), ()), "").read_text(encoding="utf-8")
-    assert says in text
     assert "<th>p</th>" in text
+    assert "<td>0.125</td>" in text
