@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch._functorch import config as functorch_config
 
 from hybridvit.data.batch import Batch
 
@@ -50,7 +51,7 @@ def compile_net(
     shown = [F.interpolate(batch.images, size) for size in dict.fromkeys(sizes)] or [batch.images]
     if len(getattr(accelerator.unwrap_model(net), "heads", ())) > 1:
         # Each task's gradient is taken from the same graph, so no backward pass may reuse what the graph keeps.
-        torch._functorch.config.donated_buffer = False
+        functorch_config.donated_buffer = False
     net.compile(dynamic=False)
     before = [buffer.clone() for buffer in net.buffers()]
     was_training = net.training
