@@ -316,4 +316,5 @@ def _budget(recipe: Recipe) -> dict[str, object]:
     """What the rows of an ablation have in common, by the path of the field."""
     data = {f"data.{part.name}": getattr(recipe.data, part.name) for part in fields(recipe.data)}
     budget = ("steps", "batch_size", "log_every", "evaluate_every")
-    return {"seed": recipe.seed, **data, **{f"train.{name}": getattr(recipe.train, name) for name in budget}}
+    train = {f"train.{name}": getattr(recipe.train, name) for name in budget}
+    return {"seed": recipe.seed, "test_flips": recipe.test_flips, **data, **train}

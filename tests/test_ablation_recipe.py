@@ -43,6 +43,7 @@ STUDY = Ablation(
         ({"train": replace(BASE.train, batch_size=5)}, r"without x changes train.batch_size \(base 11, here 5\)"),
         ({"train": replace(BASE.train, evaluate_every=5)}, "changes train.evaluate_every"),
         ({"data": replace(BASE.data, train_images=50)}, r"changes data.train_images \(base None, here 50\)"),
+        ({"test_flips": True}, r"changes test_flips \(base False, here True\)"),
         ({"seed": 3}, r"changes seed \(base 0, here 3\)"),
         ({}, "without x is the same recipe as base"),
         ({"name": "another"}, "without x is the same recipe as base"),
