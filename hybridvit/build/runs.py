@@ -26,10 +26,12 @@ from hybridvit.config import nearest
 from hybridvit.data.datasets import load
 from hybridvit.data.file_images import for_statistics
 from hybridvit.data.loaders import evaluation_batches, training_batches
-from hybridvit.data.progressive import Progressive
+from hybridvit.data.progressive import Progressive, shrunk
 from hybridvit.data.sampling import Order
 from hybridvit.data.splits import ONE_VIEW, Samples, Splits, labelled
+from hybridvit.data.transforms import AugmentConfig
 from hybridvit.diagnostics.gates import gates
+from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.layers.gpsa import GPSA
 from hybridvit.recipe import Recipe
 from hybridvit.tasks.base import Task
@@ -86,6 +88,7 @@ class Run:
             guide.join(self.net)
             self.net.to(device)
         self.guide = guide
+        _check_sizes(recipe, self.net, self.data.shapes)
 
         train, steps = self.splits.train, recipe.train.steps
         order = Order(train.sources, recipe.train.batch_size, recipe.seed, recipe.sampling, recipe.augment.repeats)
@@ -128,13 +131,24 @@ class Run:
             [side for _, side in recipe.progressive.sizes],
         )
 
+    @property
+    def stages(self) -> tuple[int, int, int]:
+        """Number of steps of the pre-training, of the guide's training and of the training itself."""
+        pretraining, guide = self.recipe.pretrain, self.recipe.guide
+        return pretraining.steps if pretraining else 0, guide.steps if guide else 0, self.recipe.train.steps
+
     def fit(self, on_step: Callable[[int, float], None] | None = None) -> dict[str, Any]:
-        """Trains, reads the test split once, and returns the result file's content."""
+        """Trains, reads the test split once, and returns the result file's content.
+
+        Args:
+            on_step: called with the number of finished steps, those of all stages, and the latest logged loss.
+        """
         began = time.perf_counter()
         recipe, inside = self.recipe, self.folder.path if self.folder is not None else None
         if self.folder is not None:
             self.folder.start(self.data.to_json())
         before: dict[str, dict[str, Any]] = {}  # what came before the training
+        first, second = self.stages[:2]
         if self.unlabelled is not None and recipe.pretrain is not None:
             before["pretraining"] = pretrain(
                 self.net.backbone,
@@ -146,9 +160,11 @@ class Run:
                 inside / PRETRAINING if inside else None,
                 on_step,
             )
+            self.trainer.evaluated.backbone.load_state_dict(self.net.backbone.state_dict())  # the average starts there
         if self.guide is not None:
-            before["teacher"] = self.guide.fit(self.batches, inside / TEACHER if inside else None, on_step)
-        history = self.trainer.fit(on_step)
+            folder = inside / TEACHER if inside else None
+            before["teacher"] = self.guide.fit(self.batches, folder, _counted_on(on_step, first))
+        history = self.trainer.fit(_counted_on(on_step, first + second))
         if self.guide is not None:
             self.guide.leave(self.net)
             self.guide.leave(self.trainer.evaluated)
@@ -199,6 +215,11 @@ class Run:
         return evaluate(self.trainer.evaluated, self.tasks, self.test, self.accelerator, flips)
 
 
+def _counted_on(on_step: Callable[[int, float], None] | None, before: int) -> Callable[[int, float], None] | None:
+    """The same call for a stage that so many steps come before."""
+    return None if on_step is None else lambda done, loss: on_step(before + done, loss)
+
+
 def _check_mixing(recipe: Recipe, tasks: Mapping[str, Task]) -> None:
     fixed = [name for name, task in tasks.items() if not task.mixable]
     for field in ("mixup", "cutmix"):
@@ -209,8 +230,27 @@ def _check_mixing(recipe: Recipe, tasks: Mapping[str, Task]) -> None:
 def _check_augmentation(recipe: Recipe, splits: Splits) -> None:
     if recipe.sampling.kind != "size" and splits.train.source is None:
         raise ValueError(f"sampling {recipe.sampling.kind} has no effect: the data is a single data set")
-    if (recipe.augment.flip or recipe.augment.crop_padding) and splits.shapes.keys() != {ONE_VIEW}:
-        raise ValueError("augment.flip and augment.crop_padding would move the images of several cameras apart")
+    done = [n for n, value in vars(recipe.augment).items() if value != getattr(AugmentConfig, n) and n != "repeats"]
+    if splits.shapes.keys() != {ONE_VIEW} and done:
+        raise ValueError(f"augment.{done[0]} is for one image a sample: it would treat the images of cameras apart")
+
+
+@torch.no_grad()
+def _check_sizes(recipe: Recipe, net: HydraNet, shapes: Mapping[str, tuple[int, int, int]]) -> None:
+    """Refuses sizes that the model cannot see, before training comes to them.
+
+    Raises:
+        ValueError: naming the size.
+    """
+    was_training = net.training
+    net.eval()
+    for side in sorted({side for _, side in recipe.progressive.sizes}):
+        image = shrunk(next(net.parameters()).new_zeros(1, *shapes[ONE_VIEW]), side)
+        try:
+            net(image)
+        except ValueError as error:
+            raise ValueError(f"progressive.sizes, {side} pixels: {error}") from error
+    net.train(was_training)
 
 
 def _count_labels(task: Task, splits: Splits) -> dict[str, int]:

@@ -36,7 +36,7 @@ def train(words: list[str]) -> int:
         f"validation and {len(run.splits.test):,} test images of {run.splits.name}, on {run.accelerator.device}",
         file=sys.stderr,
     )
-    with training_bar(recipe.train.steps, recipe.train.log_every) as on_step:
+    with training_bar(sum(run.stages), recipe.train.log_every) as on_step:
         result = run.fit(on_step)
     print_result(result)
     if len(run.tasks) > 1:
@@ -55,3 +55,5 @@ def print_result(result: dict[str, Any]) -> None:
         print(f"validation ({chosen}): {scores_text(result['validation'])}")
     if result["test"] is not None:
         print(f"test ({result['test_images']} images): {scores_text(result['test'])}")
+    if result.get("test_flips") is not None:
+        print(f"test, mean of each image and its mirror image: {scores_text(result['test_flips'])}")
