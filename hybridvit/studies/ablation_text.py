@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from math import isfinite
 from typing import Any
 
@@ -10,7 +9,7 @@ from hybridvit.recipe import Ablation
 from hybridvit.studies.ablation_summary import params_text, seconds_text
 from hybridvit.studies.ablation_table import AblationTable, Row, Worth
 from hybridvit.studies.differences import changed_fields, in_words
-from hybridvit.studies.page import signed, tasks_in_words
+from hybridvit.studies.page import optimiser_in_words, signed, tasks_in_words
 from hybridvit.studies.statistics import MIN_SEEDS_FOR_CLAIM, MIN_SEEDS_FOR_INTERVAL, mean_interval
 
 SIGNIFICANT = 0.05
@@ -128,15 +127,11 @@ def whole_recipe(study: Ablation) -> list[tuple[str, str]]:
         ("Model", in_words(base.model)),
         ("Tasks", tasks_in_words(base)),
         ("Augmentation", in_words(base.augment)),
-        ("Optimiser", _every_field(base.optim)),
-        ("Training", _every_field(base.train)),
+        ("Optimiser", f"{optimiser_in_words(base)}, learning rate {base.optim.lr:g}"),
+        ("Training", ", ".join(f"{name} {in_words(value)}" for name, value in vars(base.train).items())),
     ]
     rest = {n: v for n, v in changed_fields(base).items() if n not in _SAID}
     return said + [(name.replace("_", " ").capitalize(), in_words(value)) for name, value in rest.items()]
-
-
-def _every_field(config: Any) -> str:
-    return ", ".join(f"{part.name} {in_words(getattr(config, part.name))}" for part in fields(config))
 
 
 _SAID = ("name", "model", "data", "augment", "tasks", "optim", "train", "seed")  # said above, or held fixed
