@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from hybridvit import plots
 from hybridvit.config import to_dict
 from hybridvit.recipe import Recipe
+from hybridvit.studies.differences import in_words
 from hybridvit.studies.statistics import Interval
 
 Drawing = Callable[[plots.Theme], Figure]
@@ -85,7 +86,7 @@ def further_in_words(recipe: Recipe) -> list[tuple[str, str]]:
 
 def augmentation_in_words(recipe: Recipe) -> str:
     """What is done to training images."""
-    return ", ".join(f"{name} {value}" for name, value in to_dict(recipe.augment).items() if value) or "none"
+    return in_words(recipe.augment)
 
 
 def json_number(value: float) -> float | None:
