@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hybridvit.data.device_loader import Normalisation
+from hybridvit.data.file_images import for_statistics
 from hybridvit.data.rig import Rig
 from hybridvit.data.splits import Column, Splits
 
@@ -49,7 +50,7 @@ class DatasetInfo:
             seen = images if there is None else images[there]
             if not len(seen):
                 raise ValueError(f"{splits.name}: no training sample has the view {view!r}")
-            normalisation[view] = Normalisation.of(seen)
+            normalisation[view] = Normalisation.of(for_statistics(seen))
         sizes = {}
         for name, column in splits.columns.items():
             if column.kind == "mask":

@@ -160,7 +160,8 @@ class Run:
                 inside / PRETRAINING if inside else None,
                 on_step,
             )
-            self.trainer.evaluated.backbone.load_state_dict(self.net.backbone.state_dict())  # the average starts there
+            average: Any = self.trainer.evaluated  # starts from what was just learned
+            average.backbone.load_state_dict(self.net.backbone.state_dict())
         if self.guide is not None:
             folder = inside / TEACHER if inside else None
             before["teacher"] = self.guide.fit(self.batches, folder, _counted_on(on_step, first))

@@ -143,9 +143,10 @@ class _Finish:
     def __call__(self, read: Read) -> Batch:
         if read.wrong:
             raise ValueError(read.wrong)
-        targets = {name: values[read.rows] for name, values in self.targets.items() if name not in read.placed}
+        placed = read.placed
+        targets = {name: placed[name] if name in placed else values[read.rows] for name, values in self.targets.items()}
         present = {view: there[read.rows] for view, there in self.present.items()}
-        parts = (read.views, {name: {**targets, **read.placed}[name] for name in self.targets}, present)
+        parts = (read.views, targets, present)
         on_device = DeviceSamples(
             *({name: values.to(self.device, non_blocking=True) for name, values in part.items()} for part in parts)
         )

@@ -129,6 +129,14 @@ def test_an_interrupt_while_waiting_ends_the_workers(samples, two, monkeypatch):
     check_no_workers()
 
 
+def test_an_interrupt_is_not_for_the_workers_to_answer(samples, two):
+    source = loader(samples)
+    source.batch(0)
+    for worker in workers():
+        os.kill(worker.pid, signal.SIGINT)
+    assert [len(source.batch(step).images) for step in range(1, 9)] == [4] * 8
+
+
 def test_ctrl_c_leaves_no_process_and_says_it_once(samples):
     script = f"""
         import multiprocessing
