@@ -21,11 +21,11 @@ from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.hydra.task_balance import Balance, Losses
 from hybridvit.tasks.base import Task
 from hybridvit.training import checkpoint
-from hybridvit.training.compiled import compile_net
+from hybridvit.training.compiled import as_written, compile_net
 from hybridvit.training.ema import averaged
 from hybridvit.training.evaluation import evaluate, mean_score
 from hybridvit.training.history import History
-from hybridvit.training.optim import OptimConfig, build_optimiser, build_schedule
+from hybridvit.training.optim import OptimConfig, build_optimiser, build_schedule, lr_share
 from hybridvit.training.run_folder import RunFolder
 
 KEPT_CHECKPOINTS = 2
@@ -173,7 +173,7 @@ class Trainer:
             last = done == config.steps
             batch = self.train.batch(step)
             look = partial(self._log_conflict, done) if done % look_every == 0 or last else None
-            lr = float(max(self.schedule.get_last_lr()))  # that of the heads, where layers differ
+            lr = self.optim.lr * lr_share(step, config.steps, self.optim)  # that of the heads, where parts differ
             loss, own, present = self.update(batch, look)
             loss_sum += loss
             own_sum += own  # 0 where nothing is labelled
@@ -244,7 +244,7 @@ class Trainer:
 
     def _look_again(self, batch: Batch) -> dict[str, Tensor]:
         """Each task's loss on the same batch, after the update."""
-        with torch.no_grad(), self.accelerator.autocast(), self._plain.still():
+        with torch.no_grad(), self.accelerator.autocast(), self._plain.still(), as_written(self.net):
             return self._losses(self._plain(batch.images, batch.present), batch)[0]
 
     def _log_conflict(self, done: int, losses: Losses, present: Losses) -> None:
