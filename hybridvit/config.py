@@ -74,12 +74,15 @@ def from_dict(kind: Any, data: Any, path: str = "") -> Any:
     from pydantic import ConfigDict, TypeAdapter, ValidationError  # takes a third of a second to import
 
     try:
-        return TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(
-            tuple(data) if isinstance(data, list) else data
-        )
+        return TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(_tuples(data))
     except ValidationError as error:
         wanted = " or ".join(dict.fromkeys(part["msg"].removeprefix("Input should be ") for part in error.errors()))
         raise ValueError(f"{path} should be {wanted}, given {data!r}") from error
+
+
+def _tuples(data: Any) -> Any:
+    """Lists, and those in them, as tuples."""
+    return tuple(_tuples(part) for part in data) if isinstance(data, list) else data
 
 
 def field_paths(config: Any, prefix: str = "") -> list[str]:

@@ -9,8 +9,11 @@ import pytest
 import yaml
 
 from hybridvit.backbones import ConvConfig, ResNetConfig, ViTConfig
+from hybridvit.build.guide_config import GuideConfig
+from hybridvit.build.pretrain_config import PretrainConfig
 from hybridvit.config import field_paths, from_dict, from_yaml, nearest, to_dict, to_yaml
 from hybridvit.data.datasets import DataConfig, SyntheticConfig
+from hybridvit.data.progressive import ProgressiveConfig
 from hybridvit.data.sampling import SamplingConfig
 from hybridvit.data.transforms import AugmentConfig
 from hybridvit.hydra.balance_config import BalanceConfig, FixedConfig, SumConfig
@@ -46,7 +49,21 @@ FULL = Recipe(
         hide={"on": 0.5},
         names={"on": ("yes", "no")},
     ),
-    augment=AugmentConfig(crop_padding=2, flip=True),
+    augment=AugmentConfig(
+        crop_padding=2,
+        crop_fill="reflect",
+        flip=True,
+        policy="rand",
+        rand_ops=3,
+        rand_magnitude=7,
+        erasing=0.25,
+        cutout=3,
+        mixup=0.2,
+        cutmix=0.5,
+        mix_probability=0.75,
+        repeats=2,
+    ),
+    progressive=ProgressiveConfig(sizes=((0.0, 3), (0.5, 5))),
     tasks={
         "no": ClassificationConfig(target="on", label_smoothing=0.1, view="left", pooling="mean", hidden=7),
         "yes": RegressionConfig(target="off", angle="radians"),
@@ -66,7 +83,10 @@ FULL = Recipe(
         dropout=0.3,
     ),
     optim=OptimConfig(
+        kind="muon",
         lr=1e-05,
+        muon_lr=0.03,
+        schedule="linear",
         weight_decay=3e-20,
         beta1=0.8,
         beta2=0.99,
@@ -75,9 +95,12 @@ FULL = Recipe(
         clip_norm=None,
         layer_decay=0.65,
     ),
-    train=TrainConfig(steps=3, batch_size=5, precision="bf16", ema=0.999, log_every=7, evaluate_every=11),
+    train=TrainConfig(steps=3, batch_size=5, precision="bf16", compile=True, ema=0.999, log_every=7, evaluate_every=11),
     seed=13,
     weights="no: 3.pth",
+    pretrain=PretrainConfig(steps=7, lr=1e-7, batch_size=3, mask_ratio=0.25, mask_size=5, normalise=True),
+    guide=GuideConfig(steps=11, lr=1e-9, weight=0.5, what="both", layers=(0, 2)),
+    test_flips=True,
 )
 
 
@@ -117,8 +140,17 @@ def test_the_sample_of_every_field_differs_from_the_defaults():
     for section in ("data", "augment", "sampling", "views", "optim", "train"):
         ours, default = getattr(FULL, section), defaults.get(section, getattr(plain, section))
         same = [f.name for f in dataclasses.fields(ours) if getattr(ours, f.name) == getattr(default, f.name)]
-        assert set(same) <= {"kind", "synthetic"}  # synthetic scenes have no files; they come back in a test below
-    assert not [f.name for f in dataclasses.fields(FULL) if getattr(FULL, f.name) == getattr(plain, f.name)]
+        assert set(same) <= {"kind", "synthetic", "memory"}  # these go with other data and come back in tests below
+    same = [f.name for f in dataclasses.fields(FULL) if getattr(FULL, f.name) == getattr(plain, f.name)]
+    assert same == ["whiten"]  # start values, which weights replace; it comes back in a test below
+
+
+def test_what_goes_with_other_fields_comes_back_from_yaml():
+    data = replace(FULL.data, dataset=None, memory=0.5)
+    config = replace(FULL, weights=None, whiten=True, data=data)
+    assert from_yaml(Recipe, to_yaml(config)) == config
+    with pytest.raises(ValueError, match="whiten has no effect with weights"):
+        replace(FULL, whiten=True)
 
 
 def test_yaml_has_every_field_of_the_recipe():

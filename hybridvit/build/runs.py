@@ -29,7 +29,7 @@ from hybridvit.data.loaders import evaluation_batches, training_batches
 from hybridvit.data.progressive import Progressive, shrunk
 from hybridvit.data.sampling import Order
 from hybridvit.data.splits import ONE_VIEW, Samples, Splits, labelled
-from hybridvit.data.transforms import AugmentConfig
+from hybridvit.data.transforms import AugmentConfig, check_augmentation
 from hybridvit.diagnostics.gates import gates
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.layers.gpsa import GPSA
@@ -234,6 +234,7 @@ def _check_augmentation(recipe: Recipe, splits: Splits) -> None:
     done = [n for n, value in vars(recipe.augment).items() if value != getattr(AugmentConfig, n) and n != "repeats"]
     if splits.shapes.keys() != {ONE_VIEW} and done:
         raise ValueError(f"augment.{done[0]} is for one image a sample: it would treat the images of cameras apart")
+    check_augmentation(recipe.augment, splits.columns, next(iter(splits.shapes.values())))
 
 
 @torch.no_grad()
