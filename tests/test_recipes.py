@@ -18,7 +18,13 @@ FOLDER = Path(__file__).parent.parent / "recipes"
 RECIPES = sorted(FOLDER.glob("*.py"))
 
 
-REAL = {"multi_fashion_mnist": "mnist.npz", "cifar100": "cifar100.npz", "camvid": "camvid"}  # where each data set lies
+REAL = {  # where each data set lies
+    "multi_fashion_mnist": "mnist.npz",
+    "cifar10": "cifar10.npz",
+    "cifar100": "cifar100.npz",
+    "cifair10": "ciFAIR-10",
+    "camvid": "camvid",
+}
 
 
 def made(path):

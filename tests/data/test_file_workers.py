@@ -175,7 +175,7 @@ def test_ctrl_c_leaves_no_process_and_says_it_once(samples):
     assert len(children) == 2, process.communicate()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     _, errors = process.communicate(timeout=60)
-    assert errors.count("Traceback") == 1
+    assert errors.count("Traceback") == 1, errors
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert not any(psutil.pid_exists(child) for child in children)
 
