@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -165,7 +167,7 @@ def _read_ahead(source: FileBatches, keys: Any, device: torch.device) -> Iterato
             multiprocessing_context=_start_method() if workers else None,
             collate_fn=_as_it_is,
             pin_memory=device.type == "cuda",
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=_leave_ending_to_the_parent,
             generator=torch.Generator().manual_seed(0),  # else it would draw from the run's own
         )
     )
@@ -187,9 +189,16 @@ def _start_method() -> str:
     return "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches all processes; the workers are ended by the one that started them."""
+def _leave_ending_to_the_parent(worker: int) -> None:
+    """Ctrl-C reaches all processes; the one that started the workers ends them, and alone speaks of it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _say_unless_left
+
+
+def _say_unless_left(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What a worker's threads say of an error, but not that the parent broke off while a batch was handed over."""
+    if not isinstance(error, EOFError | ConnectionError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _as_it_is(read: Any) -> Any:
