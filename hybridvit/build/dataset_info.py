@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hybridvit.data.device_loader import Normalisation
-from hybridvit.data.file_images import for_statistics
+from hybridvit.data.file_images import FileImages, for_statistics
 from hybridvit.data.rig import Rig
 from hybridvit.data.splits import Column, Splits
 
@@ -99,14 +99,15 @@ class DatasetInfo:
 
 
 def images_digest(splits: Splits) -> str:
-    """SHA-256 of all images and of how they are split."""
+    """SHA-256 of all images (of those on disk, of which files they are) and of how they are split."""
     digest = hashlib.sha256()
     for part in PARTS:
         samples = getattr(splits, part)
         digest.update(f"{part} {len(samples)}".encode())
         for view, images in samples.views.items():
             digest.update(view.encode())
-            digest.update(np.ascontiguousarray(images).data)
+            on_disk = isinstance(images, FileImages)
+            digest.update(images.digest() if on_disk else np.ascontiguousarray(images).data)
             if view in samples.present:
                 digest.update(np.ascontiguousarray(samples.present[view]).data)
     return digest.hexdigest()

@@ -12,7 +12,7 @@ import torch
 from hybridvit.build.dataset_info import images_digest
 from hybridvit.build.net import evaluation_batch
 from hybridvit.build.trained import Trained
-from hybridvit.data.device_loader import EvaluationLoader
+from hybridvit.data.loaders import evaluation_batches
 from hybridvit.data.splits import Splits
 from hybridvit.hydra.feature_cache import INDEX, FeatureCache
 from hybridvit.hydra.hydranet import HydraNet
@@ -70,7 +70,7 @@ def _features(
     net.to(device).eval()
     data = trained.data
     done = 0
-    for batch in EvaluationLoader(samples, data.columns, data.normalisation, evaluation_batch(data.shapes), device):
+    for batch in evaluation_batches(samples, data.columns, data.normalisation, evaluation_batch(data.shapes), device):
         yield net.features(batch.images, batch.present)
         done = min(done + evaluation_batch(data.shapes), len(samples))
         if on_batch is not None:

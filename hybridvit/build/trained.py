@@ -17,8 +17,8 @@ from hybridvit.build.tasks import column_requests, create_task
 from hybridvit.build.teacher import Teacher, TeacherSource
 from hybridvit.config import from_yaml, nearest
 from hybridvit.data.datasets import load
-from hybridvit.data.device_loader import EvaluationLoader
-from hybridvit.data.folder import read_image
+from hybridvit.data.loaders import evaluation_batches
+from hybridvit.data.pictures import read_image
 from hybridvit.data.splits import ONE_VIEW, Column, Splits
 from hybridvit.recipe import Recipe, TaskConfig
 from hybridvit.tasks.distillation import DistillationConfig
@@ -101,7 +101,7 @@ class Trained:
         accelerator = make_accelerator(self.recipe.train.precision)
         device = accelerator.device
         batch = evaluation_batch(self.data.shapes)
-        source: Any = EvaluationLoader(part, self.data.columns, self.data.normalisation, batch, device)
+        source: Any = evaluation_batches(part, self.data.columns, self.data.normalisation, batch, device)
         if teachers := teachers_of(self.configs, self.data, device):
             source = TeacherSource(source, teachers)
         return evaluate(self.net.to(device), self.tasks, source, accelerator), len(part)

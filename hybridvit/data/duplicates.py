@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hybridvit.data.folder import read_image
 from hybridvit.data.geometry import Size
-from hybridvit.data.pictures import read_header
+from hybridvit.data.pictures import read_header, read_image
 
 SIDE = 16  # of the small grey copy
 BLOCKS = 4  # blocks along a side of it, which pictures are first compared by

@@ -11,7 +11,6 @@ import numpy as np
 
 from hybridvit.data.file_images import FileImages
 from hybridvit.data.pictures import common_size, read_headers, read_images
-from hybridvit.data.pictures import read_image as read_image  # where others look for it
 from hybridvit.data.splits import ONE_VIEW, Column, Samples, Splits
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
