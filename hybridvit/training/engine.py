@@ -25,6 +25,7 @@ from hybridvit.training.compiled import as_written, compile_net
 from hybridvit.training.ema import averaged
 from hybridvit.training.evaluation import evaluate, mean_score
 from hybridvit.training.history import History
+from hybridvit.training.layout import laid_out
 from hybridvit.training.optim import OptimConfig, build_optimiser, build_schedule, lr_share
 from hybridvit.training.run_folder import RunFolder
 
@@ -157,7 +158,9 @@ class Trainer:
         """
         start = self._resume()
         if self.config.compile and start < self.config.steps:
-            self.history.compile_seconds += compile_net(self.net, self.train.batch(0), self.accelerator, self.sizes)
+            first = self.train.batch(0)
+            first = first._replace(images=laid_out(first.images))
+            self.history.compile_seconds += compile_net(self.net, first, self.accelerator, self.sizes)
         device, config = self.accelerator.device, self.config
         loss_sum = torch.zeros((), device=device)
         own_sum, own_count = torch.zeros(2, len(self.tasks), device=device)
@@ -210,7 +213,7 @@ class Trainer:
             What was minimised, then for every task its own loss and whether the batch has a label for it, ``[t]``.
         """
         with self.accelerator.autocast():
-            predictions = self.net(batch.images, batch.present)
+            predictions = self.net(laid_out(batch.images), batch.present)
         losses, present = self._losses(predictions, batch)
         if look is not None and len(losses) > 1:
             look(losses, present)

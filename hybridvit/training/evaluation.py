@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hybridvit.data.batch import Batch
 from hybridvit.tasks.base import Task
 from hybridvit.training.compiled import as_written
+from hybridvit.training.layout import laid_out
 
 
 @torch.no_grad()
@@ -43,9 +44,10 @@ def evaluate(
     net.eval()
     for batch in batches:
         targets = {name: batch.target(task.target, task.view) for name, task in tasks.items()}
+        images = laid_out(batch.images)
         with as_written(net), accelerator.autocast():
-            predictions = net(batch.images, batch.present)
-            mirrored = net(_mirrored(batch.images), batch.present) if flips else None
+            predictions = net(images, batch.present)
+            mirrored = net(_mirrored(images), batch.present) if flips else None
         if mirrored is not None:
             chosen = {n: task for n, task in tasks.items() if _names_classes(predictions[n], targets[n])}
             predictions = {name: (predictions[name].float() + mirrored[name].float()) / 2 for name in chosen}
