@@ -10,8 +10,13 @@ from torch import Tensor
 
 
 def laid_out(images: Any) -> Any:
-    """Images with their channels last in memory, as convolutions want them: small ResNets train up to 1.7 times as
-    fast on a CPU. What the convolutions give keeps that layout; weights, gradients and checkpoints keep theirs.
+    """Images with their channels last in memory, as convolutions want them.
+
+    A small ResNet trains 1.6 to 1.8 times as fast on a CPU. What convolutions give keeps that layout, while weights,
+    gradients and checkpoints keep theirs.
+
+    Args:
+        images: ``[b, c, h, w]``, or such by camera; anything else, as cached features, is given back as it is.
     """
     if isinstance(images, Tensor) and images.ndim == 4:
         return images.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,38 @@
+"""``recipes/small_data.py`` in a form that two CPU cores can run: models of 0.3 M parameters, 500 and 5,000 images.
+
+hybridvit study recipes/small_data_laptop.py
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from hybridvit.backbones import ConvConfig, ConvPoolConfig, PatchConfig, ResNetConfig, ViTConfig, WideResNetConfig
+from hybridvit.data.transforms import AugmentConfig
+from hybridvit.recipe import Study
+from hybridvit.request import read_recipe
+from hybridvit.training.engine import TrainConfig
+
+VIT = ViTConfig(embed_dim=96, depth=4, num_heads=4, mlp_ratio=2.0, tokenizer=PatchConfig(patch_size=4), pooling="seq")
+HYBRID = replace(VIT, embed_dim=92, tokenizer=ConvConfig(channels=(24, 48), strides=(2, 2)))
+MODELS = {
+    "ResNet": ResNetConfig(depths=(1, 1, 1), width=32),
+    "WRN-10-2": WideResNetConfig(depth=10, width_factor=2),
+    "Conv-FF hybrid": replace(HYBRID, embed_dim=88, feedforward="conv"),
+    "Hybrid": HYBRID,
+    "CCT": replace(VIT, embed_dim=92, tokenizer=ConvPoolConfig(layers=2, hidden_dim=48)),
+    "ConViT": replace(VIT, attention=("gpsa",) * 3 + ("mhsa",)),
+    "ViT": VIT,
+}
+
+
+def study() -> Study:
+    """Seven models, two sizes, three seeds, 150 steps."""
+    full = read_recipe(Path(__file__).with_name("small_data.py"), "study")
+    base = replace(
+        full.base,
+        name="small_data_laptop",
+        model=VIT,
+        augment=AugmentConfig(crop_padding=4, flip=True),
+        train=TrainConfig(steps=150, batch_size=64, precision="fp32", ema=0.98, log_every=25, evaluate_every=150),
+    )
+    return replace(full, base=base, models=MODELS, train_sizes=(500, 5_000), learning_rates=(2e-3,))
