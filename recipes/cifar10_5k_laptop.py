@@ -14,15 +14,16 @@ from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optim import OptimConfig
 
-RESNET = ResNetConfig(depths=(1, 1, 1), width=32)
 HYBRID = ViTConfig(
-    embed_dim=192,
+    embed_dim=128,
     depth=2,
     num_heads=4,
     mlp_ratio=2.0,
-    tokenizer=StagesConfig(cnn=RESNET, patch_size=2),
-    pooling="seq",
+    tokenizer=StagesConfig(cnn=ResNetConfig(depths=(1, 1, 1), width=32)),
+    pooling="mean",
+    layer_scale=0.1,
 )
+RESNET = ResNetConfig(depths=(1, 1, 1), width=45)
 
 
 def recipe() -> Recipe:
@@ -34,10 +35,10 @@ def recipe() -> Recipe:
         augment=AugmentConfig(
             crop_padding=4, crop_fill="reflect", flip=True, cutout=8, cutmix=1.0, mix_probability=0.5
         ),
-        progressive=ProgressiveConfig(sizes=((0.0, 16), (0.35, 24), (0.7, 32))),
+        progressive=ProgressiveConfig(sizes=((0.0, 16), (0.4, 24), (0.75, 32))),
         tasks={"label": ClassificationConfig(label_smoothing=0.1)},
-        optim=OptimConfig(kind="muon", lr=2e-3, muon_lr=0.05, beta2=0.99),
-        train=TrainConfig(steps=6000, batch_size=64, precision="fp32", ema=0.999, log_every=100, evaluate_every=6000),
+        optim=OptimConfig(kind="muon", lr=2e-3, muon_lr=0.03, beta2=0.99),
+        train=TrainConfig(steps=4500, batch_size=32, precision="fp32", ema=0.998, log_every=100, evaluate_every=1500),
         whiten=True,
         test_flips=True,
     )
