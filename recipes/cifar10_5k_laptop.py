@@ -16,14 +16,14 @@ from hybridvit.training.optim import OptimConfig
 
 HYBRID = ViTConfig(
     embed_dim=128,
-    depth=2,
+    depth=1,
     num_heads=4,
     mlp_ratio=2.0,
     tokenizer=StagesConfig(cnn=ResNetConfig(depths=(1, 1, 1), width=32)),
     pooling="mean",
     layer_scale=0.1,
 )
-RESNET = ResNetConfig(depths=(1, 1, 1), width=45)
+RESNET = ResNetConfig(depths=(1, 1, 1), width=38)
 
 
 def recipe() -> Recipe:
@@ -35,10 +35,10 @@ def recipe() -> Recipe:
         augment=AugmentConfig(
             crop_padding=4, crop_fill="reflect", flip=True, cutout=8, cutmix=1.0, mix_probability=0.5
         ),
-        progressive=ProgressiveConfig(sizes=((0.0, 16), (0.4, 24), (0.75, 32))),
+        progressive=ProgressiveConfig(sizes=((0.0, 16), (0.45, 24), (0.8, 32))),
         tasks={"label": ClassificationConfig(label_smoothing=0.1)},
         optim=OptimConfig(kind="muon", lr=2e-3, muon_lr=0.03, beta2=0.99),
-        train=TrainConfig(steps=4500, batch_size=32, precision="fp32", ema=0.998, log_every=100, evaluate_every=1500),
+        train=TrainConfig(steps=5400, batch_size=32, precision="fp32", ema=0.998, log_every=100, evaluate_every=1800),
         whiten=True,
         test_flips=True,
     )
