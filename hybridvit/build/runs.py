@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from hybridvit.backbones.weights import load_weights
 from hybridvit.build.balance import create_balance
+from hybridvit.build.checks import (
+    check_augmentation_of,
+    check_mixing,
+    check_sizes,
+    count_labels,
+    warn_of_unlabelled,
+)
 from hybridvit.build.dataset_info import DatasetInfo
 from hybridvit.build.guide import FOLDER as TEACHER
 from hybridvit.build.guide import Guide
@@ -20,21 +27,19 @@ from hybridvit.build.pretrain import FOLDER as PRETRAINING
 from hybridvit.build.pretrain import pretrain, pretraining_batches
 from hybridvit.build.start import whiten
 from hybridvit.build.tasks import column_requests, create_task
-from hybridvit.build.teacher import TeacherSource
+from hybridvit.build.teacher import Teacher, TeacherSource
 from hybridvit.build.trained import teachers_of
 from hybridvit.config import nearest
 from hybridvit.data.datasets import load
-from hybridvit.data.file_images import for_statistics
+from hybridvit.data.file_images import pixels
 from hybridvit.data.loaders import evaluation_batches, training_batches
-from hybridvit.data.progressive import Progressive, shrunk
+from hybridvit.data.progressive import Progressive
 from hybridvit.data.sampling import Order
-from hybridvit.data.splits import ONE_VIEW, Samples, Splits, labelled
-from hybridvit.data.transforms import AugmentConfig, check_augmentation
+from hybridvit.data.splits import Samples
 from hybridvit.diagnostics.gates import gates
-from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.layers.gpsa import GPSA
+from hybridvit.layers.whitening import MOST_IMAGES
 from hybridvit.recipe import Recipe
-from hybridvit.tasks.base import Task
 from hybridvit.training.engine import Trainer, make_accelerator
 from hybridvit.training.evaluation import evaluate
 from hybridvit.training.run_folder import RunFolder, device_name, revision, versions
@@ -60,7 +65,7 @@ class Run:
             if column not in requests:
                 raise ValueError(f"data.names names {column!r}, which no task reads: {nearest(column, requests)}")
         self.splits = load(recipe.data, recipe.seed, requests)
-        _check_augmentation(recipe, self.splits)
+        check_augmentation_of(recipe, self.splits)
         recipe.progressive.check(self.splits.shapes, self.splits.columns)
         self.accelerator = make_accelerator(recipe.train.precision, cpu)
         device = self.accelerator.device
@@ -70,58 +75,23 @@ class Run:
         self.tasks = {
             name: create_task(name, config, self.data, self.splits.train) for name, config in recipe.tasks.items()
         }
-        self.labelled = {name: _count_labels(task, self.splits) for name, task in self.tasks.items()}
-        _warn_of_unlabelled(self.labelled, self.splits)
-        _check_mixing(recipe, self.tasks)
-        guide = Guide(recipe.guide, recipe, self.data, self.tasks, self.accelerator) if recipe.guide else None
-        torch.manual_seed(recipe.seed)
-        self.net = create_net(recipe, self.data, self.tasks)
-        self.params = sum(parameter.numel() for parameter in self.net.parameters())
-        if recipe.weights is not None:
-            load_weights(self.net.backbone, recipe.weights)
-        self.net.to(device)
-        if recipe.whiten:
-            view, images = next(iter(self.splits.train.views.items()))
-            pixels = torch.from_numpy(for_statistics(images)).to(device)
-            whiten(self.net.backbone, self.data.normalisation[view](pixels))
-        if guide is not None:
-            guide.join(self.net)
-            self.net.to(device)
-        self.guide = guide
-        _check_sizes(recipe, self.net, self.data.shapes)
-
-        train, steps = self.splits.train, recipe.train.steps
-        order = Order(train.sources, recipe.train.batch_size, recipe.seed, recipe.sampling, recipe.augment.repeats)
-        columns, normalisation = self.data.columns, self.data.normalisation
-
-        def taught(source: Any) -> Any:
-            return TeacherSource(source, teachers) if teachers else source
-
-        def evaluation(part: Samples) -> Any:
-            return taught(evaluation_batches(part, columns, normalisation, evaluation_batch(self.data.shapes), device))
-
-        self.test = evaluation(self.splits.test)
-        self.batches = training_batches(
-            train, columns, normalisation, recipe.augment, order, recipe.seed, device, steps
-        )
-        self.unlabelled = (
-            pretraining_batches(recipe.pretrain, recipe, train, self.data, device) if recipe.pretrain else None
-        )
-        source = taught(self.batches)  # teachers see the images at full size
-        if guide is not None:
-            source = guide.source(source)
-        if recipe.progressive.sizes:
-            source = Progressive(source, recipe.progressive.sizes, steps)
+        self.labelled = {name: count_labels(task, self.splits) for name, task in self.tasks.items()}
+        warn_of_unlabelled(self.labelled, self.splits)
+        check_mixing(recipe, self.tasks)
+        self.guide = Guide(recipe.guide, recipe, self.data, self.tasks, self.accelerator) if recipe.guide else None
+        self._build_net()
+        check_sizes(recipe, self.net, self.data.shapes)
+        source = self._sources(teachers)
         probes: dict[str, Callable[[nn.Module], Any]] = {}
         if any(isinstance(module, GPSA) for module in self.net.backbone.modules()):
             probes["gates"] = lambda net: gates(net).tolist()
-        aids = guide.tasks if guide is not None else {}
+        aids = self.guide.tasks if self.guide is not None else {}
         self.trainer = Trainer(
             self.net,
             {**self.tasks, **aids},
             create_balance(recipe.balance, (*self.tasks, *aids), self.accelerator.num_processes, self.net),
             source,
-            evaluation(self.splits.validation),
+            self.validation,
             recipe.train,
             recipe.optim,
             self.accelerator,
@@ -130,6 +100,46 @@ class Run:
             tuple(aids),
             [side for _, side in recipe.progressive.sizes],
         )
+
+    def _build_net(self) -> None:
+        """The model, started as the recipe says."""
+        recipe, device = self.recipe, self.accelerator.device
+        torch.manual_seed(recipe.seed)
+        self.net = create_net(recipe, self.data, self.tasks)
+        self.params = sum(parameter.numel() for parameter in self.net.parameters())
+        if recipe.weights is not None:
+            load_weights(self.net.backbone, recipe.weights)
+        if self.guide is not None:
+            self.guide.join(self.net)
+        self.net.to(device)
+        if recipe.whiten:
+            view, images = next(iter(self.splits.train.views.items()))
+            some = pixels(images[np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).astype(np.int64)])
+            whiten(self.net.backbone, self.data.normalisation[view](torch.from_numpy(some).to(device)))
+
+    def _sources(self, teachers: Mapping[str, Teacher]) -> Any:
+        """The training batches as the model sees them; sets those of the other parts and those without labels."""
+        recipe, device, train = self.recipe, self.accelerator.device, self.splits.train
+        columns, normalisation, steps = self.data.columns, self.data.normalisation, recipe.train.steps
+
+        def taught(source: Any) -> Any:
+            return TeacherSource(source, teachers) if teachers else source
+
+        def evaluation(part: Samples) -> Any:
+            return taught(evaluation_batches(part, columns, normalisation, evaluation_batch(self.data.shapes), device))
+
+        self.validation, self.test = evaluation(self.splits.validation), evaluation(self.splits.test)
+        order = Order(train.sources, recipe.train.batch_size, recipe.seed, recipe.sampling, recipe.augment.repeats)
+        self.batches = training_batches(
+            train, columns, normalisation, recipe.augment, order, recipe.seed, device, steps
+        )
+        self.unlabelled = (
+            pretraining_batches(recipe.pretrain, recipe, train, self.data, device) if recipe.pretrain else None
+        )
+        source = taught(self.batches)  # who teaches sees the images at full size
+        if self.guide is not None:
+            source = self.guide.source(source)
+        return Progressive(source, recipe.progressive.sizes, steps) if recipe.progressive.sizes else source
 
     @property
     def stages(self) -> tuple[int, int, int]:
@@ -219,68 +229,3 @@ class Run:
 def _counted_on(on_step: Callable[[int, float], None] | None, before: int) -> Callable[[int, float], None] | None:
     """The same call for a stage that so many steps come before."""
     return None if on_step is None else lambda done, loss: on_step(before + done, loss)
-
-
-def _check_mixing(recipe: Recipe, tasks: Mapping[str, Task]) -> None:
-    fixed = [name for name, task in tasks.items() if not task.mixable]
-    for field in ("mixup", "cutmix"):
-        if getattr(recipe.augment, field) and fixed:
-            raise ValueError(f"augment.{field} mixes images, and task {fixed[0]} cannot learn from mixed ones")
-
-
-def _check_augmentation(recipe: Recipe, splits: Splits) -> None:
-    if recipe.sampling.kind != "size" and splits.train.source is None:
-        raise ValueError(f"sampling {recipe.sampling.kind} has no effect: the data is a single data set")
-    done = [n for n, value in vars(recipe.augment).items() if value != getattr(AugmentConfig, n) and n != "repeats"]
-    if splits.shapes.keys() != {ONE_VIEW} and done:
-        raise ValueError(f"augment.{done[0]} is for one image a sample: it would treat the images of cameras apart")
-    check_augmentation(recipe.augment, splits.columns, next(iter(splits.shapes.values())))
-
-
-@torch.no_grad()
-def _check_sizes(recipe: Recipe, net: HydraNet, shapes: Mapping[str, tuple[int, int, int]]) -> None:
-    """Refuses sizes that the model cannot see, before training comes to them.
-
-    Raises:
-        ValueError: naming the size.
-    """
-    was_training = net.training
-    net.eval()
-    for side in sorted({side for _, side in recipe.progressive.sizes}):
-        image = shrunk(next(net.parameters()).new_zeros(1, *shapes[ONE_VIEW]), side)
-        try:
-            net(image)
-        except ValueError as error:
-            raise ValueError(f"progressive.sizes, {side} pixels: {error}") from error
-    net.train(was_training)
-
-
-def _count_labels(task: Task, splits: Splits) -> dict[str, int]:
-    """Samples with a label, by part; a distillation's teacher labels all."""
-    counts = {}
-    for part in ("train", "validation", "test"):
-        samples: Samples = getattr(splits, part)
-        if task.target not in splits.columns:
-            counts[part] = len(samples)
-            continue
-        known = labelled(splits.columns[task.target].kind, samples.targets[task.target])
-        if task.view is not None and task.view in samples.present:
-            known = known & samples.present[task.view]
-        counts[part] = int(known.sum())
-    return counts
-
-
-def _warn_of_unlabelled(counts: Mapping[str, Mapping[str, int]], splits: Splits) -> None:
-    """Names every task that a part has no label for.
-
-    Raises:
-        ValueError: no task has any training label.
-    """
-    if not any(by_part["train"] for by_part in counts.values()):
-        raise ValueError(f"no training sample of {splits.name} has a label for any of the tasks {', '.join(counts)}")
-    for name, by_part in counts.items():
-        if not by_part["train"]:
-            warnings.warn(f"task {name}: no training sample has a label, so its head stays as it is", stacklevel=3)
-        for part, meaning in (("validation", "selection leaves it out"), ("test", "it has no test result")):
-            if len(getattr(splits, part)) and not by_part[part]:
-                warnings.warn(f"task {name}: no {part} sample has a label, so {meaning}", stacklevel=3)
