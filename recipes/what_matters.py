@@ -22,7 +22,7 @@ def study() -> Ablation:
     """The recipe without one ingredient at a time."""
     full = read_recipe(Path(__file__).with_name("cifar10_5k_laptop.py"), "recipe")
     model = replace(full.model, embed_dim=64, tokenizer=StagesConfig(cnn=CNN))
-    train = replace(full.train, steps=900, ema=0.99, evaluate_every=900)
+    train = replace(full.train, steps=500, ema=0.99, evaluate_every=500)
     base = replace(full, name="what_matters", model=model, train=train, test_flips=False)
     augment = base.augment
     return Ablation(
