@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hybridvit.data.folder import read_folder, read_image
+from hybridvit.data.folder import read_folder
+from hybridvit.data.pictures import read_image
 
 RNG = np.random.default_rng(0)
 
