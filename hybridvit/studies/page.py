@@ -62,9 +62,7 @@ def optimiser_in_words(recipe: Recipe) -> str:
     }[optim.kind]
     decay = "no decay" if optim.schedule == "constant" else f"{optim.schedule} decay"
     clip = "" if optim.clip_norm is None else f", gradient norm at most {optim.clip_norm:g}"
-    return (
-        f"{kind}, weight decay {optim.weight_decay:g}, warm-up over {optim.warmup:.0%} of the steps, {decay}{clip}"
-    )
+    return f"{kind}, weight decay {optim.weight_decay:g}, warm-up over {optim.warmup:.0%} of the steps, {decay}{clip}"
 
 
 def further_in_words(recipe: Recipe) -> list[tuple[str, str]]:
