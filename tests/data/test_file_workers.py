@@ -140,6 +140,7 @@ def test_an_interrupt_is_not_for_the_workers_to_answer(samples, two):
 def test_ctrl_c_leaves_no_process_and_says_it_once(samples):
     script = f"""
         import multiprocessing
+        import signal
         import numpy as np
         import torch
         from hybridvit.data import file_loader
@@ -149,6 +150,7 @@ def test_ctrl_c_leaves_no_process_and_says_it_once(samples):
         from hybridvit.data.splits import Column, Samples
         from hybridvit.data.transforms import AugmentConfig
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
         file_loader._workers = lambda: 2
         files = FileImages({samples.views["image"].paths.tolist()!r}, 3, ({H}, {W}))
         files.paths = np.array(files.paths)
@@ -174,7 +176,10 @@ def test_ctrl_c_leaves_no_process_and_says_it_once(samples):
     children = [int(word) for word in process.stdout.readline().split()]
     assert len(children) == 2, process.communicate()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert errors.count("Traceback") == 1, errors
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert not any(psutil.pid_exists(child) for child in children)
