@@ -3,8 +3,8 @@
     hybridvit train recipes/cifar10_speedrun.py    # one seed
     hybridvit study recipes/cifar10_speedrun.py    # six
 
-Six seeds of one setting, and the report's time a run is the wall time of its steps, with the device named. Other budgets are a
-flag: ``--base.train.steps 600``. Written for a CUDA GPU with bf16, and not run on one yet: aimed at 96 % within
+Six seeds of one setting; the report's time a run is the wall time of its steps, with the device named. Other budgets
+are a flag: ``--base.train.steps 600``. Written for a CUDA GPU with bf16, and not run on one yet: aimed at 96 % within
 two minutes of an H100. Wants CIFAR-10, as ``recipes/small_data.py`` does.
 """
 
