@@ -3,7 +3,7 @@
     hybridvit study recipes/small_data_cifair10.py
 
 The setting of the data-efficient image classification benchmark (arXiv 2108.13122), where a tuned WRN-16-8 has 58 %.
-Wants the folder ciFAIR-10 that its authors publish (arXiv 1902.00423) in ``--base.data.root`` or HYBRIDVIT_DATA; not run yet.
+Wants the folder ciFAIR-10 of its authors (arXiv 1902.00423) in ``--base.data.root`` or HYBRIDVIT_DATA; not run yet.
 """
 
 from dataclasses import replace
