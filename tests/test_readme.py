@@ -78,3 +78,27 @@ def test_rows_of_several_heads_are_the_result_files():
         for row in study["rows"]:
             if row["balance"] is not None:
                 assert row_text(study, row, alone[row["trunk"]]) in README
+
+
+RESULTS = ROOT / "recipes" / "results"
+
+
+def signed(value):
+    return f"{value:+.1f}".replace("-", "−").replace("−0.0", "+0.0")
+
+
+def test_worths_are_the_result_file():
+    study = json.loads((RESULTS / "what_matters.json").read_text())
+    for name, row in study["without"].items():
+        low, high = row["worth"]["interval"]
+        accuracy = 100 * sum(row["accuracy"]) / len(row["accuracy"])
+        worth = f"{signed(row['worth']['points'])} ({signed(low)} to {signed(high)})"
+        assert f"| {name} | {worth} | {accuracy:.1f} |" in README
+
+
+def test_laptop_results_are_the_result_files():
+    for path in sorted(RESULTS.glob("cifar10_5k_laptop_*.json")):
+        run = json.loads(path.read_text())
+        plain, flips = (f"{100 * run[split]['label']['accuracy']:.1f} %" for split in ("test", "test_flips"))
+        assert f"{run['params']:,} parameters | {plain} | {flips} | {run['seconds']['train'] / 60:.1f} min |" in README
+    assert (RESULTS / "cifar10_5k_laptop_hybrid.json").is_file()
