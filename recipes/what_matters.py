@@ -3,8 +3,8 @@
     hybridvit study recipes/what_matters.py
 
 Half the width of ``cifar10_5k_laptop.py`` and 500 steps, so that ten rows and three seeds take 40 minutes on one busy
-core of a Xeon 2.5 GHz. In so few steps the whitening start (+6.1 points) and Muon (+4.5) matter; CutMix (-2.1) and growing
-images (-3.2, for a fifth less time) do not pay yet.
+core of a Xeon 2.5 GHz. In so few steps the whitening start (+6.1 points) and Muon (+4.5) matter; CutMix (-2.1) and
+growing images (-3.2, for a fifth less time) do not pay yet.
 """
 
 from dataclasses import replace
