@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
@@ -21,7 +20,7 @@ from hybridvit.config import to_yaml
 from hybridvit.data.augment_config import AugmentConfig
 from hybridvit.data.batch import Batch
 from hybridvit.data.loaders import training_batches
-from hybridvit.data.sampling import Order
+from hybridvit.data.sampling import Order, seed_of
 from hybridvit.data.splits import ONE_VIEW, Samples
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.hydra.task_balance import SumBalance
@@ -159,8 +158,9 @@ class MaskedBatches:
         """The batch of this step, counted from 0."""
         batch = self.source.batch(step)
         images: Tensor = batch.images
-        seed = np.random.SeedSequence((self.seed, MASKS, step)).generate_state(1, np.uint64)[0] >> np.uint64(1)
-        generator = torch.Generator().manual_seed(int(seed))  # on the CPU: the same squares on every device
+        generator = torch.Generator().manual_seed(
+            seed_of(self.seed, MASKS, step)
+        )  # the same on every device
         hidden = self._draw(len(images), generator).to(images.device, non_blocking=True)
         side, (height, width) = self.config.mask_size, images.shape[-2:]
         hidden = hidden.repeat_interleave(side, 1).repeat_interleave(side, 2)[:, None, :height, :width]

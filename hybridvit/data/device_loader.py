@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hybridvit.data.batch import Batch
 from hybridvit.data.mixing import mix
-from hybridvit.data.sampling import Order
+from hybridvit.data.sampling import Order, seed_of
 from hybridvit.data.splits import ONE_VIEW, VOID, Column, ColumnKind, Samples
 from hybridvit.data.transforms import AugmentConfig, augment, erase
 
@@ -94,7 +94,7 @@ class DeviceLoader:
         drawn = self.samples.take(index)
         if drawn.views.keys() != {ONE_VIEW}:
             return drawn.batch(self.columns, self.normalisation)
-        generator = torch.Generator(self.device).manual_seed(_seed(self.seed, 1, step))
+        generator = torch.Generator(self.device).manual_seed(seed_of(self.seed, 1, step))
         pixels, targets = augment(drawn.views[ONE_VIEW], drawn.targets, self.columns, self.augmentation, generator)
         batch = drawn._replace(views={ONE_VIEW: pixels}, targets=targets).batch(self.columns, self.normalisation)
         return erased_and_mixed(batch, self.augmentation, generator)
@@ -157,11 +157,7 @@ class DeviceSamples(NamedTuple):
 
 def to_device(samples: Samples, device: torch.device) -> DeviceSamples:
     """The samples as tensors, every view with its presence where there are several."""
-    several = samples.views.keys() != {ONE_VIEW}
-    present = (
-        {view: samples.present.get(view, np.ones(len(samples), bool)) for view in samples.views} if several else {}
-    )
-    parts = (samples.views, samples.targets, present)
+    parts = (samples.views, samples.targets, samples.presence)
     return DeviceSamples(*({name: torch.from_numpy(values).to(device) for name, values in p.items()} for p in parts))
 
 
@@ -169,8 +165,3 @@ def _target(kind: ColumnKind, values: Tensor) -> Tensor:
     if kind == "mask":
         return torch.where(values == VOID, -1, values.long())
     return values.long() if kind in ("class", "multilabel") else values
-
-
-def _seed(*parts: int) -> int:
-    """One 63-bit seed from several numbers."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)

@@ -13,10 +13,11 @@ from torch.utils.data import Dataset
 
 from hybridvit.data.augment_config import AugmentConfig
 from hybridvit.data.file_images import FileImages, Images
+from hybridvit.data.sampling import seed_of
 from hybridvit.data.splits import ONE_VIEW, Column, Samples
-from hybridvit.data.transforms import augment
+from hybridvit.data.transforms import PLACED, augment
 
-PLACED = ("mask", "points", "boxes")  # kinds of targets that move with the pixels
+STREAM = 4  # of random numbers; 0 and 1 are those of the order and of images in memory
 
 Key = tuple[int, NDArray[np.int64]]  # a step, and the samples of its batch
 
@@ -76,7 +77,7 @@ class FileBatches(Dataset[Read]):
         if self.augmentation is None:
             return Read(drawn, views, placed)
         images = views[ONE_VIEW]
-        seeds = [seed_of(self.seed, step, position) for position in range(len(rows))]
+        seeds = [seed_of(STREAM, self.seed, step, position) for position in range(len(rows))]
         if self.transform is not None:
             return Read(drawn, {ONE_VIEW: _transformed(images, self.transform, seeds)}, {})
         done = [
@@ -126,8 +127,3 @@ def _transform(config: AugmentConfig, size: tuple[int, ...]) -> Any:
     elif config.policy == "rand":
         steps.append(v2.RandAugment(num_ops=config.rand_ops, magnitude=config.rand_magnitude))
     return v2.Compose(steps)
-
-
-def seed_of(*parts: int) -> int:
-    """A 63-bit seed; the leading 4 keeps it apart from the seeds of the order and of images in memory."""
-    return int(np.random.SeedSequence((4, *parts, 1)).generate_state(1, np.uint64)[0] >> 1)

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 from hybridvit.data.augment_config import AugmentConfig
 from hybridvit.data.batch import Batch
 from hybridvit.data.device_loader import DeviceSamples, Normalisation, erased_and_mixed
-from hybridvit.data.file_batches import FileBatches, Key, Read, seed_of
-from hybridvit.data.sampling import Order
+from hybridvit.data.file_batches import STREAM, FileBatches, Key, Read
+from hybridvit.data.sampling import Order, seed_of
 from hybridvit.data.splits import ONE_VIEW, Column, Samples
 
 MOST_WORKERS = 8
@@ -78,7 +78,7 @@ class FileLoader:
             self.close()
         if self.source.views.keys() != {ONE_VIEW}:
             return batch
-        generator = torch.Generator(self.device).manual_seed(seed_of(self.seed, step))
+        generator = torch.Generator(self.device).manual_seed(seed_of(STREAM, self.seed, step))
         return erased_and_mixed(batch, self.augmentation, generator)
 
     def close(self) -> None:
@@ -136,10 +136,8 @@ class _Finish:
         normalisation: Mapping[str, Normalisation],
         device: torch.device,
     ) -> None:
-        everywhere = np.ones(len(samples), bool)
-        several = samples.views if samples.views.keys() != {ONE_VIEW} else ()
         self.targets = {name: torch.from_numpy(values) for name, values in samples.targets.items()}
-        self.present = {view: torch.from_numpy(samples.present.get(view, everywhere)) for view in several}
+        self.present = {view: torch.from_numpy(there) for view, there in samples.presence.items()}
         self.columns, self.normalisation, self.device = columns, normalisation, device
 
     def __call__(self, read: Read) -> Batch:

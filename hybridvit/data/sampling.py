@@ -30,6 +30,11 @@ class SamplingConfig:
             raise ValueError(f"temperature must be at least 1, given {self.temperature}")
 
 
+def seed_of(*parts: int) -> int:
+    """One 63-bit seed from several numbers."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
 class Order:
     """The stream of training samples.
 

@@ -104,6 +104,12 @@ class Samples:
         """
         return replace(self, views={view: pixels(images) for view, images in self.views.items()})
 
+    @property
+    def presence(self) -> dict[str, NDArray[np.bool_]]:
+        """Where there are several views, which samples have each of them, ``[n]``; empty where there is one."""
+        several = self.views if self.views.keys() != {ONE_VIEW} else ()
+        return {view: self.present.get(view, np.ones(len(self), bool)) for view in several}
+
     def __len__(self) -> int:
         return len(next(iter(self.views.values())))
 
