@@ -158,9 +158,7 @@ class MaskedBatches:
         """The batch of this step, counted from 0."""
         batch = self.source.batch(step)
         images: Tensor = batch.images
-        generator = torch.Generator().manual_seed(
-            seed_of(self.seed, MASKS, step)
-        )  # the same on every device
+        generator = torch.Generator().manual_seed(seed_of(self.seed, MASKS, step))  # the same on every device
         hidden = self._draw(len(images), generator).to(images.device, non_blocking=True)
         side, (height, width) = self.config.mask_size, images.shape[-2:]
         hidden = hidden.repeat_interleave(side, 1).repeat_interleave(side, 2)[:, None, :height, :width]
