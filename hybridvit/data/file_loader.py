@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from types import TracebackType
 from typing import Any
@@ -156,19 +157,32 @@ class _Finish:
 def _read_ahead(source: FileBatches, keys: Any, device: torch.device) -> Iterator[Read]:
     """What workers read for each key, in order; they end with the iterator."""
     workers = _workers()
-    return iter(
-        DataLoader(
-            source,
-            batch_size=None,  # a key stands for a whole batch
-            sampler=keys,
-            num_workers=workers,
-            multiprocessing_context=_start_method() if workers else None,
-            collate_fn=_as_it_is,
-            pin_memory=device.type == "cuda",
-            worker_init_fn=_leave_ending_to_the_parent,
-            generator=torch.Generator().manual_seed(0),  # else it would draw from the run's own
-        )
+    loader = DataLoader(
+        source,
+        batch_size=None,  # a key stands for a whole batch
+        sampler=keys,
+        num_workers=workers,
+        multiprocessing_context=_start_method() if workers else None,
+        collate_fn=_as_it_is,
+        pin_memory=device.type == "cuda",
+        worker_init_fn=_leave_ending_to_the_parent,
+        generator=torch.Generator().manual_seed(0),  # else it would draw from the run's own
     )
+    with _interrupts_held_back():
+        return iter(loader)
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C waits meanwhile; processes started here never see one, so none gets it before it can ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _workers() -> int:

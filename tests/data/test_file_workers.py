@@ -137,6 +137,23 @@ def test_an_interrupt_is_not_for_the_workers_to_answer(samples, two):
     assert [len(source.batch(step).images) for step in range(1, 9)] == [4] * 8
 
 
+def test_nor_one_that_comes_before_they_are_ready(samples, two, monkeypatch):
+    prepare = file_loader._leave_ending_to_the_parent
+    monkeypatch.setattr(file_loader, "_leave_ending_to_the_parent", lambda worker: (time.sleep(1), prepare(worker)))
+    source = loader(samples)
+    read_ahead, mask = file_loader._read_ahead, signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+    def interrupted(*arguments):
+        reads = read_ahead(*arguments)
+        for worker in workers():
+            os.kill(worker.pid, signal.SIGINT)
+        return reads
+
+    monkeypatch.setattr(file_loader, "_read_ahead", interrupted)
+    assert [len(source.batch(step).images) for step in range(9)] == [4] * 9
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
+
+
 def test_ctrl_c_leaves_no_process_and_says_it_once(samples):
     script = f"""
         import multiprocessing
