@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -16,33 +16,71 @@ ROUNDS = 5
 SMALLEST_NORM = 1e-7
 
 
-def orthogonalised(matrices: Tensor) -> Tensor:
+def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
     """The nearest matrices with orthonormal rows (or columns, the shorter side), about: U Vᵀ of their SVD.
 
-    Newton-Schulz iterations (K. Jordan et al., "Muon", 2024; arXiv 2502.16982, eq. 2), in the type of the matrices.
+    Newton-Schulz iterations (K. Jordan et al., "Muon", 2024; arXiv 2502.16982, eq. 2), in bfloat16 on CUDA, else in the
+    type of the matrices.
 
     Args:
-        matrices: ``[k, rows, columns]``, all treated at once.
+        matrices: ``[rows, columns]`` each.
 
     Returns:
-        ``[k, rows, columns]``, singular values about 1 but for those that were nearly 0.
+        As many, of the same shapes; singular values about 1 but for those that were nearly 0.
     """
-    tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices
+    wide = [matrix.mT if _is_tall(matrix) else matrix for matrix in matrices]
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for index, x in enumerate(wide):
+        alike.setdefault((x.device, *(x.shape if x.is_cuda else x.shape[:1])), []).append(index)
+    found = list(wide)
+    for members in alike.values():
+        rounds = _rounds if wide[members[0]].is_cuda else _rounds_on_grams
+        for index, x in zip(members, rounds([wide[index] for index in members]), strict=True):
+            found[index] = x.mT if _is_tall(matrices[index]) else x
+    return found
+
+
+def _is_tall(matrix: Tensor) -> bool:
+    return matrix.shape[0] > matrix.shape[1]
+
+
+def _rounds(matrices: list[Tensor]) -> Iterable[Tensor]:
+    """x <- a·x + b·(x xᵀ)x + c·(x xᵀ)²x for matrices of one shape, in bfloat16."""
+    x = torch.stack(matrices).bfloat16()
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=SMALLEST_NORM)
     for _ in range(ROUNDS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=B, alpha=C), x, beta=A)
-    return x.mT if tall else x
+    return x.unbind()
+
+
+def _rounds_on_grams(matrices: list[Tensor]) -> Iterable[Tensor]:
+    """The same for matrices of one number of rows, whatever their columns.
+
+    A round is x <- p x with p = a + b·g + c·g² of g = x xᵀ, and takes g to p g p. So all rounds can be made on the
+    small g, and their product is applied once. Every digit lost in g grows by up to a² a round: too much for bfloat16.
+    """
+    gram = torch.stack([x @ x.mT for x in matrices])
+    scale = gram.diagonal(dim1=-2, dim2=-1).sum(-1).sqrt().clamp(min=SMALLEST_NORM).reciprocal()[:, None, None]
+    gram = gram * scale.square()
+    product = None
+    for done in range(1, ROUNDS + 1):
+        p = torch.baddbmm(gram, gram, gram, beta=B, alpha=C)
+        p.diagonal(dim1=-2, dim2=-1).add_(A)
+        product = p if product is None else product @ p
+        if done < ROUNDS:
+            gram = gram @ p @ p
+    assert product is not None
+    return (whole @ x for whole, x in zip(product * scale, matrices, strict=True))
 
 
 class Muon(Optimizer):
     """Muon (K. Jordan et al., 2024) for groups with ``muon`` true, fused AdamW for those where it is false.
 
     What ``torch.optim.Muon`` computes, with its learning rate scaled by √max(1, rows / columns) ("original") and its
-    decay of lr · weight_decay; here matrices of one shape go through the iterations together, and in bfloat16 on CUDA
-    alone: a CPU without units for it takes three times as long as in float32 (measured). A kernel ``[out, in, h, w]``
-    is taken as the matrix ``[out, in·h·w]``.
+    decay of lr · weight_decay; here matrices go through the iterations together, and in bfloat16 on CUDA alone: a CPU
+    without units for it takes three times as long as in float32 (measured). A kernel ``[out, in, h, w]`` is taken as
+    the matrix ``[out, in·h·w]``.
 
     Args:
         groups: parameters by group, each with ``lr``, ``weight_decay`` and ``muon``; of either kind at least one.
@@ -68,7 +106,8 @@ class Muon(Optimizer):
         """One update of every parameter with a gradient; closures are not taken."""
         assert closure is None, "a loss that is evaluated again"
         self.adamw.step()
-        by_shape: dict[tuple[torch.Size, torch.device], list[tuple[Tensor, Tensor, float]]] = {}
+        updates: list[Tensor] = []
+        updated: list[tuple[Tensor, float]] = []
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None] if group["muon"] else []
             if not parameters:
@@ -79,13 +118,10 @@ class Muon(Optimizer):
                     self.state[p]["momentum_buffer"] = torch.zeros_like(p)
             buffers = [self.state[p]["momentum_buffer"] for p in parameters]
             torch._foreach_lerp_(buffers, gradients, 1 - MOMENTUM)
-            updates = torch._foreach_lerp(gradients, buffers, MOMENTUM)  # Nesterov's look ahead
+            updates += torch._foreach_lerp(gradients, buffers, MOMENTUM)  # Nesterov's look ahead
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-            for p, update in zip(parameters, updates, strict=True):
-                by_shape.setdefault((p.shape, p.device), []).append((p, update.flatten(1), group["lr"]))
-        for (_, device), members in by_shape.items():
-            matrices = torch.stack([update for _, update, _ in members])
-            found = orthogonalised(matrices.bfloat16() if device.type == "cuda" else matrices)
-            scale = max(1.0, matrices.shape[1] / matrices.shape[2]) ** 0.5
-            for (p, _, lr), update in zip(members, found, strict=True):
-                p.add_(update.view(p.shape), alpha=-lr * scale)
+            updated += [(p, group["lr"]) for p in parameters]
+        found = orthogonalised([update.flatten(1) for update in updates])
+        for (p, lr), update in zip(updated, found, strict=True):
+            rows, columns = update.shape
+            p.add_(update.view(p.shape), alpha=-lr * max(1.0, rows / columns) ** 0.5)

@@ -30,13 +30,16 @@ def newton_schulz_by_singular_values(matrix):
     return u * s @ v, s
 
 
-@pytest.mark.parametrize("shape", [(3, 7, 13), (2, 13, 7), (2, 11, 11), (1, 1, 5), (1, 5, 1)])
-def test_matrices_are_orthogonalised(shape):
-    matrices = torch.randn(*shape) * 100
+@pytest.mark.parametrize(
+    "shapes",
+    [[(7, 13)] * 3, [(13, 7), (7, 13), (7, 7), (7, 211), (11, 7)], [(11, 11), (5, 1), (1, 5), (1, 1), (11, 13)]],
+)
+def test_matrices_are_orthogonalised(shapes):
+    matrices = [torch.randn(*shape) * 100 for shape in shapes]
     found = orthogonalised(matrices)
-    assert found.shape == shape
-    assert found.dtype == torch.float32
     for matrix, result in zip(matrices, found, strict=True):
+        assert result.shape == matrix.shape
+        assert result.dtype == torch.float32
         expected, values = newton_schulz_by_singular_values(matrix)
         torch.testing.assert_close(result.double(), expected, rtol=0, atol=1e-4)
         assert values.max() < 1.21
@@ -46,9 +49,26 @@ def test_well_conditioned_matrices_come_near_the_polar_factor():
     matrices = torch.randn(2, 31, 211)
     u, _, v = torch.linalg.svd(matrices, full_matrices=False)
     polar = u @ v
-    error = (orthogonalised(matrices) - polar).norm() / polar.norm()
+    error = (torch.stack(orthogonalised(list(matrices))) - polar).norm() / polar.norm()
     assert error < 0.25  # singular values of 0.7 .. 1.2
-    assert orthogonalised(torch.zeros(1, 3, 5)).abs().max() == 0
+    assert orthogonalised([torch.zeros(3, 5)])[0].abs().max() == 0
+
+
+def test_rounds_on_grams_are_rounds():
+    """Also where singular values span five orders, and are lost in the rounding of the product."""
+    matrices = [torch.randn(31, 53), torch.randn(31, 31), torch.randn(31, 3) @ torch.randn(3, 37)]
+    matrices.append(torch.logspace(0, -5, 31)[:, None] * torch.linalg.qr(torch.randn(41, 31))[0].T)
+    for matrix, result in zip(matrices, muon._rounds_on_grams(matrices), strict=True):
+        expected, _ = newton_schulz_by_singular_values(matrix)
+        torch.testing.assert_close(result.double(), expected, rtol=0, atol=1e-3)
+
+
+def test_rounds_in_bfloat16():
+    matrices = [torch.randn(31, 211), torch.randn(31, 211)]
+    for matrix, result in zip(matrices, muon._rounds(matrices), strict=True):
+        expected, _ = newton_schulz_by_singular_values(matrix)
+        assert result.dtype == torch.bfloat16
+        assert (result - expected).norm() < 0.03 * expected.norm()
 
 
 def parameters(seed=0):
@@ -100,7 +120,7 @@ def test_a_step_by_hand():
     other = nn.Parameter(torch.zeros(2))
     start = p.detach().clone()
     give_gradients([p, other], 3)
-    expected = start * (1 - 0.5 * 0.1) - 0.5 * (13 / 7) ** 0.5 * orthogonalised(p.grad[None])[0]
+    expected = start * (1 - 0.5 * 0.1) - 0.5 * (13 / 7) ** 0.5 * orthogonalised([p.grad])[0]
     groups = [{"params": [p], "lr": 0.5, "weight_decay": 0.1, "muon": True}]
     groups.append({"params": [other], "lr": 0.1, "weight_decay": 0.0, "muon": False})
     Muon(groups, (0.9, 0.999)).step()
