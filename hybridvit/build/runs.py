@@ -41,7 +41,7 @@ from hybridvit.layers.gpsa import GPSA
 from hybridvit.layers.whitening import MOST_IMAGES
 from hybridvit.recipe import Recipe
 from hybridvit.training.engine import Trainer, make_accelerator
-from hybridvit.training.evaluation import evaluate
+from hybridvit.training.evaluation import Scores, evaluate, evaluate_with_flips
 from hybridvit.training.run_folder import RunFolder, device_name, revision, versions
 
 
@@ -179,8 +179,7 @@ class Run:
         if self.guide is not None:
             self.guide.leave(self.net)
             self.guide.leave(self.trainer.evaluated)
-        test = self._test() if len(self.test) else None
-        flips = self._test(flips=True) if len(self.test) and recipe.test_flips else None
+        test, flips = self._test() if len(self.test) else (None, None)
         several = {"losses": history.losses, "validation": history.validation, "conflicts": history.conflicts}
         result = {
             "recipe": self.recipe.name,
@@ -222,8 +221,10 @@ class Run:
             self.folder.finish(result)
         return result
 
-    def _test(self, flips: bool = False) -> dict[str, dict[str, float]]:
-        return evaluate(self.trainer.evaluated, self.tasks, self.test, self.accelerator, flips)
+    def _test(self) -> tuple[Scores, Scores | None]:
+        """The test, and apart the test with mirror images, if the recipe asks for it."""
+        given = (self.trainer.evaluated, self.tasks, self.test, self.accelerator)
+        return evaluate_with_flips(*given) if self.recipe.test_flips else (evaluate(*given), None)
 
 
 def _counted_on(on_step: Callable[[int, float], None] | None, before: int) -> Callable[[int, float], None] | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,15 +16,10 @@ from hybridvit.tasks.base import Task
 from hybridvit.training.compiled import as_written
 from hybridvit.training.layout import laid_out
 
+Scores = dict[str, dict[str, float]]
 
-@torch.no_grad()
-def evaluate(
-    net: nn.Module,
-    tasks: Mapping[str, Task],
-    batches: Iterable[Batch],
-    accelerator: Accelerator,
-    flips: bool = False,
-) -> dict[str, dict[str, float]]:
+
+def evaluate(net: nn.Module, tasks: Mapping[str, Task], batches: Iterable[Batch], accelerator: Accelerator) -> Scores:
     """Task name -> metric name -> value over all labelled samples of the batches; nothing where none is labelled.
 
     Args:
@@ -31,37 +27,78 @@ def evaluate(
         tasks: what its heads answer, by name.
         batches: the split.
         accelerator: device and precision.
-        flips: every image is also read as its mirror image, and the logits of both are averaged, as arXiv 2404.00498
-            does; only tasks that name classes of a whole image are scored, since what else is asked of it (boxes,
-            masks, points, numbers) may be another for its mirror image.
+    """
+    scored = _Scored(tasks, accelerator)
+    with _still(net):
+        for batch in batches:
+            scored.observe(_predicted(net, laid_out(batch.images), batch, accelerator), batch)
+    return scored.values()
+
+
+def evaluate_with_flips(
+    net: nn.Module, tasks: Mapping[str, Task], batches: Iterable[Batch], accelerator: Accelerator
+) -> tuple[Scores, Scores]:
+    """What :func:`evaluate` gives, and apart the same where every image is also read as its mirror image.
+
+    The logits of both are averaged, as arXiv 2404.00498 does. There only tasks that name classes of a whole image
+    are scored, since what else is asked of it (boxes, masks, points, numbers) may be another for its mirror image.
+
+    Args:
+        net, tasks, batches, accelerator: as for :func:`evaluate`.
 
     Raises:
-        ValueError: ``flips`` with several cameras or cached features, or where no task names classes of an image.
+        ValueError: several cameras or cached features, or no task names classes of an image.
     """
-    metrics = {name: task.metric().to(accelerator.device) for name, task in tasks.items()}
-    chosen = dict(tasks)
+    plain, both = _Scored(tasks, accelerator), _Scored({}, accelerator)
+    with _still(net):
+        for batch in batches:
+            images = laid_out(batch.images)
+            mirror_images = _mirrored(images)
+            predictions = _predicted(net, images, batch, accelerator)
+            mirrored = _predicted(net, mirror_images, batch, accelerator)
+            if not both.tasks:
+                both = _Scored(_naming_classes(tasks, predictions, batch), accelerator)
+            plain.observe(predictions, batch)
+            both.observe({name: (predictions[name].float() + mirrored[name].float()) / 2 for name in both.tasks}, batch)
+    return plain.values(), both.values()
+
+
+class _Scored:
+    """What the tasks' metrics have seen."""
+
+    def __init__(self, tasks: Mapping[str, Task], accelerator: Accelerator) -> None:
+        self.tasks = tasks
+        self.metrics = {name: task.metric().to(accelerator.device) for name, task in tasks.items()}
+
+    def observe(self, predictions: Mapping[str, Tensor], batch: Batch) -> None:
+        for name, task in self.tasks.items():
+            task.observe(self.metrics[name], predictions[name].float(), batch.target(task.target, task.view))
+
+    def values(self) -> Scores:
+        scores = {}
+        for name, task in self.tasks.items():
+            found = self.metrics[name].compute()
+            values = {key: float(found[key]) for key in task.higher_is_better}
+            scores[name] = {key: value for key, value in values.items() if math.isfinite(value)}
+        return scores
+
+
+@contextmanager
+def _still(net: nn.Module) -> Iterator[None]:
+    """Nothing is learned."""
     was_training = net.training
     net.eval()
-    for batch in batches:
-        targets = {name: batch.target(task.target, task.view) for name, task in tasks.items()}
-        images = laid_out(batch.images)
-        with as_written(net), accelerator.autocast():
-            predictions = net(images, batch.present)
-            mirrored = net(_mirrored(images), batch.present) if flips else None
-        if mirrored is not None:
-            chosen = {n: task for n, task in tasks.items() if _names_classes(predictions[n], targets[n])}
-            predictions = {name: (predictions[name].float() + mirrored[name].float()) / 2 for name in chosen}
-            if not chosen:
-                raise ValueError(f"flips are for classes of whole images, which none of {', '.join(tasks)} names")
-        for name, task in chosen.items():
-            task.observe(metrics[name], predictions[name].float(), targets[name])
-    net.train(was_training)
-    scores = {}
-    for name, task in chosen.items():
-        found = metrics[name].compute()
-        values = {key: float(found[key]) for key in task.higher_is_better}
-        scores[name] = {key: value for key, value in values.items() if math.isfinite(value)}
-    return scores
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        net.train(was_training)
+
+
+def _predicted(net: nn.Module, images: Any, batch: Batch, accelerator: Accelerator) -> dict[str, Tensor]:
+    with as_written(net), accelerator.autocast():
+        predictions: dict[str, Tensor] = net(images, batch.present)
+    return predictions
 
 
 def _mirrored(images: Any) -> Tensor:
@@ -72,9 +109,15 @@ def _mirrored(images: Any) -> Tensor:
     return images.flip(-1)
 
 
-def _names_classes(prediction: Tensor, target: Tensor) -> bool:
-    """Whether a task's logits are ``[b, k]`` and its target counts classes."""
-    return prediction.ndim == 2 and not target.is_floating_point()
+def _naming_classes(tasks: Mapping[str, Task], predictions: Mapping[str, Tensor], batch: Batch) -> dict[str, Task]:
+    """Those whose logits are ``[b, k]`` and whose targets count classes."""
+    chosen = {}
+    for name, task in tasks.items():
+        if predictions[name].ndim == 2 and not batch.target(task.target, task.view).is_floating_point():
+            chosen[name] = task
+    if not chosen:
+        raise ValueError(f"flips are for classes of whole images, which none of {', '.join(tasks)} names")
+    return chosen
 
 
 def mean_score(scores: Mapping[str, Mapping[str, float]], tasks: Mapping[str, Task]) -> float:

@@ -13,7 +13,7 @@ from hybridvit.tasks.multilabel import MultilabelConfig, MultilabelTask
 from hybridvit.tasks.regression import RegressionConfig, RegressionTask
 from hybridvit.tasks.segmentation import SegmentationConfig, SegmentationTask
 from hybridvit.training.engine import make_accelerator
-from hybridvit.training.evaluation import evaluate
+from hybridvit.training.evaluation import evaluate, evaluate_with_flips
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
 KINDS = {
@@ -22,6 +22,7 @@ KINDS = {
     "number": RegressionTask("number", ("x",), RegressionConfig(target="number")),
     "mask": SegmentationTask("mask", ("sky", "sea"), SegmentationConfig(target="mask"), (8, 8)),
 }
+CPU = make_accelerator("fp32", cpu=True)
 
 
 @pytest.fixture
@@ -41,8 +42,14 @@ def batches(sizes=(37, 11)):
     return made
 
 
-def scored(net, tasks, source, **options):
-    return evaluate(net, tasks, source, make_accelerator("fp32", cpu=True), **options)
+def scored(net, tasks, source, flips=False):
+    given = (net, tasks, source, CPU)
+    plain = evaluate(*given)
+    if not flips:
+        return plain
+    again, flipped = evaluate_with_flips(*given)
+    assert again == plain
+    return flipped
 
 
 def test_logits_of_an_image_and_its_mirror_image_are_averaged(net):
@@ -98,13 +105,13 @@ def test_flips_are_refused_where_they_mean_nothing(net):
     source = batches((3,))
     rest = {name: KINDS[name] for name in ("number", "mask")}
     with pytest.raises(ValueError, match="flips are for classes of whole images, which none of number, mask names"):
-        scored(net, rest, source, flips=True)
+        evaluate_with_flips(net, rest, source, CPU)
     cameras = nn.Module()
     cameras.forward = lambda images, present: {"label": torch.zeros(3, 5)}
     views = [source[0]._replace(images={"left": source[0].images})]
     with pytest.raises(ValueError, match="flips need the images of one camera, given several cameras"):
-        scored(cameras, {"label": KINDS["label"]}, views, flips=True)
+        evaluate_with_flips(cameras, {"label": KINDS["label"]}, views, CPU)
     with torch.no_grad():
         cached = [source[0]._replace(images=net.features(source[0].images))]
     with pytest.raises(ValueError, match="given cached Features"):
-        scored(cameras, {"label": KINDS["label"]}, cached, flips=True)
+        evaluate_with_flips(cameras, {"label": KINDS["label"]}, cached, CPU)
