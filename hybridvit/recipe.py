@@ -123,18 +123,23 @@ class LaunchConfig:
         workers: runs at a time; None: one for each CPU core, or all that the cluster has.
         threads: CPU threads of each run; a result depends on it only in the last bits.
         address: address of the cluster; None: the one that ray or dask finds, or a local one.
+        minutes: for a machine that is ours for so long: no run begins that would not end by then if it took as long as
+            the longest so far; the same command goes on with what is left. None: until all is done.
     """
 
     backend: Literal["loky", "sequential", "ray", "dask"] = "loky"
     workers: int | None = None
     threads: int = 1
     address: str | None = None
+    minutes: float | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"workers must be at least 1, given {self.workers}")
         if self.threads < 1:
             raise ValueError(f"threads must be at least 1, given {self.threads}")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ValueError(f"minutes must be positive or None, given {self.minutes}")
 
 
 @dataclass(frozen=True)

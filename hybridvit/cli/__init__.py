@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         return say(str(error), WRONG)
     except RuntimeError as error:
-        if type(error).__name__ not in ("NonFiniteLoss", "NoLearningRate"):
+        if type(error).__name__ not in ("NonFiniteLoss", "NoLearningRate", "TimeIsUp"):
             raise
         return say(str(error), FAILED)
     except KeyboardInterrupt:

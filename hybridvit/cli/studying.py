@@ -11,6 +11,11 @@ from hybridvit.cli.say import DONE, FAILED, Parser, command_line, parse_first, s
 
 if TYPE_CHECKING:
     from hybridvit.recipe import Ablation, MultiTaskStudy
+    from hybridvit.studies.ablation_run import AblationOutcome
+    from hybridvit.studies.run import Outcome
+    from hybridvit.studies.task_run import TaskOutcome
+
+    AnyOutcome = Outcome | TaskOutcome | AblationOutcome
 
 
 def study(words: list[str]) -> int:
@@ -42,10 +47,10 @@ def study(words: list[str]) -> int:
         outcome = conduct(plan, folder, display)
     page = write_report(plan, folder, outcome, command_line("study", words))
     if page is None:
-        return say(f"no seed is complete: {len(outcome.failed)} runs failed, see {out / 'cells'}", FAILED)
+        return _nothing("no seed is complete", outcome, out)
     _print_study(out)
     print(f"report: {page}")
-    return _ended(len(outcome.failed), out)
+    return _ended(outcome, out)
 
 
 def _multitask(plan: MultiTaskStudy, out: Path, command: str) -> int:
@@ -67,10 +72,10 @@ def _multitask(plan: MultiTaskStudy, out: Path, command: str) -> int:
         outcome = conduct_tasks(plan, folder, display)
     page = write_task_report(plan, folder, outcome, command)
     if page is None:
-        return say(f"no run is complete: {len(outcome.failed)} runs failed, see {out / 'cells'}", FAILED)
+        return _nothing("no run is complete", outcome, out)
     print("\n".join(delta_lines(out / "study.json")))
     print(f"report: {page}")
-    return _ended(len(outcome.failed), out)
+    return _ended(outcome, out)
 
 
 def _ablation(plan: Ablation, out: Path, command: str) -> int:
@@ -98,15 +103,24 @@ def _ablation(plan: Ablation, out: Path, command: str) -> int:
     page = write_ablation_report(plan, folder, outcome, command)
     table = tabulate(plan, outcome.results)
     if page is None or table is None:
-        return say(f"nothing can be compared: {len(outcome.failed)} runs failed, see {out / 'cells'}", FAILED)
+        return _nothing("nothing can be compared", outcome, out)
     print("\n".join(worth_lines(table)))
     print(f"report: {page}")
-    return _ended(len(outcome.failed), out)
+    return _ended(outcome, out)
 
 
-def _ended(failed: int, out: Path) -> int:
-    if failed:
+def _nothing(what: str, outcome: AnyOutcome, out: Path) -> int:
+    failed = f"{len(outcome.failed)} runs failed, see {out / 'cells'}"
+    left = f"the time is up, and {outcome.left} runs are left; the same command goes on"
+    return say(f"{what}: {'; '.join([failed] * bool(outcome.failed) + [left] * bool(outcome.left))}", FAILED)
+
+
+def _ended(outcome: AnyOutcome, out: Path) -> int:
+    if outcome.failed:
+        failed = len(outcome.failed)
         return say(f"{failed} runs failed, see {out / 'cells'}; the same command tries them again", FAILED)
+    if outcome.left:
+        return say(f"the time is up, and {outcome.left} runs are left; the same command goes on", FAILED)
     return DONE
 
 

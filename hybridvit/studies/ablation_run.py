@@ -9,24 +9,28 @@ from hybridvit.recipe import Ablation
 from hybridvit.studies.ablation_grid import AblationCell, ablation_cells
 from hybridvit.studies.progress import Display
 from hybridvit.studies.run import StudyFolder, run_missing
+from hybridvit.studies.time_limit import TimeLimit
 
 
 @dataclass(frozen=True)
 class AblationOutcome:
-    """A finished ablation.
+    """An ablation as far as it went.
 
     Attributes:
         results: cell key -> result.
         failed: cells that failed, with their errors.
+        left: number of cells that there was no time for.
     """
 
     results: dict[str, dict[str, Any]]
     failed: tuple[tuple[AblationCell, str], ...]
+    left: int = 0
 
 
 def conduct_ablation(study: Ablation, folder: StudyFolder, display: Display) -> AblationOutcome:
     """Runs what has no result yet; a finished cell is never run again, whatever else in the study has changed."""
     folder.start()
     failed: list[tuple[AblationCell, str]] = []
-    results = run_missing("ablation", ablation_cells(study), study.launch, folder, display, failed)
-    return AblationOutcome(results, tuple(failed))
+    cells, limit = ablation_cells(study), TimeLimit(study.launch.minutes)
+    results = run_missing("ablation", cells, study.launch, limit, folder, display, failed)
+    return AblationOutcome(results, tuple(failed), len(cells) - len(results) - len(failed))

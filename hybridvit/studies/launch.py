@@ -16,6 +16,7 @@ import joblib
 from joblib.externals.loky import get_reusable_executor
 
 from hybridvit.recipe import LaunchConfig, Recipe
+from hybridvit.studies.time_limit import TimeLimit
 
 
 class AnyCell(Protocol):
@@ -37,7 +38,11 @@ C = TypeVar("C", bound=AnyCell)
 
 
 def launch(
-    cells: Sequence[C], config: LaunchConfig, on_start: Callable[[C], None], folders: Mapping[str, Path] | None = None
+    cells: Sequence[C],
+    config: LaunchConfig,
+    on_start: Callable[[C], None],
+    limit: TimeLimit,
+    folders: Mapping[str, Path] | None = None,
 ) -> Iterator[tuple[C, dict[str, Any]]]:
     """Yields each cell with its result as it ends; a failed cell yields ``{"error": ..., "traceback": ...}``.
 
@@ -45,6 +50,7 @@ def launch(
         cells: what to run.
         config: where.
         on_start: called when a cell is handed to a worker.
+        limit: cells are handed out as long as it allows.
         folders: run folders of those cells that keep one, by key.
 
     Raises:
@@ -55,6 +61,8 @@ def launch(
 
     def calls() -> Iterator[Any]:
         for index, cell in enumerate(cells):
+            if not limit.allows_another():
+                return
             on_start(cell)
             yield joblib.delayed(run)(index, cell.recipe, config.threads, kept.get(cell.key))
 

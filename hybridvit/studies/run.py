@@ -14,6 +14,7 @@ from hybridvit.recipe import Ablation, LaunchConfig, MultiTaskStudy, Study
 from hybridvit.studies.grid import Cell, choose_learning_rates, final_cells, judged_task, selection_cells
 from hybridvit.studies.launch import AnyCell, launch
 from hybridvit.studies.progress import Display
+from hybridvit.studies.time_limit import TimeIsUp, TimeLimit
 from hybridvit.training.checkpoint import write_text
 
 C = TypeVar("C", bound=AnyCell)
@@ -79,17 +80,19 @@ class StudyFolder:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished study.
+    """A study as far as it went.
 
     Attributes:
         learning_rates: the chosen learning rate of each model.
         results: cell key -> result, trials included.
         failed: cells that failed, with their errors.
+        left: number of cells that there was no time for.
     """
 
     learning_rates: dict[str, float]
     results: dict[str, dict[str, Any]]
     failed: tuple[tuple[Cell, str], ...]
+    left: int = 0
 
 
 def conduct(study: Study, folder: StudyFolder, display: Display) -> Outcome:
@@ -98,33 +101,42 @@ def conduct(study: Study, folder: StudyFolder, display: Display) -> Outcome:
     Raises:
         ValueError: the first task of the study is no classification.
         NoLearningRate: every trial of a model failed, so that no learning rate can be chosen.
+        TimeIsUp: there was no time for some of the trials.
     """
     judged_task(study.base)
     folder.start()
     failed: list[tuple[Cell, str]] = []
-    trials = selection_cells(study)
-    results = run_missing("choosing learning rates", trials, study.launch, folder, display, failed) if trials else {}
+    limit = TimeLimit(study.launch.minutes)
+    trials, results = selection_cells(study), {}
+    if trials:
+        name = "choosing learning rates"
+        results = run_missing(name, trials, study.launch, limit, folder, display, failed)
+        if left := len(trials) - len(results) - len(failed):
+            raise TimeIsUp(f"the time is up, and {left} trials are left, then all runs; the same command goes on")
     learning_rates = choose_learning_rates(study, results)
-    cells = final_cells(study, learning_rates)
-    results |= run_missing("learning curves", cells, study.launch, folder, display, failed)
-    return Outcome(learning_rates, results, tuple(failed))
+    cells, before = final_cells(study, learning_rates), len(failed)
+    found = run_missing("learning curves", cells, study.launch, limit, folder, display, failed)
+    left = len(cells) - len(found) - (len(failed) - before)
+    return Outcome(learning_rates, results | found, tuple(failed), left)
 
 
 def run_missing(
     name: str,
     cells: list[C],
     config: LaunchConfig,
+    limit: TimeLimit,
     folder: StudyFolder,
     display: Display,
     failed: list[tuple[C, str]],
     folders: Mapping[str, Path] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Results of the cells, by key; those without one yet are run, and what fails is added to ``failed``.
+    """Results of the cells, by key; those without one yet are run in time, and what fails is added to ``failed``.
 
     Args:
         name: what the display calls this stage.
         cells: what there should be; each key once.
         config: where to run.
+        limit: of the time.
         folder: where results are kept.
         display: told of every start and end.
         failed: gets each cell that fails with its error.
@@ -132,16 +144,19 @@ def run_missing(
     """
     results = folder.read(cells)
     missing = [cell for cell in cells if cell.key not in results]
+    for result in results.values():
+        limit.took(result["seconds"]["total"])
     workers = config.workers or os.cpu_count() or 1
     display.stage(name, len(cells), len(results), workers)
     if not missing:
         return results
-    for cell, result in launch(missing, config, display.started, folders):
+    for cell, result in launch(missing, config, display.started, limit, folders):
         folder.write(cell, result)
         if "error" in result:
             failed.append((cell, result["error"]))
         else:
             results[cell.key] = result
+            limit.took(result["seconds"]["total"])
         display.ended(cell, result)
     return results
 

@@ -9,19 +9,22 @@ from hybridvit.recipe import MultiTaskStudy
 from hybridvit.studies.progress import Display
 from hybridvit.studies.run import StudyFolder, run_missing
 from hybridvit.studies.task_grid import ALONE, TaskCell, distinct, task_cells
+from hybridvit.studies.time_limit import TimeLimit
 
 
 @dataclass(frozen=True)
 class TaskOutcome:
-    """A finished comparison.
+    """A comparison as far as it went.
 
     Attributes:
         results: cell key -> result.
         failed: cells that failed, with their errors.
+        left: number of cells that there was no time for.
     """
 
     results: dict[str, dict[str, Any]]
     failed: tuple[tuple[TaskCell, str], ...]
+    left: int = 0
 
 
 def conduct_tasks(study: MultiTaskStudy, folder: StudyFolder, display: Display) -> TaskOutcome:
@@ -38,5 +41,6 @@ def conduct_tasks(study: MultiTaskStudy, folder: StudyFolder, display: Display) 
     failed: list[tuple[TaskCell, str]] = []
     cells = distinct(task_cells(study))
     kept = {cell.key: folder.run(cell) for cell in cells if cell.seed == 0 and cell.task is None}
-    results = run_missing("tasks together and alone", cells, study.launch, folder, display, failed, kept)
-    return TaskOutcome(results, tuple(failed))
+    limit = TimeLimit(study.launch.minutes)
+    results = run_missing("tasks together and alone", cells, study.launch, limit, folder, display, failed, kept)
+    return TaskOutcome(results, tuple(failed), len(cells) - len(results) - len(failed))
