@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hybridvit.backbones.tokenizer_configs import PatchConfig, TokenizerConfig
-from hybridvit.layers.gpsa import check_heads
+from hybridvit.layers.psa import check_heads
 
-AttentionKind = Literal["mhsa", "gpsa", "lsa", "talking_heads"]
+AttentionKind = Literal["mhsa", "gpsa", "psa", "lsa", "talking_heads"]
+POSITIONAL = ("gpsa", "psa")  # kinds that have positions of their own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class ViTConfig:
         mlp_ratio: hidden width of the feed-forward part, as a multiple of embed_dim.
         tokenizer: socket 1, how an image becomes tokens.
         position: socket 2, how tokens know where they are: an embedding at the input, or a learned relative
-            bias on the scores of every attention but GPSA, which has its own.
+            bias on the scores of every attention but GPSA and PSA, which have their own.
         position_dim: how many of the embed_dim channels hold the position, beside the tokens' own;
             0: the position is added to all of them.
         attention: socket 3, one kind for all blocks or one for each block.
@@ -38,9 +39,9 @@ class ViTConfig:
         layer_scale: start value of LayerScale (CaiT, arXiv 2103.17239); None: without.
         mlp_residual: what the feed-forward branch is added to: its "input", or that input "normalised" (CCT).
         norm_eps: what the layer norms add to the variance.
-        initialisation: "default", every layer as its paper starts it, GPSA as a convolution; "random", GPSA
+        initialisation: "default", every layer as its paper starts it, GPSA and PSA as a convolution; "random", these
             too at random; "mimetic", the other attentions like those of trained models (arXiv 2305.09828).
-        locality_strength: α of GPSA's convolutional start.
+        locality_strength: α of that convolutional start.
         drop_path: stochastic depth of the last block; grows linearly from 0 at the first.
         dropout: share of activations dropped after the embedding and in the feed-forward parts.
     """
@@ -100,8 +101,8 @@ class ViTConfig:
         if self.position == "sincos2d" and width % 4:
             name = "a position_dim" if self.position_dim else "an embed_dim"
             raise ValueError(f"position sincos2d needs {name} divisible by 4, given {width}")
-        if self.position == "relative" and set(self.attention) == {"gpsa"}:
-            raise ValueError("position relative has no effect where every block is gpsa, which has its own positions")
+        if self.position == "relative" and set(self.attention) <= set(POSITIONAL):
+            raise ValueError("position relative has no effect where every block has its own positions (gpsa, psa)")
 
     def _check_attention(self) -> None:
         if len(self.attention) not in (1, self.depth):
@@ -109,22 +110,23 @@ class ViTConfig:
                 f"attention names one kind for all blocks or one for each of the {self.depth} blocks (depth), "
                 f"given {len(self.attention)}"
             )
-        gpsa = "gpsa" in self.attention
-        if gpsa:
+        on_grid = [index for index, kind in enumerate(self.layer_attention) if kind in POSITIONAL]
+        if on_grid:
             check_heads(self.num_heads)
-            last = max(i for i, kind in enumerate(self.layer_attention) if kind == "gpsa")
-            if self.pooling == "cls" and last >= self.class_token_layer:
+            if self.pooling == "cls" and on_grid[-1] >= self.class_token_layer:
                 raise ValueError(
-                    f"the class token must enter after the last GPSA block: given class_token_layer "
-                    f"{self.class_token_layer}, block {last} is GPSA (or choose pooling mean)"
+                    f"the class token must enter after the last block of {' or '.join(POSITIONAL)}: given "
+                    f"class_token_layer {self.class_token_layer}, block {on_grid[-1]} is "
+                    f"{self.layer_attention[on_grid[-1]]} (or choose pooling mean)"
                 )
-        if self.initialisation == "random" and not gpsa:
-            raise ValueError("initialisation random has no effect without gpsa: every other layer starts so by default")
-        if self.locality_strength != 1 and (not gpsa or self.initialisation == "random"):
-            why = "with initialisation random" if gpsa else "without gpsa"
+        without = f"without {' or '.join(POSITIONAL)}"
+        if self.initialisation == "random" and not on_grid:
+            raise ValueError(f"initialisation random has no effect {without}: every other layer starts so by default")
+        if self.locality_strength != 1 and (not on_grid or self.initialisation == "random"):
+            why = "with initialisation random" if on_grid else without
             raise ValueError(f"locality_strength {self.locality_strength} has no effect {why}")
-        if self.initialisation == "mimetic" and set(self.attention) == {"gpsa"}:
-            raise ValueError("initialisation mimetic has no effect where every block is gpsa")
+        if self.initialisation == "mimetic" and len(on_grid) == self.depth:
+            raise ValueError(f"initialisation mimetic has no effect where every block is {' or '.join(POSITIONAL)}")
 
     def _check_pooling(self) -> None:
         if self.pooling == "cls" and not 0 <= self.class_token_layer < self.depth:

@@ -28,6 +28,7 @@ from hybridvit.layers.gpsa import GPSA
 from hybridvit.layers.initialisation import start_mimetic
 from hybridvit.layers.lsa import LSA
 from hybridvit.layers.positions import LearnedPosition, NoPosition, SinCos1DPosition, SinCosPosition
+from hybridvit.layers.psa import PSA
 from hybridvit.layers.relative import RelativeBias
 from hybridvit.layers.t2t import T2TTokenizer
 from hybridvit.layers.talking_heads import TalkingHeads
@@ -137,9 +138,10 @@ def _block(index: int, config: ViTConfig, grid: tuple[int, int]) -> Block:
 def _attention(kind: AttentionKind, config: ViTConfig, grid: tuple[int, int]) -> Attention:
     dim, heads, bias = config.embed_dim, config.num_heads, config.qkv_bias
     norm, scale = config.qk_norm, config.qk_scale
-    if kind == "gpsa":
+    if kind == "gpsa" or kind == "psa":
         strength = None if config.initialisation == "random" else config.locality_strength
-        return GPSA(dim, heads, bias, qk_norm=norm, qk_scale=scale, locality_strength=strength)
+        positional = GPSA if kind == "gpsa" else PSA
+        return positional(dim, heads, bias, qk_norm=norm, qk_scale=scale, locality_strength=strength)
     relative = RelativeBias(heads, grid) if config.position == "relative" else None
     layer = {"mhsa": MHSA, "lsa": LSA, "talking_heads": TalkingHeads}[kind]
     attention = layer(dim, heads, bias, qk_norm=norm, qk_scale=scale, bias=relative)

@@ -9,6 +9,7 @@ from hybridvit.layers.gpsa import GPSA
 from hybridvit.layers.lsa import LSA
 from hybridvit.layers.pooling import ClassTokenPool, MeanPool, SequencePool
 from hybridvit.layers.positions import LearnedPosition, NoPosition, SinCos1DPosition, SinCosPosition
+from hybridvit.layers.psa import PSA
 from hybridvit.layers.relative import RelativeBias
 from hybridvit.layers.t2t import T2TTokenizer
 from hybridvit.layers.talking_heads import TalkingHeads
@@ -25,6 +26,7 @@ __all__ = [
     "LSA",
     "MHSA",
     "MLP",
+    "PSA",
     "Attention",
     "Block",
     "BottleneckAttention",

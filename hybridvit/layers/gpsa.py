@@ -11,13 +11,12 @@ two small matrix products, n·(gh + gw)·d multiply-adds instead of n²·d, on a
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybridvit.layers.attention import Attention, Kernel, attend, attention_scores, autocast_dtype
+from hybridvit.layers.attention import Kernel, attend, attention_scores, autocast_dtype
+from hybridvit.layers.psa import PSA, check_grid
 
 # σ(λ) is 1 to the precision of the dtype beyond these, and exp(λ) still finite in it.
 LARGEST_GATE = {torch.float16: 10.0, torch.bfloat16: 80.0, torch.float32: 80.0, torch.float64: 700.0}
@@ -31,12 +30,9 @@ NEGLIGIBLE = 1e-25
 DENSE_TOKENS = 64
 
 
-def axis_attention(offset: Tensor, square: Tensor, size: int) -> Tensor:
-    """softmax_j(offset_h·δ + square_h·δ²) along one axis of the grid: two ``[h]`` -> ``[h, size, size]``."""
-    position = torch.arange(size, device=offset.device, dtype=offset.dtype)
-    delta = position[None, :] - position[:, None]
-    attention = (square[:, None, None] * delta.square() + offset[:, None, None] * delta).softmax(dim=-1)
-    return F.threshold(attention, NEGLIGIBLE, 0.0)
+def axis_attention(scores: Tensor) -> Tensor:
+    """softmax_j of the scores along one axis of the grid, ``[h, s, s]``."""
+    return F.threshold(scores.softmax(dim=-1), NEGLIGIBLE, 0.0)
 
 
 def apply_on_grid(p_y: Tensor, p_x: Tensor, v: Tensor) -> Tensor:
@@ -56,19 +52,13 @@ def outer(p_y: Tensor, p_x: Tensor) -> Tensor:
     return torch.einsum("hyv,hxu->hyxvu", p_y, p_x).flatten(3, 4).flatten(1, 2)
 
 
-class GPSA(Attention):
+class GPSA(PSA):
     """Gated positional self-attention (ConViT, arXiv 2103.10697, eq. 6-8), for tokens on a grid.
 
-    Attention weights have no dropout, as in the paper.
+    Attention weights have no dropout, as in the paper. The gate λ starts at 1.
 
     Args:
-        dim: width of the tokens.
-        num_heads: number of heads, a perfect square: at the convolutional start they look at the
-            cells of a √h x √h window (for an even √h at half-way offsets, as in the authors' code).
-        qkv_bias: whether the projections have a bias; the paper's do not.
-        qk_norm, qk_scale: as in :class:`Attention`.
-        locality_strength: α, the sharpness of the convolutional start, in 1 / patches²; None: no such
-            start, position scores and values begin at random (the ablation of the paper's table 3).
+        dim, num_heads, qkv_bias, qk_norm, qk_scale, locality_strength: as in :class:`PSA`.
 
     Raises:
         ValueError: ``num_heads`` is no perfect square, or ``dim`` is not divisible by it.
@@ -84,27 +74,15 @@ class GPSA(Attention):
         qk_scale: float | None = None,
         locality_strength: float | None = 1.0,
     ) -> None:
-        super().__init__(dim, num_heads, qkv_bias, qk_norm=qk_norm, qk_scale=qk_scale)
-        check_heads(num_heads)
-        self.position = nn.Parameter(torch.empty(num_heads, 3))  # v_h, over (δx, δy, δx² + δy²)
-        self.gate = nn.Parameter(torch.empty(num_heads))  # λ_h
-        if locality_strength is not None:
-            self.start_convolutional(locality_strength)
-        else:
-            nn.init.trunc_normal_(self.position, std=0.02)
-            nn.init.ones_(self.gate)
+        super().__init__(
+            dim, num_heads, qkv_bias, qk_norm=qk_norm, qk_scale=qk_scale, locality_strength=locality_strength
+        )
+        self.gate = nn.Parameter(torch.ones(num_heads))  # λ_h
 
-    @torch.no_grad()
     def start_convolutional(self, locality_strength: float = 1.0) -> None:
         """v_h = α·(2Δx, 2Δy, -1) for the head's offset Δ, W_v = identity, λ = 1 (§3 of the paper)."""
-        side = math.isqrt(self.num_heads)
-        offset = torch.arange(side) - (side - 1) / 2
-        dy, dx = torch.meshgrid(offset, offset, indexing="ij")
-        start = torch.stack([2 * dx.flatten(), 2 * dy.flatten(), -torch.ones(self.num_heads)], dim=1)
-        self.position.copy_(locality_strength * start)
-        self.gate.fill_(1.0)
-        dim = self.proj.in_features
-        self.qkv.weight[2 * dim :].copy_(torch.eye(dim))
+        super().start_convolutional(locality_strength)
+        nn.init.ones_(self.gate)
 
     def gates(self) -> Tensor:
         """σ(λ) ``[h]``, the share of attention that follows position rather than content."""
@@ -112,9 +90,8 @@ class GPSA(Attention):
 
     def axes(self, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """The factors of the position attention, P_y ``[h, gh, gh]`` and P_x ``[h, gw, gw]``, in fp32 or better."""
-        position = self.position.float() if self.position.dtype.itemsize < 4 else self.position
-        x, y, square = position.unbind(dim=1)
-        return axis_attention(y, square, grid[0]), axis_attention(x, square, grid[1])
+        y, x = super().axes(grid)
+        return axis_attention(y), axis_attention(x)
 
     def project(self, x: Tensor) -> Tensor:
         """As the base class, with the values already weighted by 1 - σ(λ).
@@ -144,23 +121,3 @@ class GPSA(Attention):
     def _bounded_gate(self, dtype: torch.dtype) -> Tensor:
         """λ, bounded for the dtype that q, k and v are projected to; ``project`` and ``mix`` must agree."""
         return self.gate.clamp(max=LARGEST_GATE[dtype])
-
-
-def check_heads(num_heads: int) -> None:
-    """Refuses a number of heads that is no perfect square, naming the nearest ones."""
-    side = math.isqrt(num_heads)
-    if side * side != num_heads:
-        raise ValueError(
-            f"GPSA starts its heads on a square window, so their number must be a perfect square: "
-            f"given {num_heads}, nearest {side**2} or {(side + 1) ** 2}"
-        )
-
-
-def check_grid(grid: tuple[int, int] | None, tokens: int) -> tuple[int, int]:
-    """Refuses a grid that does not hold exactly the given tokens."""
-    if grid is None or grid[0] * grid[1] != tokens:
-        raise ValueError(
-            f"GPSA needs tokens that fill its grid and nothing else: given {tokens} tokens and grid={grid} "
-            "(a class token enters after the last GPSA block)"
-        )
-    return grid

@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from itertools import combinations, product
+from typing import get_args
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from hybridvit.backbones import (
     T2TConfig,
     ViTConfig,
 )
+from hybridvit.backbones.vit_config import POSITIONAL, AttentionKind
 from hybridvit.build.models import create_backbone, create_model
 from hybridvit.layers.positions import resample
 from hybridvit.layers.relative import resample_table
@@ -41,7 +43,7 @@ AXES = {
     ],
     "position": ["learned", "sincos1d", "sincos2d", "relative", "none"],
     "position_dim": [0, 8],
-    "attention": [("mhsa",), ("gpsa",), ("lsa",), ("talking_heads",), ("gpsa", "lsa"), ("gpsa", "talking_heads")],
+    "attention": [*((kind,) for kind in get_args(AttentionKind)), ("gpsa", "lsa"), ("psa", "talking_heads")],
     "feedforward": ["mlp", "conv"],
     "pooling": ["cls", "mean", "seq", "class_attention"],
     "distilled": [False, True],
@@ -55,7 +57,7 @@ AXES = {
 
 def configured(choice):
     """The configuration of one choice on every axis, or None where it is refused."""
-    late = choice.get("pooling", "cls") == "cls" and "gpsa" in choice.get("attention", ())
+    late = choice.get("pooling", "cls") == "cls" and set(POSITIONAL) & set(choice.get("attention", ()))
     fields = {"class_token_layer": 1} if late else {}
     try:
         return replace(SMALL, **fields, **choice)
@@ -96,13 +98,13 @@ def test_every_two_settings_meet_but_those_that_are_refused():
 def refused(choice):
     """Whether two settings exclude each other, whatever the other fields say."""
     attention = choice.get("attention", ("gpsa", "lsa"))
-    gpsa_alone = attention == ("gpsa",)
-    plain = "gpsa" not in attention
+    on_grid_alone = set(attention) <= set(POSITIONAL)
+    plain = not set(POSITIONAL) & set(attention)
     return (
         (choice.get("position") in ("relative", "none") and choice.get("position_dim", 0) > 0)
-        or (gpsa_alone and choice.get("position") == "relative")
-        or (gpsa_alone and choice.get("initialisation") == "mimetic")
-        or (gpsa_alone and (choice.get("pooling") == "cls" or choice.get("distilled", False)))
+        or (on_grid_alone and choice.get("position") == "relative")
+        or (on_grid_alone and choice.get("initialisation") == "mimetic")
+        or (on_grid_alone and (choice.get("pooling") == "cls" or choice.get("distilled", False)))
         or (plain and choice.get("initialisation") == "random")
         or (choice.get("distilled", False) and choice.get("pooling", "cls") != "cls")
     )

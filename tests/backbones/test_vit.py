@@ -214,8 +214,11 @@ def test_images_of_another_shape_are_refused(shape):
         ({"class_token_layer": -1}, "class_token_layer must lie in 0 .. 2, given -1"),
         ({"class_token_layer": 1, "pooling": "mean"}, "class_token_layer 1 has no effect with pooling mean"),
         ({"attention": ("gpsa",), "pooling": "mean", "num_heads": 7}, "perfect square: given 7"),
-        ({"attention": ("gpsa",)}, "class token must enter after the last GPSA block.* block 2 is GPSA"),
-        ({"attention": ("mhsa", "gpsa", "mhsa"), "class_token_layer": 1}, "block 1 is GPSA"),
+        (
+            {"attention": ("gpsa",)},
+            "must enter after the last block of gpsa or psa: given .* block 2 is gpsa",
+        ),
+        ({"attention": ("mhsa", "gpsa", "mhsa"), "class_token_layer": 1}, "block 1 is gpsa"),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused(fields, message):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hybridvit.layers import GPSA, LSA, MHSA, RelativeBias, TalkingHeads, attention
+from hybridvit.layers import GPSA, LSA, MHSA, PSA, RelativeBias, TalkingHeads, attention
 from hybridvit.layers.attention import Kernel, attend, choose_kernel, merge_heads, split_heads
 
 B, H, D = 2, 4, 7
@@ -24,7 +24,7 @@ LAYERS = [
     for kind in (MHSA, LSA, TalkingHeads)
     for options in OPTIONS
     for relative, prefix in ((False, 0), (False, 2), (True, 0), (True, 2))
-] + [(GPSA, options, False, 0) for options in OPTIONS]
+] + [(kind, options, False, 0) for kind in (GPSA, PSA) for options in OPTIONS]
 FEW = [case for case in LAYERS if case[1] in ("plain", "qk_norm, qk_scale")]
 
 some_layers = pytest.mark.parametrize(("kind", "options", "relative", "prefix"), FEW)
@@ -70,7 +70,8 @@ def test_bf16_autocast_is_near_the_explicit_matrix(
         out = layer(x, grid)
     assert out.dtype == torch.bfloat16
     error = (out.float() - expected).abs().max() / expected.abs().max()
-    assert error < 0.03, f"relative error {error}"
+    limit = 0.06 if kind is PSA else 0.03  # its scores are tens, of which bf16 keeps eight digits
+    assert error < limit, f"relative error {error}"
 
 
 @pytest.mark.parametrize("grid", [(3, 5), (7, 11)])
