@@ -23,7 +23,8 @@ class ResNetConfig:
         block: "basic" (two 3x3 convolutions) or "bottleneck" (1x1, 3x3, 1x1, four times as wide at its end).
         depths: blocks of each stage; every stage after the first halves the map and doubles the width.
         width: width of the first stage.
-        stem: "small", one 3x3 convolution at full resolution (§4.2, CIFAR), or "imagenet", a 7x7
+        stem: "small", one 3x3 convolution at full resolution (§4.2, CIFAR); "pool", the same and a 2x2 max pool right
+            after it, so that no stage works at full resolution (cf. arXiv 2404.00498, §3.1); or "imagenet", a 7x7
             convolution of stride 2 and a max pool.
         num_heads: heads of every self-attention.
         attention_stages: stages, counted from 1, whose 3x3 convolutions are self-attention instead
@@ -36,7 +37,7 @@ class ResNetConfig:
     block: Literal["basic", "bottleneck"] = "basic"
     depths: tuple[int, ...] = (2, 2, 2, 2)
     width: int = 64
-    stem: Literal["small", "imagenet"] = "small"
+    stem: Literal["small", "pool", "imagenet"] = "small"
     num_heads: int = 4
     attention_stages: tuple[int, ...] = ()
     attention_after: tuple[int, ...] = ()
@@ -88,14 +89,12 @@ class ResNet(Backbone):
     def __init__(self, config: ResNetConfig, image_size: tuple[int, int], in_channels: int) -> None:
         super().__init__()
         self.in_channels = in_channels
-        small = config.stem == "small"
-        kernel, stride = (3, 1) if small else (7, 2)
+        kernel, stride = (7, 2) if config.stem == "imagenet" else (3, 1)
         self.conv1 = nn.Conv2d(in_channels, config.width, kernel, stride, padding=kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(config.width)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, stride=2, padding=1)
-
-        total_stride = 1 if small else 4
+        self.maxpool, total_stride = _stem_pool(config.stem)
+        self.pool_first = config.stem == "pool"
         self.strides: list[int] = []
         map_channels: dict[int, int] = {}
         channels = config.width
@@ -131,7 +130,8 @@ class ResNet(Backbone):
     def embed(self, images: Tensor) -> Embedded:
         """images ``[b, c, h, w]`` -> the map before the first stage."""
         self.check_images(images)
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        x = self.conv1(images)
+        x = self.relu(self.bn1(self.maxpool(x))) if self.pool_first else self.maxpool(self.relu(self.bn1(x)))
         return Embedded(x, (x.shape[-2], x.shape[-1]), {})
 
     def encode(self, x: Tensor, grid: tuple[int, int], maps: Mapping[int, Tensor]) -> Features:
@@ -155,6 +155,17 @@ class ResNet(Backbone):
                 x = self.run_layer(getattr(self, f"attention{stage}"), x)
             maps.append(x)
         return maps
+
+
+def _stem_pool(stem: Literal["small", "pool", "imagenet"]) -> tuple[nn.Module, int]:
+    """The stem's pool, and the stride that the stem ends at."""
+    match stem:
+        case "small":
+            return nn.Identity(), 1
+        case "pool":
+            return nn.MaxPool2d(2, ceil_mode=True), 2
+        case "imagenet":
+            return nn.MaxPool2d(3, stride=2, padding=1), 4
 
 
 def _stage(

@@ -68,6 +68,7 @@ def test_published_number_of_parameters(name):
         (ResNetConfig(width=3), (1, 2, 4, 8), (3, 6, 12, 24)),
         (ResNetConfig(width=5, depths=(1, 2, 1)), (1, 2, 4), (5, 10, 20)),
         (ResNetConfig(width=5, depths=(1, 1), stem="imagenet"), (4, 8), (5, 10)),
+        (ResNetConfig(width=5, depths=(1, 1, 1), stem="pool"), (2, 4, 8), (5, 10, 20)),
         (ResNetConfig(block="bottleneck", depths=(1, 1)), (1, 2), (256, 512)),
     ],
 )
@@ -88,10 +89,24 @@ def test_features_are_as_declared(config, strides, channels, size):
             assert torch.equal(last[:, :, row, column], features.tokens[:, row * expected[1] + column])
 
 
-@pytest.mark.parametrize("stem", ["small", "imagenet"])
+def test_the_pool_stem_pools_before_its_norm(randomise):
+    """The largest of four is taken before a norm that may turn the sign."""
+    backbone = randomise(create_backbone(ResNetConfig(width=5, depths=(1,), stem="pool"), image_size=(11, 8))).eval()
+    images = torch.randn(3, 3, 11, 8)
+    maps = torch.conv2d(images, backbone.conv1.weight, padding=1).detach()
+    expected = torch.zeros(3, 5, 6, 4)
+    for row in range(6):
+        for column in range(4):
+            expected[:, :, row, column] = maps[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].amax((2, 3))
+    assert (backbone.bn1.weight < 0).any()
+    expected = backbone.bn1(expected).clamp(min=0)
+    torch.testing.assert_close(backbone.embed(images).x, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("stem", ["small", "pool", "imagenet"])
 def test_images_smaller_than_the_last_stride_are_refused(stem):
     config = ResNetConfig(stem=stem)
-    least = 8 if stem == "small" else 32
+    least = {"small": 8, "pool": 16, "imagenet": 32}[stem]
     create_backbone(config, image_size=(least, 40))
     with pytest.raises(ValueError, match=f"40x{least - 1} pixels are smaller than the stride {least}"):
         create_backbone(config, image_size=(40, least - 1))
