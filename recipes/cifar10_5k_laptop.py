@@ -19,11 +19,11 @@ HYBRID = ViTConfig(
     depth=1,
     num_heads=4,
     mlp_ratio=2.0,
-    tokenizer=StagesConfig(cnn=ResNetConfig(depths=(1, 1, 1), width=32)),
+    tokenizer=StagesConfig(cnn=ResNetConfig(depths=(1, 1), width=64, stem="pool")),
     pooling="mean",
     layer_scale=0.1,
 )
-RESNET = ResNetConfig(depths=(1, 1, 1), width=38)
+RESNET = ResNetConfig(depths=(1, 1), width=76, stem="pool")
 
 
 def recipe() -> Recipe:

@@ -1,6 +1,6 @@
-"""What is an assumption about images worth where there are few? CIFAR-10 at 1, 5, 10, 25 and 100 %, equal steps.
+"""What is an assumption about images worth where there are few? CIFAR-10 at 1, 5, 10, 25, 50 and 100 %, equal steps.
 
-Eight models, 4.0 to 4.4 M parameters each and ResNet-18 with its 11 M, learn from 500 images (50 of each class) to all
+Ten models, 4.0 to 4.4 M parameters each and ResNet-18 with its 11 M, learn from 500 images (50 of each class) to all
 50,000. Learning rates are chosen on validation images of the largest size; the test images are read once.
 
     hybridvit study recipes/small_data.py
@@ -21,6 +21,7 @@ from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optim import OptimConfig
 
 VIT = ViTConfig(embed_dim=192, depth=9, num_heads=4, tokenizer=PatchConfig(patch_size=4), pooling="seq", drop_path=0.1)
+CONVIT = replace(VIT, attention=("gpsa",) * 7 + ("mhsa",) * 2)
 HYBRID = replace(VIT, tokenizer=ConvConfig(channels=(48, 96, 192), strides=(2, 1, 2)))
 MODELS = {
     "ResNet-18": ResNetConfig(),
@@ -29,7 +30,9 @@ MODELS = {
     "Conv-FF hybrid": replace(HYBRID, feedforward="conv"),
     "Hybrid": HYBRID,
     "CCT": replace(VIT, embed_dim=256, depth=7, mlp_ratio=2.0, tokenizer=ConvPoolConfig()),
-    "ConViT": replace(VIT, attention=("gpsa",) * 7 + ("mhsa",) * 2),
+    "ConViT": CONVIT,
+    "ConViT, no gate": replace(CONVIT, attention=("psa",) * 7 + ("mhsa",) * 2),
+    "ConViT, random start": replace(CONVIT, initialisation="random"),
     "ViT": VIT,
 }
 
@@ -50,13 +53,13 @@ def base() -> Recipe:
 
 
 def study() -> Study:
-    """Eight models, five sizes, three seeds (six are a flag away: ``--seeds 6``)."""
+    """Ten models, six sizes, three seeds (six are a flag away: ``--seeds 6``)."""
     return Study(
         title="What is a built-in assumption worth on CIFAR-10, in images?",
         base=base(),
         models=MODELS,
         reference="ViT",
-        train_sizes=(500, 2_500, 5_000, 12_500, 50_000),
+        train_sizes=(500, 2_500, 5_000, 12_500, 25_000, 50_000),
         seeds=3,
         learning_rates=(5e-4, 1e-3, 2e-3),
     )

@@ -1,4 +1,4 @@
-"""``recipes/small_data.py`` on the 100 classes of CIFAR-100: 1, 5, 10 (50 of each class), 25 and 100 %.
+"""``recipes/small_data.py`` on the 100 classes of CIFAR-100: 1, 5, 10 (50 of each class), 25, 50 and 100 %.
 
     hybridvit study recipes/small_data_cifar100.py
 
