@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# What a GPU has to show, in so many minutes, the most telling first; the same command goes on with what is left.
+#
+#     bash recipes/evidence.sh MINUTES [FOLDER]
+#
+# Every part leaves FOLDER/NAME.json or .txt as soon as it ends, and is not run again. Studies stop in time by
+# themselves, run by run. Exit status: 0 all is there, 1 something is left or failed, 2 the request was wrong.
+set -u
+
+minutes=${1:-}
+out=${2:-runs/evidence}
+if ! [[ $minutes =~ ^[0-9]+$ ]] || ((minutes == 0)); then
+    echo "evidence: MINUTES must be a whole number above 0, given '$minutes': bash recipes/evidence.sh MINUTES [FOLDER]" >&2
+    exit 2
+fi
+mkdir -p "$out" && out=$(cd "$out" && pwd) && cd "$(dirname "$0")/.." || exit 2
+ends=$((SECONDS + 60 * minutes))
+unfinished=0
+
+seconds_left() { echo $((ends - SECONDS)); }
+
+# NAME COMMAND...: keeps what it prints as NAME, once it ends well.
+once() {
+    local name=$1 left
+    shift
+    left=$(seconds_left)
+    [[ -e $out/$name ]] && return
+    if ((left < 60)); then
+        unfinished=1
+        echo "evidence: $name: no time left"
+        return
+    fi
+    echo "evidence: $name: $*"
+    if timeout "$left" "$@" >"$out/$name.part"; then
+        mv "$out/$name.part" "$out/$name"
+    else
+        unfinished=1
+        echo "evidence: $name did not end well; what it said is in $out/$name.part"
+    fi
+}
+
+# NAME RECIPE FLAGS...: the runs of a study that there is time for, and its result file.
+study() {
+    local name=$1 recipe=$2 left
+    shift 2
+    [[ -e $out/$name.json ]] && return
+    left=$(seconds_left)
+    if ((left < 60)); then
+        unfinished=1
+        echo "evidence: $name: no time left"
+        return
+    fi
+    echo "evidence: $name: hybridvit study $recipe $*"
+    if hybridvit study "$recipe" --out "$out/$name" --launch.minutes $((left / 60)) "$@"; then
+        cp "$out/$name/study.json" "$out/$name.json"
+    else
+        unfinished=1
+    fi
+}
+
+few=(--train_sizes 500 2500 5000 --seeds 6 --base.train.steps 1500 --learning_rates 1e-3 --launch.workers 4)
+many=(--train_sizes 12500 25000 50000 --seeds 3 --base.train.steps 3000 --learning_rates 1e-3 --launch.workers 4)
+
+once tests.txt python -m pytest -q tests/test_devices.py tests/layers tests/data
+once bench.json hybridvit bench --json
+study speedrun recipes/cifar10_speedrun.py --seeds 3
+study speedrun_short recipes/cifar10_speedrun.py --seeds 3 --base.train.steps 800
+study few_cifar10 recipes/small_data.py "${few[@]}"
+study few_cifar100 recipes/small_data_cifar100.py "${few[@]}"
+study speedrun_long recipes/cifar10_speedrun.py --seeds 3 --base.train.steps 20000
+study multi_fashion_mnist recipes/multi_fashion_mnist.py
+study cifar100_coarse_fine recipes/cifar100_coarse_fine.py
+study many_cifar10 recipes/small_data.py "${many[@]}"
+study many_cifar100 recipes/small_data_cifar100.py "${many[@]}"
+study cifar_full recipes/cifar_full.py
+
+exit "$unfinished"

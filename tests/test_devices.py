@@ -1,0 +1,161 @@
+"""The same on every device at hand: layers, optimiser, batches, whole runs; where there is a GPU, it is one of them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from hybridvit.backbones import ResNetConfig, StagesConfig, ViTConfig
+from hybridvit.build.runs import Run
+from hybridvit.config import to_yaml
+from hybridvit.data.progressive import ProgressiveConfig
+from hybridvit.data.transforms import AugmentConfig
+from hybridvit.layers import GPSA, LSA, MHSA, PSA, TalkingHeads
+from hybridvit.layers.attention import merge_heads
+from hybridvit.recipe import Recipe
+from hybridvit.training.engine import TrainConfig
+from hybridvit.training.muon import Muon, orthogonalised
+from hybridvit.training.optim import OptimConfig
+from hybridvit.training.run_folder import RunFolder
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")),
+]
+H, D, SIDE = 4, 8, 7
+
+on_every_device = pytest.mark.parametrize("device", DEVICES)
+
+
+def as_timm(theirs, device):
+    """Our GPSA with the weights of timm's."""
+    ours = GPSA(H * D, H).to(device)
+    with torch.no_grad():
+        ours.qkv.weight.copy_(torch.cat([theirs.qk.weight, theirs.v.weight]))
+        ours.proj.load_state_dict(theirs.proj.state_dict())
+        ours.position.copy_(theirs.pos_proj.weight)
+        ours.gate.copy_(theirs.gating_param)
+    return ours
+
+
+@on_every_device
+def test_gpsa_is_timms_in_value_and_gradient(device, randomise):
+    convit = pytest.importorskip("timm.models.convit")
+    theirs = randomise(convit.GPSA(H * D, H)).to(device)
+    ours = as_timm(theirs, device)
+    x = torch.randn(3, SIDE**2, H * D, device=device)
+    gradients = []
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x, (SIDE, SIDE)), theirs(x), rtol=0, atol=1e-4)
+    for layer, arguments in ((ours, ((SIDE, SIDE),)), (theirs, ())):
+        given = x.clone().requires_grad_()
+        layer(given, *arguments).square().mean().backward()
+        gradients.append(given.grad)
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
+    with torch.autocast(device, dtype=torch.bfloat16), torch.no_grad():
+        error = (ours(x, (SIDE, SIDE)).float() - theirs(x).float()).norm() / theirs(x).float().norm()
+    assert error < 0.03
+
+
+@on_every_device
+@pytest.mark.parametrize("kind", [MHSA, GPSA, PSA, LSA, TalkingHeads])
+def test_the_fast_path_is_the_explicit_matrix(kind, device, randomise):
+    layer = randomise(kind(H * D, H), 0.3).to(device)
+    x = torch.randn(3, 5 * SIDE, H * D, device=device)
+    expected = layer.proj(merge_heads(layer.weights(x, (5, SIDE)) @ layer.values(x)))
+    torch.testing.assert_close(layer(x, (5, SIDE)), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("kind", [MHSA, GPSA, PSA])
+def test_compiled_attention_is_what_it_was(kind, randomise):
+    layer = randomise(kind(H * D, H), 0.3).cuda()
+    x = torch.randn(3, SIDE**2, H * D, device="cuda")
+    with torch.no_grad():
+        torch.testing.assert_close(torch.compile(layer)(x, (SIDE, SIDE)), layer(x, (SIDE, SIDE)), rtol=1e-3, atol=1e-4)
+
+
+@on_every_device
+def test_muon_moves_matrices_as_on_the_cpu(device):
+    """In bfloat16 on CUDA: a few hundredths of the update."""
+    start, gradient = torch.randn(13, 53), torch.randn(13, 53)
+    p, other = nn.Parameter(start.clone().to(device)), nn.Parameter(torch.zeros(1, device=device))
+    p.grad = gradient.to(device)
+    groups = [{"params": [p], "lr": 1.0, "weight_decay": 0.0, "muon": True}]
+    groups.append({"params": [other], "lr": 0.1, "weight_decay": 0.0, "muon": False})
+    Muon(groups, (0.9, 0.999)).step()
+    moved, expected = start - p.detach().cpu(), orthogonalised([gradient])[0]
+    assert (moved - expected).norm() < 0.03 * expected.norm()
+
+
+RECIPE = Recipe(
+    name="devices",
+    model=ViTConfig(
+        embed_dim=32,
+        depth=2,
+        num_heads=4,
+        attention=("gpsa",),
+        pooling="mean",
+        tokenizer=StagesConfig(cnn=ResNetConfig(depths=(1,), width=8, stem="pool")),
+    ),
+    progressive=ProgressiveConfig(sizes=((0.0, 4), (0.5, 8))),
+    optim=OptimConfig(kind="muon", lr=2e-3),
+    train=TrainConfig(steps=8, batch_size=64, precision="fp32", ema=0.5, log_every=1, evaluate_every=4),
+    whiten=True,
+    test_flips=True,
+)
+AUGMENTED = AugmentConfig(
+    crop_padding=1, flip=True, policy="trivial", erasing=0.5, mixup=0.8, cutmix=1.0, mix_probability=0.8
+)
+
+
+@on_every_device
+def test_a_run_learns_what_it_learns_on_the_cpu(device):
+    """Without random images: those are drawn on the device, by its own generator."""
+    found = [Run(RECIPE, cpu=where == "cpu").fit() for where in (device, "cpu")]
+    losses = [result["history"]["loss"] for result in found]
+    assert losses[0][-1] < losses[0][0]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+    tests = [result["test"]["label"]["accuracy"] for result in found]
+    assert tests[0] == pytest.approx(tests[1], abs=0.05)
+
+
+@on_every_device
+def test_random_batches_are_a_function_of_seed_and_step(device):
+    recipe = replace(RECIPE, augment=AUGMENTED)
+    first, second = (Run(recipe, cpu=device == "cpu").trainer.train for _ in range(2))
+    for step in (3, 0, 7):
+        batches = [source.batch(step) for source in (first, second)]
+        assert batches[0].images.device.type == device
+        assert torch.equal(batches[0].images, batches[1].images)
+        assert torch.equal(batches[0].mix.share, batches[1].mix.share)
+
+
+@on_every_device
+def test_a_run_goes_on_where_it_stopped(device, tmp_path):
+    recipe = replace(RECIPE, augment=AUGMENTED)
+    whole = Run(recipe, RunFolder(tmp_path / "whole", to_yaml(recipe)), cpu=device == "cpu").fit()
+
+    class Stopped(Exception):
+        pass
+
+    def stop(done, loss):
+        if done == 5:
+            raise Stopped
+
+    folder = RunFolder(tmp_path / "stopped", to_yaml(recipe))
+    with pytest.raises(Stopped):
+        Run(recipe, folder, cpu=device == "cpu").fit(stop)
+    again = Run(recipe, folder, cpu=device == "cpu").fit()
+    exact = {"rel": 0, "abs": 0} if device == "cpu" else {"rel": 1e-3}
+    assert again["history"]["loss"][-3:] == pytest.approx(whole["history"]["loss"][-3:], **exact)
+    assert again["test_flips"]["label"]["accuracy"] == pytest.approx(whole["test_flips"]["label"]["accuracy"], abs=0.02)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_compiled_run_in_bf16_learns():
+    train = replace(RECIPE.train, precision="bf16", compile=True, steps=30, evaluate_every=30)
+    result = Run(replace(RECIPE, augment=AUGMENTED, train=train)).fit()
+    assert result["seconds"]["compile"] > 0
+    assert result["history"]["loss"][-1] < result["history"]["loss"][0]
