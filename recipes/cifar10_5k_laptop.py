@@ -7,7 +7,6 @@ hybridvit study recipes/cifar10_5k_laptop.py
 
 from hybridvit.backbones import ResNetConfig, StagesConfig, ViTConfig
 from hybridvit.data.datasets import DataConfig
-from hybridvit.data.progressive import ProgressiveConfig
 from hybridvit.data.transforms import AugmentConfig
 from hybridvit.recipe import LaunchConfig, Recipe, Study
 from hybridvit.tasks.classification import ClassificationConfig
@@ -23,7 +22,7 @@ HYBRID = ViTConfig(
     pooling="mean",
     layer_scale=0.1,
 )
-RESNET = ResNetConfig(depths=(1, 1), width=76, stem="pool")
+RESNET = ResNetConfig(depths=(1, 1), width=80, stem="pool")
 
 
 def recipe() -> Recipe:
@@ -32,13 +31,10 @@ def recipe() -> Recipe:
         name="cifar10_5k_laptop",
         model=HYBRID,
         data=DataConfig(dataset="cifar10", train_images=5_000, validation=0.0),
-        augment=AugmentConfig(
-            crop_padding=4, crop_fill="reflect", flip=True, cutout=8, cutmix=1.0, mix_probability=0.5
-        ),
-        progressive=ProgressiveConfig(sizes=((0.0, 16), (0.45, 24), (0.8, 32))),
+        augment=AugmentConfig(crop_padding=4, crop_fill="reflect", flip=True, cutout=8),
         tasks={"label": ClassificationConfig(label_smoothing=0.1)},
-        optim=OptimConfig(kind="muon", lr=2e-3, muon_lr=0.03, beta2=0.99),
-        train=TrainConfig(steps=5400, batch_size=32, precision="fp32", ema=0.998, log_every=100, evaluate_every=1800),
+        optim=OptimConfig(kind="muon", lr=2e-3, muon_lr=0.04, beta2=0.99),
+        train=TrainConfig(steps=3900, batch_size=32, precision="fp32", ema=0.998, log_every=100, evaluate_every=1300),
         whiten=True,
         test_flips=True,
     )
