@@ -34,7 +34,7 @@ def recipe() -> Recipe:
         augment=AugmentConfig(crop_padding=4, crop_fill="reflect", flip=True, cutout=8),
         tasks={"label": ClassificationConfig(label_smoothing=0.1)},
         optim=OptimConfig(kind="muon", lr=2e-3, muon_lr=0.04, beta2=0.99),
-        train=TrainConfig(steps=3900, batch_size=32, precision="fp32", ema=0.998, log_every=100, evaluate_every=1300),
+        train=TrainConfig(steps=3700, batch_size=32, precision="fp32", ema=0.998, log_every=100, evaluate_every=1000),
         whiten=True,
         test_flips=True,
     )
