@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hybridvit.build.diagnosis import some_images
 from hybridvit.build.runs import Run
 from hybridvit.build.trained import Trained
 from hybridvit.config import to_yaml
@@ -241,6 +242,8 @@ def test_several_cameras_end_to_end(recipe, tmp_path, fusion):
         back.predict([{"frnt": pictures["front"]}])
     with pytest.raises(ValueError, match="this run has 4 cameras: name the one of"):
         back.predict([pictures["front"]])
+    with pytest.raises(ValueError, match="this run has 4 cameras, and diagnose looks into runs with one"):
+        some_images(back, 2)
 
 
 def test_what_several_cameras_cannot_do_is_refused(recipe):

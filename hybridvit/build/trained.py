@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hybridvit.build.dataset_info import DatasetInfo
 from hybridvit.build.heads import StoredHead, stored_heads
@@ -127,6 +128,15 @@ class Trained:
                 named = str(image) if isinstance(image, Path) else {view: str(path) for view, path in image.items()}
                 rows.append({"image": named, **{name: found[index] for name, found in decoded.items()}})
         return rows
+
+    def read(self, paths: Sequence[Path]) -> NDArray[np.uint8]:
+        """Image files as the trunk of a run with one camera wants them, not normalised: ``[n, c, h, w]``.
+
+        Raises:
+            ValueError: a file that cannot be read.
+        """
+        channels, height, width = next(iter(self.data.shapes.values()))
+        return np.stack([read_image(path, channels, (height, width)) for path in paths])
 
     def _read(self, images: Sequence[Path | Mapping[str, Path]]) -> tuple[Any, dict[str, torch.Tensor] | None]:
         """Normalised pixels, and which views are there."""

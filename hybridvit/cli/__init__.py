@@ -17,6 +17,7 @@ hybridvit: vision transformers, hybrids and CNNs for few images and several task
   hybridvit train RECIPE [--out FOLDER] [--FIELD VALUE ...]    one run -> run folder
   hybridvit evaluate RUN [--split test|validation] [--checkpoint NAME] [--json]
   hybridvit predict RUN IMAGE|VIEW=IMAGE ... [--out FOLDER] [--checkpoint NAME] [--json]
+  hybridvit diagnose RUN [IMAGE ...] [--images N] [--checkpoint NAME] [--json]   what its attention looks at
   hybridvit report RUN                                         a run with several heads: curves, conflicts, predictions
 
   hybridvit features RUN                                       what the trunk sees of every image, written once
@@ -39,6 +40,7 @@ COMMANDS = {
     "study": "studying",
     "evaluate": "trained",
     "predict": "trained",
+    "diagnose": "trained",
     "report": "trained",
     "features": "heads",
     "tune": "heads",

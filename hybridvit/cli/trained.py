@@ -1,4 +1,4 @@
-"""hybridvit evaluate, predict and report: what a trained run can do."""
+"""hybridvit evaluate, predict, diagnose and report: what a trained run can do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hybridvit.cli.say import DONE, Parser, scores_text
+from hybridvit.cli.say import DONE, Parser, command_line, scores_text
 
 
 def evaluate(words: list[str]) -> int:
@@ -68,6 +68,34 @@ def predict(words: list[str]) -> int:
         print(_named(row))
         for task in trained.tasks:
             print(f"  {task:<{width}}  {_in_words(row[task])}")
+    return DONE
+
+
+def diagnose(words: list[str]) -> int:
+    """hybridvit diagnose RUN [IMAGE ...]"""
+    parser = Parser(prog="hybridvit diagnose")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("pictures", nargs="*", type=Path)
+    parser.add_argument("--images", type=int, default=64, help="number of test images, where no pictures are named")
+    parser.add_argument("--checkpoint")
+    parser.add_argument("--json", action="store_true")
+    known = parser.parse_args(words)
+    if known.images < 1:
+        raise ValueError(f"--images must be at least 1, given {known.images}")
+
+    from hybridvit.build import diagnosis
+    from hybridvit.build.trained import Trained
+    from hybridvit.studies.diagnosis import diagnosis_lines, write_diagnosis
+
+    trained = Trained(known.run, known.checkpoint)
+    pixels = trained.read(known.pictures) if known.pictures else diagnosis.some_images(trained, known.images)
+    found = diagnosis.diagnose(trained, pixels)
+    page = write_diagnosis(trained, pixels, found, command_line("diagnose", words))
+    if known.json:
+        print(json.dumps({"run": str(known.run), "checkpoint": trained.checkpoint.name, **found.to_json()}))
+        return DONE
+    print("\n".join(diagnosis_lines(found)))
+    print(f"page: {page}")
     return DONE
 
 

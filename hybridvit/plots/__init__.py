@@ -1,6 +1,7 @@
 """Every figure of a report, for light and dark pages; numpy and matplotlib only."""
 
 from hybridvit.plots.ablation import worth_bars
+from hybridvit.plots.attention import by_layer, heat
 from hybridvit.plots.conflict import conflict_course, conflict_map
 from hybridvit.plots.gates import gate_curves
 from hybridvit.plots.learning import equivalence_bars, learning_curves
@@ -15,6 +16,7 @@ __all__ = [
     "THEMES",
     "Line",
     "Theme",
+    "by_layer",
     "class_colours",
     "conflict_course",
     "conflict_map",
@@ -24,6 +26,7 @@ __all__ = [
     "enlarged",
     "equivalence_bars",
     "gate_curves",
+    "heat",
     "learning_curves",
     "to_png",
     "to_rgb",
