@@ -7,6 +7,7 @@ hybridvit study recipes/cifar10_5k_laptop.py
 
 from hybridvit.backbones import ResNetConfig, StagesConfig, ViTConfig
 from hybridvit.data.datasets import DataConfig
+from hybridvit.data.progressive import ProgressiveConfig
 from hybridvit.data.transforms import AugmentConfig
 from hybridvit.recipe import LaunchConfig, Recipe, Study
 from hybridvit.tasks.classification import ClassificationConfig
@@ -32,9 +33,10 @@ def recipe() -> Recipe:
         model=HYBRID,
         data=DataConfig(dataset="cifar10", train_images=5_000, validation=0.0),
         augment=AugmentConfig(crop_padding=4, crop_fill="reflect", flip=True, cutout=8),
+        progressive=ProgressiveConfig(sizes=((0.0, 16), (0.45, 24), (0.8, 32))),
         tasks={"label": ClassificationConfig(label_smoothing=0.1)},
         optim=OptimConfig(kind="muon", lr=2e-3, muon_lr=0.04, beta2=0.99),
-        train=TrainConfig(steps=3700, batch_size=32, precision="fp32", ema=0.998, log_every=100, evaluate_every=1000),
+        train=TrainConfig(steps=5200, batch_size=32, precision="fp32", ema=0.998, log_every=100, evaluate_every=2600),
         whiten=True,
         test_flips=True,
     )

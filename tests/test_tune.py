@@ -10,6 +10,7 @@ from hybridvit.build.heads import remove_head
 from hybridvit.build.runs import Run
 from hybridvit.build.trained import Trained
 from hybridvit.build.tune import Tuning
+from hybridvit.cli import DONE, WRONG, main
 from hybridvit.config import to_yaml
 from hybridvit.data.datasets import DataConfig
 from hybridvit.hydra.feature_cache import FeatureCache
@@ -188,3 +189,27 @@ def test_a_column_that_is_not_there_is_refused_with_what_there_is(run):
         tune(run, "tilt", RegressionConfig(target="tilt"))
     with pytest.raises(ValueError, match="column 'ink' holds numbers for one task, class for another"):
         tune(run, "ink2", ClassificationConfig(target="ink"))
+
+
+def test_an_exported_run_is_what_it_was_without_what_training_needs(run, tmp_path, capsys):
+    """Also with a head that was tuned, one that was added and one that was taken off."""
+    tune(run, "digit", TASKS["digit"])
+    tune(run, "even", ClassificationConfig(target="even"))
+    remove_head(run, "strokes", list(TASKS))
+    before, whole = outputs(run), files(run)
+    assert main(["export", str(run), "--out", str(tmp_path / "slim")]) == DONE
+    assert "checkpoint best, " in capsys.readouterr().out
+    assert files(run) == whole
+    after = outputs(tmp_path / "slim")
+    assert after.keys() == before.keys() == {"digit", "ink", "even"}
+    for name, logits in before.items():
+        assert torch.equal(after[name], logits)
+    slim = files(tmp_path / "slim")
+    assert not any(path.name == "training.safetensors" for path in slim)
+    assert sum(map(len, slim.values())) < 0.5 * sum(map(len, whole.values()))
+    assert Trained(tmp_path / "slim").evaluate("test") == Trained(run).evaluate("test")
+    assert main(["export", str(run), "--out", str(tmp_path / "slim")]) == WRONG
+    assert "slim is not empty: choose another --out" in capsys.readouterr().err
+    assert files(tmp_path / "slim") == slim
+    assert main(["export", str(run), "--out", str(tmp_path / "other"), "--checkpoint", "bst"]) == WRONG
+    assert "has no checkpoint 'bst': did you mean best" in capsys.readouterr().err

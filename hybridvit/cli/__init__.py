@@ -18,6 +18,7 @@ hybridvit: vision transformers, hybrids and CNNs for few images and several task
   hybridvit evaluate RUN [--split test|validation] [--checkpoint NAME] [--json]
   hybridvit predict RUN IMAGE|VIEW=IMAGE ... [--out FOLDER] [--checkpoint NAME] [--json]
   hybridvit diagnose RUN [IMAGE ...] [--images N] [--checkpoint NAME] [--json]   what its attention looks at
+  hybridvit export RUN --out FOLDER [--checkpoint NAME]        the run without what only training needs
   hybridvit report RUN                                         a run with several heads: curves, conflicts, predictions
 
   hybridvit features RUN                                       what the trunk sees of every image, written once
@@ -41,6 +42,7 @@ COMMANDS = {
     "evaluate": "trained",
     "predict": "trained",
     "diagnose": "trained",
+    "export": "trained",
     "report": "trained",
     "features": "heads",
     "tune": "heads",

@@ -1,4 +1,4 @@
-"""hybridvit evaluate, predict, diagnose and report: what a trained run can do."""
+"""hybridvit evaluate, predict, diagnose, export and report: what a trained run can do."""
 
 from __future__ import annotations
 
@@ -96,6 +96,23 @@ def diagnose(words: list[str]) -> int:
         return DONE
     print("\n".join(diagnosis_lines(found)))
     print(f"page: {page}")
+    return DONE
+
+
+def export(words: list[str]) -> int:
+    """hybridvit export RUN --out FOLDER"""
+    parser = Parser(prog="hybridvit export")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--checkpoint")
+    known = parser.parse_args(words)
+
+    from hybridvit.build import export
+    from hybridvit.build.trained import Trained
+
+    trained = Trained(known.run, known.checkpoint)
+    size = export.export(trained, known.out)
+    print(f"{known.out}: checkpoint {trained.checkpoint.name}, {size / 1e6:.1f} MB")
     return DONE
 
 
