@@ -36,7 +36,7 @@ def recipe() -> Recipe:
         progressive=ProgressiveConfig(sizes=((0.0, 16), (0.45, 24), (0.8, 32))),
         tasks={"label": ClassificationConfig(label_smoothing=0.1)},
         optim=OptimConfig(kind="muon", lr=2e-3, muon_lr=0.04, beta2=0.99),
-        train=TrainConfig(steps=5200, batch_size=32, precision="fp32", ema=0.998, log_every=100, evaluate_every=2600),
+        train=TrainConfig(steps=6000, batch_size=32, precision="fp32", ema=0.998, log_every=100, evaluate_every=3000),
         whiten=True,
         test_flips=True,
     )

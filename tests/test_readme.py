@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
@@ -96,10 +98,18 @@ def test_worths_are_the_result_file():
         assert f"| {name} | {worth} | {accuracy:.1f} |" in README
 
 
-def test_laptop_results_are_the_result_files():
-    for path in sorted(RESULTS.glob("cifar10_5k_laptop_*.json")):
-        run = json.loads(path.read_text())
-        plain, flips = (f"{100 * run[split]['label']['accuracy']:.1f} %" for split in ("test", "test_flips"))
-        assert f"{run['params']:,} parameters | {plain} | {flips} |" in README
-    hybrid = json.loads((RESULTS / "cifar10_5k_laptop_hybrid.json").read_text())
-    assert f"trained for {hybrid['seconds']['train'] / 60:.1f} minutes" in README
+@pytest.mark.parametrize("model", ["hybrid", "resnet"])
+def test_laptop_results_are_the_result_files(model):
+    runs = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"cifar10_5k_laptop_{model}_*.json"))]
+    assert runs
+    first = runs[0]
+    cells = [f"{first['params']:,} parameters"]
+    for split in ("test", "test_flips"):
+        accuracy = [100 * run[split]["label"]["accuracy"] for run in runs]
+        several = f" ({min(accuracy):.1f} to {max(accuracy):.1f})" if len(runs) > 1 and split == "test" else ""
+        cells.append(f"{sum(accuracy) / len(runs):.1f} %{several}")
+    cells.append(f"{sum(run['seconds']['train'] for run in runs) / len(runs) / 60:.1f} min")
+    assert " | ".join(cells) in README
+    words = {1: "one seed", 2: "two seeds", 3: "three seeds"}[len(runs)]
+    assert f"5,000 images of CIFAR-10, {first['steps']:,} steps, {words}" in README
+    assert {run["steps"] for run in runs} == {first["steps"]}
