@@ -43,12 +43,17 @@ def test_pictures_and_links_are_there():
         assert (ROOT / target).exists(), target
 
 
-def test_table_is_the_result_file():
-    study = json.loads((ROOT / "recipes" / "results" / "digits_study.json").read_text())
+@pytest.mark.parametrize("name", ["digits_study", "small_data_laptop"])
+def test_tables_are_the_result_files(name):
+    study = json.loads((ROOT / "recipes" / "results" / f"{name}.json").read_text())
     for model, accuracy in study["accuracy"].items():
         means = " | ".join(f"{100 * sum(row) / len(row):.1f}" for row in accuracy)
         worth = study["equivalence"].get(model)
-        end = f"{worth['factor']:.1f}× ({worth['interval'][0]:.1f} to {worth['interval'][1]:.1f})" if worth else "1×"
+        end = "1×"
+        if worth:
+            low, high = worth["interval"]
+            bound = ("≥ " if worth["factor"] > 1 else "≤ ") if worth["bound_only"] else ""
+            end = f"{bound}{worth['factor']:.1f}×" + ("" if bound or low is None else f" ({low:.1f} to {high:.1f})")
         assert f"| {model} | {means} | {end} |" in README
 
 

@@ -9,7 +9,7 @@ from hybridvit.build.heads import HEADS
 from hybridvit.build.trained import Trained
 from hybridvit.training.checkpoint import TRAINING
 
-ABOUT = ("recipe.yaml", "dataset.json", "versions.json", "result.json")
+ABOUT = ("recipe.yaml", "dataset.json", "result.json")
 
 
 def export(trained: Trained, out: Path) -> int:
