@@ -4,9 +4,9 @@ hybridvit train recipes/cifar10_5k_laptop.py
 
 hybridvit study recipes/cifar10_5k_laptop.py
 
-On both cores of a Xeon 2.5 GHz the hybrid has 77.3 % after 7.3 minutes of training (78.0 with mirror images), the ResNet
-78.0 (78.6) after 7.5; one seed each. Pooling right after the first convolution, a whitening start, Muon and images that
-grow carry it; CutMix costs in so few passes (LOG.md).
+On both cores of a Xeon 2.5 GHz the hybrid has 77.3 % after 7.3 minutes of training (78.0 with mirror images), the
+ResNet 78.0 (78.6) after 7.5; one seed each. Pooling right after the first convolution, a whitening start, Muon and
+images that grow carry it; CutMix costs in so few passes (LOG.md).
 """
 
 from hybridvit.backbones import ResNetConfig, StagesConfig, ViTConfig
