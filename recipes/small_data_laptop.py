@@ -2,8 +2,8 @@
 
 hybridvit study recipes/small_data_laptop.py
 
-27 minutes on two cores of a Xeon 2.5 GHz. 150 steps are too few for the number of images to matter; they show how fast a
-model gets going: from 500 and 5,000 images ResNet 39.8 and 42.0 %, WRN 40.1 and 42.7, the hybrid with convolutions in
+23 minutes on two cores of a Xeon 2.5 GHz. 150 steps are too few for the number of images to matter; they show how fast
+a model gets going: from 500 and 5,000 images ResNet 39.8 and 42.0 %, WRN 40.1 and 42.7, the hybrid with convolutions in
 its feed-forward parts 35.8 and 39.6, CCT 35.9 and 36.4, hybrid 33.2 and 34.7, ConViT 30.8 and 31.9, ViT 29.5 and 32.4.
 """
 
