@@ -161,3 +161,46 @@ def test_worth_bars_say_every_number_in_the_colour_of_its_sign(theme):
     low, high = axes.get_xlim()
     assert low < -0.5 < 1.5 < high
     assert len(axes.lines) == 3 * 3 + 2 + 1  # bar, ticks and point; two intervals; the line at 0
+
+
+@pytest.mark.parametrize("theme", plots.THEMES, ids=lambda theme: theme.name)
+def test_ten_models_are_told_apart(theme):
+    mean = np.array([0.5, 0.8, 0.9])
+    models = {f"model {index}": np.stack([mean - 0.01 * index] * 3, axis=1) for index in range(10)}
+    lines = plots.learning_curves(SIZES, models, theme).axes[0].lines
+    looks = {(line.get_color(), line.get_marker(), line.get_linestyle(), line.get_mfc()) for line in lines}
+    assert len(looks) == 10
+    assert {line.get_linestyle() for line in lines[:6]} == {"-"}
+    assert {line.get_linestyle() for line in lines[6:]} == {"--"}
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.30, 0.42), (0.05, 0.9), (0.61, 0.62)])
+def test_the_error_axis_is_labelled_however_narrow(low, high):
+    values = np.linspace(low, high, 3)
+    axes = plots.learning_curves(SIZES, {"ViT": np.stack([values] * 3, axis=1)}, plots.LIGHT).axes[0]
+    bottom, top = axes.get_ylim()
+    ticks = [value for value in axes.get_yticks() if bottom <= value <= top]
+    assert 2 <= len(ticks) <= 12
+    assert len({axes.yaxis.get_major_formatter()(value) for value in ticks}) == len(ticks)
+
+
+@pytest.mark.parametrize("theme", plots.THEMES, ids=lambda theme: theme.name)
+def test_every_head_is_a_point_in_its_layer(theme):
+    values = np.array([[1.0, 3.0, 2.0], [4.0, 5.0, np.nan]])
+    axes = plots.by_layer(values, "px", theme, reference=np.array([6.0, 6.0]), called="uniform").axes[0]
+    mean, *heads, reference = axes.lines
+    np.testing.assert_allclose(mean.get_ydata(), [2.0, 4.5])
+    for index, head in enumerate(heads):
+        np.testing.assert_allclose(head.get_xdata(), [1, 2])
+        np.testing.assert_allclose(head.get_ydata(), values[:, index])
+    np.testing.assert_allclose(reference.get_ydata(), [6, 6])
+    assert axes.get_ylabel() == "px"
+
+
+def test_heat_goes_from_black_to_the_largest():
+    colours = plots.heat(np.array([[0.0, 0.1], [0.2, 0.4]])).astype(int)
+    assert colours.shape == (2, 2, 3)
+    brightness = colours.sum(axis=2)
+    assert brightness[0, 0] < 10
+    assert brightness[0, 0] < brightness[0, 1] < brightness[1, 0] < brightness[1, 1]
+    assert (plots.heat(np.zeros((2, 3))) < 10).all()

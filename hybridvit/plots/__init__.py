@@ -7,12 +7,11 @@ from hybridvit.plots.gates import gate_curves
 from hybridvit.plots.learning import equivalence_bars, learning_curves
 from hybridvit.plots.pictures import class_colours, encode_png, enlarged, to_rgb, with_mask
 from hybridvit.plots.tasks import Line, curves, delta_forest
-from hybridvit.plots.theme import DARK, LIGHT, MARKERS, THEMES, Theme, to_png, to_svg
+from hybridvit.plots.theme import DARK, LIGHT, THEMES, Theme, to_png, to_svg
 
 __all__ = [
     "DARK",
     "LIGHT",
-    "MARKERS",
     "THEMES",
     "Line",
     "Theme",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from hybridvit.plots.theme import MARKERS, Array, Theme, add_legend, framed, plain_ticks, round_values
+from hybridvit.plots.theme import Array, Theme, add_legend, framed, plain_ticks, round_values, series_style
 
 
 def learning_curves(sizes: Array, accuracy: Mapping[str, Array], theme: Theme) -> Figure:
@@ -23,10 +23,10 @@ def learning_curves(sizes: Array, accuracy: Mapping[str, Array], theme: Theme) -
     means = np.concatenate([error[:, 0] for error in errors.values()])
     floor = max(means[means > 0].min(initial=100.0), 0.05) / 1.5  # where an error of 0 is drawn
     for index, (model, error) in enumerate(errors.items()):
-        colour = theme.series[index % len(theme.series)]
+        style = series_style(index, theme)
         mean, top, bottom = np.maximum(error, floor).T
-        axes.plot(sizes, mean, color=colour, marker=MARKERS[index % len(MARKERS)], ms=5, lw=1.8, label=model)
-        axes.fill_between(sizes, bottom, top, color=colour, alpha=0.16, lw=0)
+        axes.plot(sizes, mean, **style, ms=5, lw=1.8, label=model)
+        axes.fill_between(sizes, bottom, top, color=style["color"], alpha=0.16, lw=0)
     axes.set_xscale("log")
     axes.set_yscale("log")
     plain_ticks(axes.xaxis, sizes)

@@ -78,6 +78,17 @@ def framed(theme: Theme, height: float = SIZE[1], width: float = SIZE[0]) -> tup
     return figure, axes
 
 
+def series_style(index: int, theme: Theme) -> dict[str, Any]:
+    """Colour, marker and line of a series; from the seventh on the colours come back, dashed, with empty markers."""
+    turn, colour = divmod(index, len(theme.series))
+    return {
+        "color": theme.series[colour],
+        "marker": MARKERS[(colour + turn) % len(MARKERS)],
+        "ls": (0, (4, 2)) if turn else "-",
+        "mfc": theme.background if turn else theme.series[colour],
+    }
+
+
 def add_legend(axes: Axes, theme: Theme) -> None:
     """A legend above the axes."""
     axes.legend(
@@ -100,6 +111,9 @@ def plain_ticks(axis: matplotlib.axis.Axis, values: Sequence[float] | Array) -> 
 
 
 def round_values(limits: tuple[float, float]) -> list[float]:
-    """The 1, 2, 5 steps of the decades within the limits."""
+    """The 1, 2, 5 steps of the decades within the limits; where these are closer than that, evenly spaced values."""
     exponents = range(int(np.floor(np.log10(limits[0]))), int(np.ceil(np.log10(limits[1]))) + 1)
-    return [m * 10.0**e for e in exponents for m in (1, 2, 5) if limits[0] <= m * 10.0**e <= limits[1]]
+    found = [m * 10.0**e for e in exponents for m in (1, 2, 5) if limits[0] <= m * 10.0**e <= limits[1]]
+    if len(found) > 1:
+        return found
+    return [float(value) for value in MaxNLocator(5).tick_values(*limits) if limits[0] <= value <= limits[1]]
