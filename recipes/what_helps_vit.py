@@ -3,7 +3,8 @@
     hybridvit study recipes/what_helps_vit.py
 
 Aids: masked pre-training on the same images, guidance by a small CNN that learned from them first, a whitening start of
-the patch embedding, Muon. The baseline has none of them. Training itself is 600 steps of 64 in every row. Made for two CPU cores; not run yet.
+the patch embedding, Muon. The baseline has none of them. Training itself is 600 steps of 64 in every row. Made for two
+CPU cores; not run yet.
 """
 
 from dataclasses import replace

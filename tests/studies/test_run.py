@@ -12,6 +12,7 @@ from hybridvit.studies.grid import final_cells
 from hybridvit.studies.report import write_report
 from hybridvit.studies.run import StudyFolder, conduct
 from hybridvit.studies.table import tabulate
+from hybridvit.studies.time_limit import TimeLimit
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.training.engine import TrainConfig
@@ -152,7 +153,9 @@ def test_processes_give_the_same_results(finished):
     """Two processes against this one, to the last bit."""
     outcome = finished[1]
     cells = final_cells(STUDY, outcome.learning_rates)[:4]
-    results = {c.key: result for c, result in launch.launch(cells, LaunchConfig(workers=2), lambda cell: None)}
+    results = {
+        c.key: result for c, result in launch.launch(cells, LaunchConfig(workers=2), lambda cell: None, TimeLimit(None))
+    }
     for key, result in results.items():
         assert result["history"]["loss"] == outcome.results[key]["history"]["loss"]
     assert len(results) == 4
@@ -161,11 +164,11 @@ def test_processes_give_the_same_results(finished):
 def test_stopping_early_does_not_wait_for_the_rest(finished):
     """Whoever takes one result and leaves, as Ctrl-C does, gets the processes back at once."""
     cells = final_cells(STUDY, finished[1].learning_rates)[:6]
-    results = launch.launch(cells, LaunchConfig(workers=2), lambda cell: None)
+    results = launch.launch(cells, LaunchConfig(workers=2), lambda cell: None, TimeLimit(None))
     cell, _ = next(results)
     results.close()
     assert cell in cells
-    assert len(list(launch.launch(cells[:1], LaunchConfig(workers=1), lambda cell: None))) == 1
+    assert len(list(launch.launch(cells[:1], LaunchConfig(workers=1), lambda cell: None, TimeLimit(None)))) == 1
 
 
 @pytest.mark.parametrize("backend", ["ray", "dask"])
@@ -173,7 +176,7 @@ def test_a_cluster_gives_the_same_results(finished, backend):
     pytest.importorskip({"ray": "ray", "dask": "distributed"}[backend])
     outcome = finished[1]
     cells = final_cells(STUDY, outcome.learning_rates)[:3]
-    ended = launch.launch(cells, LaunchConfig(backend=backend, workers=2), lambda cell: None)
+    ended = launch.launch(cells, LaunchConfig(backend=backend, workers=2), lambda cell: None, TimeLimit(None))
     results = {cell.key: result for cell, result in ended}
     assert len(results) == 3
     for key, result in results.items():

@@ -32,7 +32,7 @@ def ran(monkeypatch, fake_result):
     """The cells that were run, in order; none of them really is."""
     cells, kept = [], {}
 
-    def launch(missing, config, on_start, folders=None):
+    def launch(missing, config, on_start, limit, folders=None):
         kept.update(folders or {})
         for cell in missing:
             on_start(cell)
