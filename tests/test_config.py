@@ -240,7 +240,7 @@ def test_an_unknown_field_is_refused_with_the_nearest_name(path, message):
         (
             "model.attention",
             ["gpsa", "mhsa", "conv"],
-            "model.attention should be 'mhsa', 'gpsa', 'lsa' or 'talking_heads', given",
+            "model.attention should be 'mhsa', 'gpsa', 'psa', 'lsa' or 'talking_heads', given",
         ),
         (
             "model.position",
