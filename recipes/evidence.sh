@@ -17,19 +17,21 @@ mkdir -p "$out" && out=$(cd "$out" && pwd) && cd "$(dirname "$0")/.." || exit 2
 ends=$((SECONDS + 60 * minutes))
 unfinished=0
 
-seconds_left() { echo $((ends - SECONDS)); }
+# FILE: whether that part is still to do and there is time for it; sets $left, in seconds.
+due() {
+    left=$((ends - SECONDS))
+    [[ -e $out/$1 ]] && return 1
+    ((left >= 60)) && return 0
+    unfinished=1
+    echo "evidence: $1: no time left"
+    return 1
+}
 
-# NAME COMMAND...: keeps what it prints as NAME, once it ends well.
+# FILE COMMAND...: keeps what it prints as FILE, once it ends well.
 once() {
-    local name=$1 left
+    local name=$1
     shift
-    left=$(seconds_left)
-    [[ -e $out/$name ]] && return
-    if ((left < 60)); then
-        unfinished=1
-        echo "evidence: $name: no time left"
-        return
-    fi
+    due "$name" || return
     echo "evidence: $name: $*"
     if timeout "$left" "$@" >"$out/$name.part"; then
         mv "$out/$name.part" "$out/$name"
@@ -41,15 +43,9 @@ once() {
 
 # NAME RECIPE FLAGS...: the runs of a study that there is time for, and its result file.
 study() {
-    local name=$1 recipe=$2 left
+    local name=$1 recipe=$2
     shift 2
-    [[ -e $out/$name.json ]] && return
-    left=$(seconds_left)
-    if ((left < 60)); then
-        unfinished=1
-        echo "evidence: $name: no time left"
-        return
-    fi
+    due "$name.json" || return
     echo "evidence: $name: hybridvit study $recipe $*"
     if hybridvit study "$recipe" --out "$out/$name" --launch.minutes $((left / 60)) "$@"; then
         cp "$out/$name/study.json" "$out/$name.json"

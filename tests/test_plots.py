@@ -186,14 +186,14 @@ def test_the_error_axis_is_labelled_however_narrow(low, high):
 
 @pytest.mark.parametrize("theme", plots.THEMES, ids=lambda theme: theme.name)
 def test_every_head_is_a_point_in_its_layer(theme):
-    values = np.array([[1.0, 3.0, 2.0], [4.0, 5.0, np.nan]])
-    axes = plots.by_layer(values, "px", theme, reference=np.array([6.0, 6.0]), called="uniform").axes[0]
+    values = np.array([[1.0, 3.0, 2.0], [np.nan] * 3, [4.0, 5.0, 6.0]])  # the second layer has no such reading
+    axes = plots.by_layer(values, "px", theme, reference=np.array([6.0] * 3), called="uniform").axes[0]
     mean, *heads, reference = axes.lines
-    np.testing.assert_allclose(mean.get_ydata(), [2.0, 4.5])
+    np.testing.assert_allclose(mean.get_ydata(), [2.0, np.nan, 5.0])
     for index, head in enumerate(heads):
-        np.testing.assert_allclose(head.get_xdata(), [1, 2])
+        np.testing.assert_allclose(head.get_xdata(), [1, 2, 3])
         np.testing.assert_allclose(head.get_ydata(), values[:, index])
-    np.testing.assert_allclose(reference.get_ydata(), [6, 6])
+    np.testing.assert_allclose(reference.get_ydata(), [6, 6, 6])
     assert axes.get_ylabel() == "px"
 
 

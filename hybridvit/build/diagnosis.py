@@ -99,6 +99,8 @@ def diagnose(trained: Trained, pixels: NDArray[np.uint8]) -> Diagnosis:
             f"{trained.path} has no self-attention to look into: its model is a {trained.recipe.model.kind}"
         )
     found = attention_distance(trunk, _normalised(trained, pixels))
+    if not found.uniform.all():
+        raise ValueError(f"{trained.path} sees an image as one token, so there is no distance to measure")
     gated = iter(gates(trunk).tolist())
     stride = int(trunk.stride)
     return Diagnosis(

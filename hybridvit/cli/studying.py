@@ -111,8 +111,8 @@ def _ablation(plan: Ablation, out: Path, command: str) -> int:
 
 def _nothing(what: str, outcome: AnyOutcome, out: Path) -> int:
     failed = f"{len(outcome.failed)} runs failed, see {out / 'cells'}"
-    left = f"the time is up, and {outcome.left} runs are left; the same command goes on"
-    return say(f"{what}: {'; '.join([failed] * bool(outcome.failed) + [left] * bool(outcome.left))}", FAILED)
+    reasons = [failed] * bool(outcome.failed) + [_left(outcome)] * bool(outcome.left)
+    return say(f"{what}: {'; '.join(reasons)}", FAILED)
 
 
 def _ended(outcome: AnyOutcome, out: Path) -> int:
@@ -120,8 +120,12 @@ def _ended(outcome: AnyOutcome, out: Path) -> int:
         failed = len(outcome.failed)
         return say(f"{failed} runs failed, see {out / 'cells'}; the same command tries them again", FAILED)
     if outcome.left:
-        return say(f"the time is up, and {outcome.left} runs are left; the same command goes on", FAILED)
+        return say(_left(outcome), FAILED)
     return DONE
+
+
+def _left(outcome: AnyOutcome) -> str:
+    return f"the time is up, and {outcome.left} runs are left; the same command goes on"
 
 
 def _print_study(out: Path) -> None:

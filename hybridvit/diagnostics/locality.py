@@ -51,14 +51,17 @@ def attention_distance(model: nn.Module, images: Tensor, renormalise: bool = Tru
         raise ValueError(f"all layers must have the same number of heads, given {sorted(heads)}")
     total: dict[int, Tensor] = {}
     uniform: dict[int, float] = {}
+    by_grid: dict[Grid, Tensor] = {}
     for layer, matrix, grid, _ in attention_matrices(model, images, batch_size):
-        far = distances(grid).to(matrix.device)
+        if grid not in by_grid:
+            by_grid[grid] = distances(grid).to(matrix.device)
+        far = by_grid[grid]
         prefix = matrix.shape[-1] - len(far)
         inside = matrix[..., prefix:, prefix:].double()
         if renormalise:
             inside = inside / inside.sum(-1, keepdim=True)
         found = (inside * far).sum(-1).mean(-1).sum(0)  # over keys, queries, images
-        total[layer] = total.get(layer, torch.zeros_like(found)) + found
+        total[layer] = total[layer] + found if layer in total else found
         uniform[layer] = float(far.mean())
     distance = np.stack([total[layer].cpu().numpy() / len(images) for layer in sorted(total)])
     return Locality(distance, np.array([uniform[layer] for layer in sorted(uniform)]))

@@ -18,7 +18,7 @@ def by_layer(
     """One reading of every head: heads as points, their mean as a line.
 
     Args:
-        values: ``[layers, heads]``; NaN: no such head.
+        values: ``[layers, heads]``; rows of NaN: layers without it.
         name: of the reading, with its unit.
         theme: colours.
         reference: a value to compare with, ``[layers]``; None: none.
@@ -27,7 +27,7 @@ def by_layer(
     """
     figure, axes = framed(theme)
     layers = np.arange(1, len(values) + 1)
-    axes.plot(layers, np.nanmean(values, axis=1), color=theme.series[0], lw=1.8, label="mean of the heads")
+    axes.plot(layers, values.mean(axis=1), color=theme.series[0], lw=1.8, marker="_", ms=9, label="mean of the heads")
     for head in values.T:
         axes.plot(layers, head, "o", color=theme.series[0], ms=4.5, alpha=0.55, mew=0)
     if reference is not None:
