@@ -112,12 +112,17 @@ def test_what_does_not_fit_is_refused(arguments, message):
 def test_the_loss_of_a_seeded_run_is_what_it_was(tiny_recipe):
     """A change of these numbers means that every result measured before no longer holds.
 
-    Without dropout, whose draws differ between CPU makes.
+    Without dropout, whose draws differ between CPU makes, and from weights that torch does not draw: how it cuts a
+    normal distribution has changed between 2.11 and 2.15.
     """
     recipe = replace(tiny_recipe(steps=3, log_every=1), data=DataConfig(validation=0.0, test=0.0))
-    recipe = replace(recipe, model=replace(recipe.model, dropout=0.0, drop_path=0.0))
-    result = Run(recipe, cpu=True).fit()
-    assert result["history"]["loss"] == pytest.approx([2.9581509, 2.2818656, 2.8300006], rel=1e-4)
+    run = Run(replace(recipe, model=replace(recipe.model, dropout=0.0, drop_path=0.0)), cpu=True)
+    rng = np.random.default_rng(0)
+    with torch.no_grad():
+        for parameter in (p for p in run.net.parameters() if p.ndim > 1):
+            parameter.copy_(torch.from_numpy(rng.normal(0.0, 0.2, parameter.shape)))
+    result = run.fit()
+    assert result["history"]["loss"] == pytest.approx([2.5608168, 2.3427501, 2.4768901], rel=1e-4)
     assert result["params"] == 7258
 
 

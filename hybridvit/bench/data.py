@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hybridvit.bench.heads import CLASSES, setting, task, trainer_of
-from hybridvit.bench.measure import DEVICE, Row, Run, interleaved, row
+from hybridvit.bench.measure import DEVICE, Row, interleaved, row
 from hybridvit.bench.sizes import Sizes
 from hybridvit.build.models import create_backbone
 from hybridvit.data.device_loader import DeviceLoader, Normalisation
@@ -52,12 +52,22 @@ def fed_step(sizes: Sizes) -> Iterator[Row]:
     """A training step with the next batch of our loader against one with the batch that is there."""
     name, pixels, batch, number = sizes.small
     source, steps = device_loader(random_samples(number, pixels), batch), count()
+    together = source.ahead  # steps that are measured as one, for their batches are made as one
     backbone = create_backbone(name, pixels)
     trainer = trainer_of(HydraNet(backbone, {"task0": task(0).head(backbone.spec)}), 1, SumConfig())
     constant = source.batch(0)
-    runs: list[Run] = [lambda: trainer.update(source.batch(next(steps))), lambda: trainer.update(constant)]
-    ours, peer = interleaved(runs, sizes.seconds.model, sizes.pairs)
-    what = f"training step with augmentation, {setting(name, constant.images)}"
+
+    def fed() -> None:
+        for _ in range(together):
+            trainer.update(source.batch(next(steps)))
+
+    def unfed() -> None:
+        for _ in range(together):
+            trainer.update(constant)
+
+    ours, peer = interleaved([fed, unfed], sizes.seconds.model, sizes.pairs)
+    what = f"{together} training steps" if together > 1 else "training step"
+    what = f"{what} with augmentation, {setting(name, constant.images)}"
     yield row(what, "ours/peer", 1.1, ours, peer, "constant batch")
 
 

@@ -11,11 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybridvit.data.batch import Batch
+from hybridvit.data.batch import Batch, Mix
 from hybridvit.data.mixing import mix
 from hybridvit.data.sampling import Order, seed_of
 from hybridvit.data.splits import ONE_VIEW, VOID, Column, ColumnKind, Samples
 from hybridvit.data.transforms import AugmentConfig, augment, erase
+
+# Training batches that a GPU makes at once: all the small steps of augmentation are asked for one by one, in about
+# the same time for eight batches as for one, and a small model's step is hardly longer than that.
+AHEAD = 8
+MOST_VALUES = 2**25  # of their images, 128 MiB in float32
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,9 @@ def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 class DeviceLoader:
-    """The training batches: each is a function of the seed and the step alone.
+    """The training batches: each is a function of the seed and the step alone, on one kind of device.
+
+    On a GPU up to eight of them are made at once.
 
     Args:
         samples: what to draw from.
@@ -87,26 +94,56 @@ class DeviceLoader:
         self.order = order
         self.seed = seed
         self.device = device
+        self.ahead = 1
+        if device.type != "cpu" and self.samples.views.keys() == {ONE_VIEW}:
+            values = self.samples.views[ONE_VIEW][0].numel() * len(order.indices(0))
+            self.ahead = max(1, min(AHEAD, MOST_VALUES // values))
+        self._made: tuple[int, list[Batch]] = (-1, [])  # which of the groups of batches, and it
 
     def batch(self, step: int) -> Batch:
         """The batch of this step, counted from 0."""
-        index = torch.from_numpy(self.order.indices(step)).to(self.device, non_blocking=True)
-        drawn = self.samples.take(index)
+        group, place = divmod(step, self.ahead)
+        if self._made[0] != group:
+            self._made = (group, self._batches(group))
+        return self._made[1][place]
+
+    def _batches(self, group: int) -> list[Batch]:
+        steps = range(group * self.ahead, (group + 1) * self.ahead)
+        numbers = np.concatenate([self.order.indices(step) for step in steps])
+        drawn = self.samples.take(torch.from_numpy(numbers).to(self.device, non_blocking=True))
         if drawn.views.keys() != {ONE_VIEW}:
-            return drawn.batch(self.columns, self.normalisation)
-        generator = torch.Generator(self.device).manual_seed(seed_of(self.seed, 1, step))
+            return [drawn.batch(self.columns, self.normalisation)]
+        generator = torch.Generator(self.device).manual_seed(seed_of(self.seed, 1, group))
         pixels, targets = augment(drawn.views[ONE_VIEW], drawn.targets, self.columns, self.augmentation, generator)
         batch = drawn._replace(views={ONE_VIEW: pixels}, targets=targets).batch(self.columns, self.normalisation)
-        return erased_and_mixed(batch, self.augmentation, generator)
+        return split(erased_and_mixed(batch, self.augmentation, generator, self.ahead), self.ahead)
 
 
-def erased_and_mixed(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Batch:
-    """What augmentation does to normalised images ``[b, c, h, w]`` of one view; the generator lives on their device."""
+def erased_and_mixed(batch: Batch, config: AugmentConfig, generator: torch.Generator, batches: int = 1) -> Batch:
+    """What augmentation does to normalised images of one view; the generator lives on their device.
+
+    Args:
+        batch: images ``[b, c, h, w]`` of one batch, or of several of one size, one after the other.
+        config: what is done.
+        generator: lives on the images' device.
+        batches: how many they are; images are mixed within each.
+    """
     images = erase(batch.images, config, generator)
     if not (config.mixup or config.cutmix):
         return batch._replace(images=images)
-    images, how = mix(images, config, generator)
+    images, how = mix(images, config, generator, batches)
     return batch._replace(images=images, mix=how)
+
+
+def split(batch: Batch, number: int) -> list[Batch]:
+    """So many batches of one size, which are one after the other in one."""
+    images = batch.images.chunk(number)
+    targets = {name: values.chunk(number) for name, values in batch.targets.items()}
+    mixes = [Mix(*how) for how in zip(*(part.chunk(number) for part in batch.mix), strict=True)] if batch.mix else None
+    return [
+        Batch(pixels, {name: values[i] for name, values in targets.items()}, mix=mixes[i] if mixes else None)
+        for i, pixels in enumerate(images)
+    ]
 
 
 class EvaluationLoader:

@@ -9,7 +9,7 @@ from hybridvit.data.batch import Mix
 from hybridvit.data.transforms import AugmentConfig
 
 
-def mix(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> tuple[Tensor, Mix]:
+def mix(images: Tensor, config: AugmentConfig, generator: torch.Generator, batches: int = 1) -> tuple[Tensor, Mix]:
     """Each image mixed with another one of the batch, by mixup (arXiv 1710.09412) or CutMix (arXiv 1905.04899).
 
     Args:
@@ -17,6 +17,7 @@ def mix(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> tu
         config: ``mixup`` and ``cutmix``, one of them at least not 0, are alpha in Beta(alpha, alpha), which the share
             of the own image is drawn from; ``mix_probability`` is the share of the samples that are mixed.
         generator: lives on the images' device.
+        batches: of one size, one after the other in ``images``: a partner is of the same batch, and counted in it.
 
     Returns:
         images ``[b, c, h, w]``, those that are not mixed as they were, bit for bit, and how they were mixed.
@@ -24,7 +25,8 @@ def mix(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> tu
     assert config.mixup or config.cutmix
     b, _, h, w = images.shape
     device = images.device
-    partner = torch.rand(b, generator=generator, device=device).argsort()  # as randperm, which may wait for a GPU
+    partner = torch.rand(batches, b // batches, generator=generator, device=device).argsort(1)  # randperm may wait
+    first = torch.arange(0, b, b // batches, device=device)[:, None]
     mixed = torch.rand(b, generator=generator, device=device) < config.mix_probability
     cut = torch.full((b,), bool(config.cutmix), device=device)
     if config.mixup and config.cutmix:
@@ -38,7 +40,8 @@ def mix(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> tu
         inside = (rows & cut[:, None]).to(images.dtype)[:, :, None] * columns.to(images.dtype)[:, None, :]
         own = torch.where(cut[:, None, None], 1.0, own) * (1 - inside)
         share = torch.where(cut, 1 - rows.sum(dim=1) * columns.sum(dim=1) / (h * w), share)
-    return torch.lerp(images[partner], images, own[:, None]), Mix(partner, share.float())
+    mixed_in = images[(first + partner).flatten()]
+    return torch.lerp(mixed_in, images, own[:, None]), Mix(partner.flatten(), share.float())
 
 
 def beta(alpha: Tensor, generator: torch.Generator) -> Tensor:

@@ -42,8 +42,10 @@ def apply_on_grid(p_y: Tensor, p_x: Tensor, v: Tensor) -> Tensor:
     """
     gh, gw = p_y.shape[-1], p_x.shape[-1]
     b, h, n, d = v.shape
-    cells = v.unflatten(2, (gh, gw)).permute(1, 2, 3, 0, 4)
-    rows = torch.bmm(p_y, cells.reshape(h, gh, gw * b * d)).view(h, gh, gw, b * d)
+    cells = v.unflatten(2, (gh, gw))
+    if torch.compiler.is_exporting():  # slower; torch 2.11 cannot bound a symbolic batch in the views below
+        return torch.einsum("hxu,hyubd->bhyxd", p_x, torch.einsum("hyv,bhvud->hyubd", p_y, cells)).flatten(2, 3)
+    rows = torch.bmm(p_y, cells.permute(1, 2, 3, 0, 4).reshape(h, gh, gw * b * d)).view(h, gh, gw, b * d)
     return (p_x[:, None] @ rows).view(h, n, b, d).permute(2, 0, 1, 3)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 START_PROBABILITY = 0.1  # of every cell and class (CornerNet's start value)
 LARGEST_LOG = 10.0  # of a distance in cells: beyond any image
 BOX_WEIGHT = 5.0  # of the boxes in the loss (arXiv 1909.00700); on drawn shapes better than 1 and 2
+SMALLEST_AREA = 1e-7  # in square pixels, for boxes without one
 OVERLAP = 0.5  # intersection over union from which two boxes of a class are one object
 COCO_MAXIMUM = 100  # boxes of an image that COCO's metric counts
 
@@ -199,10 +200,21 @@ class DetectionTask(Task):
 
     def _box_losses(self, distances: Tensor, wanted: BoxTargets) -> Tensor:
         """1 - GIoU of the cells that have a box, times their weights, ``[b, gh, gw]``."""
-        from torchvision.ops import generalized_box_iou_loss
-
-        losses = generalized_box_iou_loss(self._edges(distances), wanted.boxes)
+        losses = 1 - overlap(self._edges(distances), wanted.boxes)
         return torch.where(wanted.weights > 0, losses * wanted.weights, 0)
+
+
+def overlap(boxes: Tensor, others: Tensor) -> Tensor:
+    """Generalised intersection over union (arXiv 1902.09630, algorithm 1) of boxes ``[..., 4]``, ``[...]``.
+
+    torchvision's loss picks the boxes that meet by a mask, and how many those are a GPU has to be waited for.
+    """
+    inside = torch.minimum(boxes[..., 2:], others[..., 2:]) - torch.maximum(boxes[..., :2], others[..., :2])
+    around = torch.maximum(boxes[..., 2:], others[..., 2:]) - torch.minimum(boxes[..., :2], others[..., :2])
+    intersection = torch.where((inside > 0).all(-1), inside.prod(-1), 0)
+    union = (boxes[..., 2:] - boxes[..., :2]).prod(-1) + (others[..., 2:] - others[..., :2]).prod(-1) - intersection
+    hull = around.prod(-1)
+    return intersection / (union + SMALLEST_AREA) - (hull - union) / (hull + SMALLEST_AREA)
 
 
 def _focal_losses(logits: Tensor, heat: Tensor) -> Tensor:

@@ -1,28 +1,50 @@
-"""An exponential moving average of the weights, kept by torch's AveragedModel."""
+"""An exponential moving average of the weights, which a GPU never has to wait for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from copy import deepcopy
+from itertools import chain
+
+import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
-Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
-def averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """A running average of parameters and buffers.
+class WeightAverage:
+    """A running average of a model's parameters and floating-point buffers; whole numbers are copied.
 
-    The decay of update t is min(decay, (1 + t) / (10 + t)), so that the start is forgotten early.
+    The decay of update t, counted from 0, is min(decay, (1 + t) / (10 + t)), so that the start is forgotten early; the
+    first update is a copy. torch's AveragedModel counts on the device, and so waits for it several times an update.
+
+    Args:
+        model: what is averaged; it is copied, device and all.
+        decay: in (0, 1).
+
+    Attributes:
+        module: the model with averaged weights.
+        updates: how often it was updated; what goes on sets it.
     """
 
-    def update(averages: Tensors, values: Tensors, updates: Tensor | int) -> None:
-        t = int(updates)
-        pairs = list(zip(averages, values, strict=True))
-        for average, value in pairs:
-            if not average.is_floating_point():  # a count is copied: its average, rounded down, would never arrive
-                average.copy_(value)
-        floats = [pair for pair in pairs if pair[0].is_floating_point()]
-        if floats:
-            keep = get_ema_multi_avg_fn(min(decay, (1 + t) / (10 + t)))
-            keep([pair[0] for pair in floats], [pair[1] for pair in floats], updates)
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.module = deepcopy(model).requires_grad_(False)
+        self.decay = decay
+        self.updates = 0
 
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Takes in the weights of the model as they are now."""
+        t = self.updates
+        keep = min(self.decay, (1 + t) / (10 + t)) if t else 0.0
+        floats: tuple[list[Tensor], list[Tensor]] = [], []
+        for average, value in zip(_tensors(self.module), _tensors(model), strict=True):
+            if not average.is_floating_point():  # a count: its average, rounded down, would never arrive
+                average.copy_(value)
+            else:
+                floats[0].append(average)
+                floats[1].append(value)
+        torch._foreach_lerp_(*floats, 1 - keep)
+        self.updates += 1
+
+
+def _tensors(model: nn.Module) -> Iterable[Tensor]:
+    return chain(model.parameters(), model.buffers())

@@ -22,7 +22,7 @@ from hybridvit.hydra.task_balance import Balance, Losses
 from hybridvit.tasks.base import Task
 from hybridvit.training import checkpoint
 from hybridvit.training.compiled import as_written, compile_net
-from hybridvit.training.ema import averaged
+from hybridvit.training.ema import WeightAverage
 from hybridvit.training.evaluation import evaluate, mean_score
 from hybridvit.training.history import History
 from hybridvit.training.layout import laid_out
@@ -122,10 +122,11 @@ class Trainer:
         sizes: Sequence[int] = (),
     ) -> None:
         self.accelerator = accelerator
-        self.average = averaged(net, config.ema).to(accelerator.device) if config.ema else None
+        self.average = WeightAverage(net.to(accelerator.device), config.ema) if config.ema else None
         self.optimiser = build_optimiser(net, optim)
         self.schedule = build_schedule(self.optimiser, config.steps, optim)
         self.net, self.optimiser = accelerator.prepare(net, self.optimiser)
+        self.plain: HydraNet = accelerator.unwrap_model(self.net)  # without what spreads it over processes
         self.parameters = list(self.net.parameters())
         self.tasks = tasks
         self.balance = balance
@@ -217,23 +218,17 @@ class Trainer:
         losses, present = self._losses(predictions, batch)
         if look is not None and len(losses) > 1:
             look(losses, present)
-        loss = self.balance.backward(losses, present, self._plain, self.accelerator.backward)
+        loss = self.balance.backward(losses, present, self.plain, self.accelerator.backward)
         if self.optim.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.parameters, self.optim.clip_norm)
         self.optimiser.step()
         self.schedule.step()
         self.optimiser.zero_grad(set_to_none=True)
         if self.average is not None:
-            self.average.update_parameters(self.net)
+            self.average.update(self.plain)
         if self.balance.looks_again:
             self.balance.after_step(partial(self._look_again, batch))
         return loss, torch.stack(list(losses.values())).detach(), torch.stack(list(present.values()))
-
-    @property
-    def _plain(self) -> HydraNet:
-        """The model without what spreads it over processes."""
-        net: HydraNet = self.accelerator.unwrap_model(self.net)
-        return net
 
     def _losses(self, predictions: dict[str, Tensor], batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Each task's loss, and whether the batch has any label for it."""
@@ -247,11 +242,11 @@ class Trainer:
 
     def _look_again(self, batch: Batch) -> dict[str, Tensor]:
         """Each task's loss on the same batch, after the update."""
-        with torch.no_grad(), self.accelerator.autocast(), self._plain.still(), as_written(self.net):
-            return self._losses(self._plain(batch.images, batch.present), batch)[0]
+        with torch.no_grad(), self.accelerator.autocast(), self.plain.still(), as_written(self.net):
+            return self._losses(self.plain(batch.images, batch.present), batch)[0]
 
     def _log_conflict(self, done: int, losses: Losses, present: Losses) -> None:
-        found = gradient_cosines(losses, present, self._plain)
+        found = gradient_cosines(losses, present, self.plain)
         cosines = [[[None if math.isnan(c) else round(c, 4) for c in row] for row in s] for s in found.cosines.tolist()]
         record = {"step": done, "tasks": list(found.tasks), "stages": list(found.stages), "cosines": cosines}
         self.history.conflicts.append(record)
@@ -329,7 +324,7 @@ class Trainer:
         if self.accelerator.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state()
         if self.average is not None:
-            tensors |= {f"ema.{k}": v.clone() for k, v in self.average.state_dict().items()}
+            tensors |= {f"ema.{k}": v.clone() for k, v in self.average.module.state_dict().items()}
         state = {"step": done, "history": vars(self.history)}
         checkpoint.save_checkpoint(folder.checkpoints / f"step_{done:07d}", state, self._weights(), tensors)
         for old in checkpoint.step_folders(folder.checkpoints)[:-KEPT_CHECKPOINTS]:
@@ -349,7 +344,8 @@ class Trainer:
 
         checkpoint.load_state(self.net, part("net."), saved[-1])
         if self.average is not None:
-            checkpoint.load_state(self.average, part("ema."), saved[-1])
+            checkpoint.load_state(self.average.module, part("ema."), saved[-1])
+            self.average.updates = int(state["step"])
         checkpoint.load_optimiser(self.optimiser, tensors)
         self.balance.load_state(part("balance."))
         torch.set_rng_state(tensors["rng.cpu"])

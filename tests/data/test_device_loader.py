@@ -71,6 +71,48 @@ def test_batches_are_a_function_of_seed_and_step():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def made_together(ahead=3, **arguments):
+    """A loader that makes so many batches at once, as it does on a GPU."""
+    source = loader(**arguments)
+    source.ahead = ahead
+    return source
+
+
+def test_batches_made_together_are_those_made_apart():
+    apart, together = loader(), made_together()
+    for step in (0, 1, 2, 3, 11, 4):
+        assert numbers(together.batch(step)) == numbers(apart.batch(step))
+
+
+def test_batches_made_together_are_a_function_of_seed_and_step():
+    rng = np.random.default_rng(0)
+    images = samples(rng.integers(0, 256, (17, 3, 8, 9), dtype=np.uint8), np.arange(17))
+    augmentation = AugmentConfig(
+        crop_padding=2, flip=True, policy="trivial", erasing=0.5, cutmix=1.0, mix_probability=0.7
+    )
+    source = made_together(images=images, augmentation=augmentation)
+    in_order = [source.batch(step) for step in range(9)]
+    again = made_together(images=images, augmentation=augmentation)
+    for step in (8, 0, 3, 3, 7, 1):
+        batch = again.batch(step)
+        assert torch.equal(batch.images, in_order[step].images)
+        assert torch.equal(batch.targets["label"], in_order[step].targets["label"])
+        assert torch.equal(batch.mix.share, in_order[step].mix.share)
+    assert len({batch.images.sum().item() for batch in in_order}) == 9
+    assert not torch.equal(in_order[0].mix.partner, in_order[1].mix.partner)
+
+
+def test_batches_made_together_are_each_mixed_within_themselves():
+    source = made_together(augmentation=AugmentConfig(mixup=1.0, mix_probability=0.8))
+    for step in range(6):
+        batch = source.batch(step)
+        images, number, (partner, share) = batch.images, batch.targets["label"], batch.mix
+        assert sorted(partner.tolist()) == [0, 1, 2, 3, 4]
+        expected = share * number + (1 - share) * number[partner]
+        torch.testing.assert_close(images, expected[:, None, None, None].expand_as(images), rtol=1e-5, atol=1e-5)
+        assert 0 < (share < 1).sum() <= 5
+
+
 def test_the_same_image_is_augmented_anew_in_every_step():
     rng = np.random.default_rng(0)
     images = samples(rng.integers(1, 256, (1, 3, 4, 5), dtype=np.uint8), np.zeros(1, np.int64))

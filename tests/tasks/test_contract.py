@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from hybridvit.backbones.features import Features, FeatureSpec
 from hybridvit.tasks.classification import ClassificationConfig, ClassificationTask
@@ -98,6 +99,16 @@ def gradients(task, prediction, target):
 def case(request):
     task, target = request.param()
     return task, target, task.head(SPEC)(features_of(len(target))).detach()
+
+
+def test_a_loss_waits_for_no_gpu(case, monkeypatch):
+    """With fake tensors, which have a device and a shape but no values; see tests/test_gpu_waits.py."""
+    task, target, prediction = case
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        given = prediction.to("cuda:0"), target.to("cuda:0")
+        assert task.loss(*given).device == given[0].device
+        assert task.labelled(given[1]).device == given[0].device
 
 
 @pytest.mark.parametrize("extreme", [1e4, NAN])

@@ -9,10 +9,11 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from torchvision.ops import generalized_box_iou_loss
 
 from hybridvit.backbones.features import Features, FeatureSpec
 from hybridvit.tasks.box_targets import box_targets
-from hybridvit.tasks.detection import DetectionConfig, DetectionTask
+from hybridvit.tasks.detection import DetectionConfig, DetectionTask, overlap
 
 CLASSES = ("ant", "bee", "cat")
 SIZE, GRID = (28, 44), (7, 11)
@@ -65,6 +66,20 @@ def test_loss_agrees_with_a_loop_over_cells():
                     box = [x - 4 * left, y - 4 * up, x + 4 * right, y + 4 * down]
                     total += 5 * weight * (1 - giou(box, found.boxes[b, i, j].tolist()))
     assert task().loss(prediction, BOXES).item() == pytest.approx(total / 4, rel=1e-4)
+
+
+def test_boxes_overlap_as_torchvision_has_it_in_value_and_gradient():
+    corner, size = torch.rand(2, 97, 2) * 20, torch.rand(2, 97, 2) * 15 + 0.5
+    boxes, others = torch.cat([corner, corner + size], dim=-1)
+    others[:3] = boxes[:3] + torch.tensor([[0.0], [100.0], [0.0]])  # the same, far away, the same
+    slopes, values = [], []
+    for function in (lambda a, b: 1 - overlap(a, b), generalized_box_iou_loss):
+        given = boxes.clone().requires_grad_()
+        values.append(function(given, others))
+        values[-1][3:].sum().backward()  # not of those that are equal, where it is not defined
+        slopes.append(given.grad)
+    torch.testing.assert_close(*values, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(*slopes, rtol=1e-4, atol=1e-6)
 
 
 def test_a_labelled_image_without_objects_pushes_its_heat_map_down():

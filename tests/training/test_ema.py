@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hybridvit.training.ema import averaged
+from hybridvit.training.ema import WeightAverage
 
 
 class Counter(nn.Module):
@@ -20,14 +20,14 @@ class Counter(nn.Module):
 @pytest.mark.parametrize("decay", [0.15, 0.3, 0.999])
 def test_average_by_formula(decay):
     model = Counter()
-    average = averaged(model, decay)
+    average = WeightAverage(model, decay)
     weight, statistic = torch.zeros(2, dtype=torch.float64), 0.0
     for t in range(12):
         with torch.no_grad():
             model.weight += torch.tensor([0.5, t])
             model.statistic *= 1.5
             model.count += 1
-        average.update_parameters(model)
+        average.update(model)
         keep = min(decay, (1 + t) / (10 + t)) if t else 0.0  # the first update is a copy
         weight = keep * weight + (1 - keep) * model.weight.detach()
         statistic = keep * statistic + (1 - keep) * model.statistic.item()
@@ -38,8 +38,8 @@ def test_average_by_formula(decay):
 
 def test_average_shares_no_memory_with_the_model():
     model = Counter()
-    average = averaged(model, 0.9)
-    average.update_parameters(model)
+    average = WeightAverage(model, 0.9)
+    average.update(model)
     with torch.no_grad():
         model.weight.fill_(7)
     assert average.module.weight.tolist() == [1, -2]
@@ -48,17 +48,18 @@ def test_average_shares_no_memory_with_the_model():
 
 def test_average_goes_on_from_its_state():
     model, first, second = Counter(), None, None
-    straight = averaged(model, 0.9)
+    straight = WeightAverage(model, 0.9)
     for t in range(6):
         with torch.no_grad():
             model.weight += t
-        straight.update_parameters(model)
+        straight.update(model)
         if t < 3:
-            first = first or averaged(model, 0.9)
-            first.update_parameters(model)
+            first = first or WeightAverage(model, 0.9)
+            first.update(model)
         if t == 2:
-            second = averaged(Counter(), 0.9)
-            second.load_state_dict({k: v.clone() for k, v in first.state_dict().items()})
+            second = WeightAverage(Counter(), 0.9)
+            second.module.load_state_dict({k: v.clone() for k, v in first.module.state_dict().items()})
+            second.updates = t + 1
         if t > 2:
-            second.update_parameters(model)
+            second.update(model)
     assert torch.equal(straight.module.weight, second.module.weight)
