@@ -54,13 +54,27 @@ study() {
     fi
 }
 
+# NAME RECIPE FLAGS...: one run, goes on where it was stopped, and what its attention looks at.
+look() {
+    local name=$1 recipe=$2
+    shift 2
+    due "$name.json" || return
+    echo "evidence: $name: hybridvit train $recipe $*"
+    if timeout "$left" hybridvit train "$recipe" --out "$out/$name" "$@" && hybridvit diagnose "$out/$name"; then
+        cp "$out/$name/diagnosis.json" "$out/$name.json"
+    else
+        unfinished=1
+    fi
+}
+
 few=(--train_sizes 500 2500 5000 --seeds 6 --base.train.steps 1500 --learning_rates 1e-3 --launch.workers 4)
 many=(--train_sizes 12500 25000 50000 --seeds 3 --base.train.steps 3000 --learning_rates 1e-3 --launch.workers 4)
 
-once tests.txt python -m pytest -q tests/test_devices.py tests/layers tests/data
+once tests.txt python -m pytest -q --gpu tests/test_devices.py
 once bench.json hybridvit bench --json
 study speedrun recipes/cifar10_speedrun.py --seeds 3
 study speedrun_short recipes/cifar10_speedrun.py --seeds 3 --base.train.steps 800
+look inside recipes/cifar10_convit.py --train.steps 20000 --train.batch_size 256
 study few_cifar10 recipes/small_data.py "${few[@]}"
 study few_cifar100 recipes/small_data_cifar100.py "${few[@]}"
 study speedrun_long recipes/cifar10_speedrun.py --seeds 3 --base.train.steps 20000

@@ -1,9 +1,21 @@
-"""What all tests share: a fixed seed, one thread, and builders of small things."""
+"""What all tests share: a fixed seed, one thread, the CPU unless asked otherwise, and builders of small things."""
+
+import os
 
 import pytest
 import torch
 
 torch.set_num_threads(1)  # the tensors are tiny: more threads wait for each other, worst of all on a busy machine
+
+
+def pytest_addoption(parser):
+    parser.addoption("--gpu", action="store_true", help="tests/test_devices.py on the GPU too; else it stays hidden")
+
+
+def pytest_configure(config):
+    """Numbers in tests are those of a CPU, so a GPU is hidden from them and from what they start."""
+    if not config.getoption("--gpu"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture(autouse=True)

@@ -1,19 +1,44 @@
-"""The same on every device at hand: layers, optimiser, batches, whole runs; where there is a GPU, it is one of them."""
+"""The same on every device: layers, models, losses, augmentation, optimisers, whole runs.
 
+``pytest tests/test_devices.py --gpu`` makes a GPU one of them.
+"""
+
+import copy
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from hybridvit.backbones import ResNetConfig, StagesConfig, ViTConfig
+from hybridvit.backbones import (
+    ConvPoolConfig,
+    PatchConfig,
+    ResNetConfig,
+    ShiftedPatchConfig,
+    StagesConfig,
+    T2TConfig,
+    ViTConfig,
+    WideResNetConfig,
+)
+from hybridvit.build.models import create_model
 from hybridvit.build.runs import Run
 from hybridvit.config import to_yaml
+from hybridvit.data.policies import OPERATIONS, Drawn, apply, draw_rand, draw_trivial
 from hybridvit.data.progressive import ProgressiveConfig
 from hybridvit.data.transforms import AugmentConfig
+from hybridvit.hydra.balance_config import (
+    DWAConfig,
+    FAMOConfig,
+    GradNormConfig,
+    PCGradConfig,
+    SumConfig,
+    UncertaintyConfig,
+)
 from hybridvit.layers import GPSA, LSA, MHSA, PSA, TalkingHeads
 from hybridvit.layers.attention import merge_heads
 from hybridvit.recipe import Recipe
+from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
 from hybridvit.training.muon import Muon, orthogonalised
 from hybridvit.training.optim import OptimConfig
@@ -26,6 +51,12 @@ DEVICES = [
 H, D, SIDE = 4, 8, 7
 
 on_every_device = pytest.mark.parametrize("device", DEVICES)
+
+
+@pytest.fixture(autouse=True)
+def _exact(monkeypatch):
+    """A GPU's convolutions are rounded to 10 bits (TF32) unless told otherwise."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
 def as_timm(theirs, device):
@@ -74,6 +105,61 @@ def test_compiled_attention_is_what_it_was(kind, randomise):
     x = torch.randn(3, SIDE**2, H * D, device="cuda")
     with torch.no_grad():
         torch.testing.assert_close(torch.compile(layer)(x, (SIDE, SIDE)), layer(x, (SIDE, SIDE)), rtol=1e-3, atol=1e-4)
+
+
+TINY = {"embed_dim": 32, "depth": 2, "num_heads": 4, "mlp_ratio": 2.0}
+VIT = ViTConfig(**TINY, tokenizer=PatchConfig(patch_size=4))
+MODELS = {
+    "vit": VIT,
+    "distilled": replace(VIT, distilled=True),
+    "convit": replace(VIT, attention=("gpsa", "mhsa"), class_token_layer=1),
+    "relative": replace(VIT, position="relative", pooling="mean", layer_scale=0.1),
+    "class attention": replace(VIT, attention=("talking_heads",), pooling="class_attention"),
+    "shifted patches": replace(VIT, tokenizer=ShiftedPatchConfig(patch_size=4), attention=("lsa",)),
+    "t2t": replace(VIT, tokenizer=T2TConfig(token_dim=8), position="sincos1d"),
+    "cct": replace(VIT, tokenizer=ConvPoolConfig(layers=2, hidden_dim=16), pooling="seq", feedforward="conv"),
+    "stages": replace(VIT, tokenizer=StagesConfig(cnn=ResNetConfig(depths=(1, 1), width=8))),
+    "resnet": ResNetConfig(depths=(1, 1), width=8, attention_after=(1,)),
+    "botnet": ResNetConfig(block="bottleneck", depths=(1, 1), attention_stages=(2,)),
+    "wide_resnet": WideResNetConfig(depth=10, width_factor=1),
+}
+
+
+@on_every_device
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_what_it_is_on_the_cpu(name, device):
+    model, images = create_model(MODELS[name], num_classes=7, image_size=(48, 32)), torch.randn(5, 3, 48, 32)
+    there = copy.deepcopy(model).to(device)
+    found = []
+    for net, given in ((model, images), (there, images.to(device))):
+        logits = net(given)
+        logits.square().mean().backward()
+        found.append([logits.detach().cpu(), *(p.grad.cpu() for p in net.parameters())])
+    for expected, value in zip(*found, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-4)
+
+
+@on_every_device
+@pytest.mark.parametrize("kind", ["trivial", "rand"])
+def test_augmentation_is_what_it_is_on_the_cpu(kind, device):
+    """Every operation at every strength; halves may round the other way."""
+    draw = draw_trivial if kind == "trivial" else partial(draw_rand, magnitude=9)
+    images = torch.randint(0, 256, (997, 3, 24, 32), dtype=torch.uint8)
+    drawn = draw(len(images), (24, 32), generator=torch.Generator().manual_seed(0))
+    assert drawn.operation.unique().numel() == len(OPERATIONS)
+    expected = apply(images, drawn)
+    found = apply(images.to(device), Drawn(*(part.to(device) for part in drawn))).cpu()
+    assert (found != expected).float().mean() < 1e-3
+    assert (found.int() - expected.int()).abs().float().mean() < 0.05
+
+
+@on_every_device
+@pytest.mark.parametrize("kind", [SumConfig, UncertaintyConfig, DWAConfig, GradNormConfig, FAMOConfig, PCGradConfig])
+def test_tasks_share_a_trunk_as_on_the_cpu(kind, device):
+    tasks = {"label": ClassificationConfig(), "again": ClassificationConfig(label_smoothing=0.1)}
+    recipe = replace(RECIPE, tasks=tasks, balance=kind(), augment=AugmentConfig(), whiten=False)
+    found = [Run(recipe, cpu=where == "cpu").fit()["history"]["loss"] for where in (device, "cpu")]
+    assert found[0] == pytest.approx(found[1], rel=0.05)
 
 
 @on_every_device

@@ -17,6 +17,7 @@ echo "$(basename "$0") $*" >>"{log}"
 case " $* " in {fails}) exit 1;; esac
 while [ $# -gt 0 ]; do
     if [ "$1" = --out ]; then mkdir -p "$2"; echo '{{}}' >"$2/study.json"; fi
+    if [ "$1" = diagnose ]; then echo '{{}}' >"$2/diagnosis.json"; fi
     shift
 done
 """
@@ -47,11 +48,13 @@ def test_everything_is_run_once_and_kept(run, tmp_path):
     assert calls[0].startswith("python -m pytest")
     assert calls[1] == "hybridvit bench --json"
     studies = [call for call in calls if call.startswith("hybridvit study")]
-    assert len(studies) == len(calls) - 2 == 10
+    assert len(studies) == len(calls) - 4 == 10
+    trained = next(index for index, call in enumerate(calls) if call.startswith("hybridvit train"))
+    assert calls[trained + 1] == f"hybridvit diagnose {out}/inside"
     assert all(re.search(r"--launch\.minutes (29|30)\b", call) for call in studies)
     kept = {path.name for path in out.iterdir() if path.is_file()}
-    assert len(kept) == 12
-    assert {"tests.txt", "bench.json", "speedrun.json", "few_cifar100.json", "cifar_full.json"} <= kept
+    assert len(kept) == 13
+    assert {"tests.txt", "bench.json", "speedrun.json", "inside.json", "few_cifar100.json", "cifar_full.json"} <= kept
     done, calls = run("30", str(out))
     assert (done.returncode, calls) == (0, [])
 
@@ -60,7 +63,7 @@ def test_what_fails_or_is_left_is_tried_again(run, tmp_path):
     out = tmp_path / "out"
     done, calls = run("30", str(out), fails="*bench*|*few_cifar10*")
     assert done.returncode == 1
-    assert len(calls) == 12  # the others are not held up
+    assert len(calls) == 14  # the others are not held up
     assert "bench.json did not end well" in done.stdout
     done, calls = run("30", str(out))
     assert done.returncode == 0
@@ -82,9 +85,12 @@ def test_a_wrong_number_of_minutes_is_one_line(run, words):
 def test_its_studies_and_flags_are_real(run, tmp_path):
     _, calls = run("30", str(tmp_path / "out"))
     for call in calls:
-        if call.startswith("hybridvit study"):
-            _, _, recipe, *flags = call.split()
+        _, command, recipe, *flags = call.split()
+        if command in ("study", "train"):
             del flags[flags.index("--out") : flags.index("--out") + 2]
-            study = apply_flags(read_recipe(ROOT / recipe, "study"), flags, "")
-            assert study.launch.minutes >= 29
-            assert (study.base.train.steps == 1500) == ("--train_sizes 500" in call)
+            asked = apply_flags(read_recipe(ROOT / recipe, "recipe" if command == "train" else "study"), flags, "")
+            if command == "train":
+                assert asked.train.steps == 20_000
+                continue
+            assert asked.launch.minutes >= 29
+            assert (asked.base.train.steps == 1500) == ("--train_sizes 500" in call)

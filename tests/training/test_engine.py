@@ -298,6 +298,13 @@ def test_precisions_may_differ_between_runs_of_one_process(tiny_recipe):
     assert make_accelerator("auto", cpu=True).mixed_precision == "no"
 
 
+def test_runs_of_one_process_may_be_on_different_devices(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "meta")  # stands for a GPU
+    assert make_accelerator("fp32").device.type == "meta"
+    monkeypatch.delenv("ACCELERATE_TORCH_DEVICE")
+    assert make_accelerator("fp32", cpu=True).device.type == "cpu"
+
+
 @pytest.mark.parametrize("name", ["steps", "batch_size", "log_every", "evaluate_every"])
 def test_counts_below_one_are_refused(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, given 0"):

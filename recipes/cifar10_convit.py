@@ -1,0 +1,38 @@
+"""Do ConViT's gates close? One on all of CIFAR-10, its gates logged as it learns, and looked into afterwards.
+
+    hybridvit train recipes/cifar10_convit.py --out runs/cifar10_convit
+    hybridvit diagnose runs/cifar10_convit
+
+Five gated layers, then the class token and a plain one, as in the paper in small. Made for two CPU cores; a GPU takes
+``--train.steps 20000 --train.batch_size 256``.
+"""
+
+from hybridvit.backbones import PatchConfig, ViTConfig
+from hybridvit.data.datasets import DataConfig
+from hybridvit.data.transforms import AugmentConfig
+from hybridvit.recipe import Recipe
+from hybridvit.tasks.classification import ClassificationConfig
+from hybridvit.training.engine import TrainConfig
+from hybridvit.training.optim import OptimConfig
+
+
+def recipe() -> Recipe:
+    """Nothing is selected, the weights of the last step count."""
+    return Recipe(
+        name="cifar10_convit",
+        model=ViTConfig(
+            embed_dim=96,
+            depth=6,
+            num_heads=4,
+            mlp_ratio=2.0,
+            tokenizer=PatchConfig(patch_size=4),
+            attention=("gpsa",) * 5 + ("mhsa",),
+            class_token_layer=5,
+            qkv_bias=False,
+        ),
+        data=DataConfig(dataset="cifar10", validation=0.0),
+        augment=AugmentConfig(crop_padding=4, flip=True),
+        tasks={"label": ClassificationConfig(label_smoothing=0.1)},
+        optim=OptimConfig(lr=2e-3, beta2=0.99),
+        train=TrainConfig(steps=6000, batch_size=64, ema=0.998, log_every=100, evaluate_every=3000),
+    )
