@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from hybridvit.build.models import create_backbone as create_backbone
     from hybridvit.build.models import create_model as create_model
     from hybridvit.build.models import list_models as list_models
+    from hybridvit.estimator import HybridViTClassifier as HybridViTClassifier
     from hybridvit.hydra.hydranet import HydraNet as HydraNet
 
 # Where each public name lives; imported at its first use, so that `import hybridvit` costs nothing.
 _PUBLIC = {
     "ConvConfig": "hybridvit.backbones",
     "ConvPoolConfig": "hybridvit.backbones",
+    "HybridViTClassifier": "hybridvit.estimator",
     "HydraNet": "hybridvit.hydra.hydranet",
     "OverlapConfig": "hybridvit.backbones",
     "PatchConfig": "hybridvit.backbones",

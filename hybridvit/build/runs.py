@@ -35,7 +35,7 @@ from hybridvit.data.file_images import pixels
 from hybridvit.data.loaders import evaluation_batches, training_batches
 from hybridvit.data.progressive import Progressive
 from hybridvit.data.sampling import Order
-from hybridvit.data.splits import Samples
+from hybridvit.data.splits import Samples, Splits
 from hybridvit.diagnostics.gates import gates
 from hybridvit.layers.gpsa import GPSA
 from hybridvit.layers.whitening import MOST_IMAGES
@@ -53,18 +53,26 @@ class Run:
         folder: where to write; None: nowhere.
         command: the command to record in the result.
         cpu: stay on the CPU even where there is a GPU.
+        splits: samples to use instead of those that ``recipe.data`` names.
 
     Raises:
         ValueError: the recipe, its data and the folder do not fit together.
     """
 
-    def __init__(self, recipe: Recipe, folder: RunFolder | None = None, command: str = "", cpu: bool = False) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: RunFolder | None = None,
+        command: str = "",
+        cpu: bool = False,
+        splits: Splits | None = None,
+    ) -> None:
         self.recipe, self.folder, self.command = recipe, folder, command
         requests = column_requests(recipe.tasks, recipe.data.names)
         for column in recipe.data.names:
             if column not in requests:
                 raise ValueError(f"data.names names {column!r}, which no task reads: {nearest(column, requests)}")
-        self.splits = load(recipe.data, recipe.seed, requests)
+        self.splits = splits if splits is not None else load(recipe.data, recipe.seed, requests)
         check_augmentation_of(recipe, self.splits)
         recipe.progressive.check(self.splits.shapes, self.splits.columns)
         self.accelerator = make_accelerator(recipe.train.precision, cpu)

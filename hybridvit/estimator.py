@@ -1,0 +1,210 @@
+"""Image classification as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from hybridvit.backbones import ResNetConfig, StagesConfig, ViTConfig
+from hybridvit.build.models import model_config
+from hybridvit.build.net import evaluation_batch
+from hybridvit.build.runs import Run
+from hybridvit.data.splits import ONE_VIEW, Column, Samples, Splits
+from hybridvit.data.subset import stratified_split
+from hybridvit.data.transforms import AugmentConfig
+from hybridvit.recipe import ModelConfig, Recipe
+from hybridvit.tasks.classification import ClassificationConfig
+from hybridvit.training.engine import TrainConfig
+from hybridvit.training.optim import OptimConfig
+
+MOST_CHANNELS = 4
+MOST_CELLS = 16  # along a side of the default model's grid of tokens
+AVERAGED = 100  # steps that weights are averaged over, or a tenth of a shorter run
+
+
+class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A classifier of images, from arrays to labels: ``fit``, ``predict``, ``predict_proba``, ``score``.
+
+    Images ``X`` are an array ``[n, height, width]`` (grey), ``[n, height, width, channels]`` or
+    ``[n, channels, height, width]``, uint8 or floats in [0, 1], which are kept to 8 bits; labels ``y [n]`` are whatever
+    scikit-learn takes for classes. What the estimator does is a recipe like any other: see ``recipe_`` after ``fit``.
+
+    Args:
+        model: name of a model, as ``hv.list_models`` has them, or a configuration; None: a hybrid for small data,
+            ResNet stages and one block of attention, with more stages for larger images.
+        steps: number of updates.
+        batch_size: images in an update.
+        optim: optimiser and schedule; None: Muon with a learning rate of 2e-3, 0.04 for its matrices.
+        augment: what is done to training images; None: crops of an eighth, and mirror images. ``AugmentConfig()`` does
+            nothing, ``AugmentConfig(crop_padding=1)`` leaves out the mirror images, for digits or letters.
+        validation: share of the training images that the best step is chosen on; 0: the last step counts.
+        label_smoothing: share of the target that is spread over all classes.
+        random_state: seed of everything, at least 0.
+        device: "auto", a GPU where there is one, or "cpu".
+
+    Attributes:
+        classes_: the labels, sorted ``[k]``.
+        recipe_: all settings of the run.
+        result_: what the run measured: seconds, number of parameters, losses.
+        net_: the trained model, images ``[b, c, h, w]`` as ``result_`` was trained on -> ``{"label": logits [b, k]}``.
+    """
+
+    def __init__(
+        self,
+        model: str | ModelConfig | None = None,
+        *,
+        steps: int = 1000,
+        batch_size: int = 32,
+        optim: OptimConfig | None = None,
+        augment: AugmentConfig | None = None,
+        validation: float = 0.0,
+        label_smoothing: float = 0.1,
+        random_state: int = 0,
+        device: str = "auto",
+    ) -> None:
+        self.model = model
+        self.steps = steps
+        self.batch_size = batch_size
+        self.optim = optim
+        self.augment = augment
+        self.validation = validation
+        self.label_smoothing = label_smoothing
+        self.random_state = random_state
+        self.device = device
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> HybridViTClassifier:
+        """Trains anew.
+
+        Raises:
+            ValueError: images, labels and settings do not fit together.
+        """
+        images, labels = as_images(X), np.asarray(y)
+        if labels.shape != (len(images),):
+            raise ValueError(f"y must be a label for each of the {len(images)} images, given the shape {labels.shape}")
+        if self.device not in ("auto", "cpu"):
+            raise ValueError(f"device must be 'auto' or 'cpu', given {self.device!r}")
+        if not 0 <= self.validation < 1:
+            raise ValueError(f"validation must lie in [0, 1), given {self.validation}")
+        self.classes_, index = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y must hold at least two classes, given {len(self.classes_)}: {self.classes_.tolist()}")
+        self.recipe_ = self._recipe((images.shape[2], images.shape[3]))
+        splits = self._splits(images, index.astype(np.int64))
+        run = Run(self.recipe_, cpu=self.device == "cpu", splits=splits)
+        self.result_ = run.fit()
+        self.net_ = run.trainer.evaluated.eval().requires_grad_(False)
+        self._data = run.data
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Probability of each of ``classes_`` for each image, ``[n, k]``.
+
+        Raises:
+            ValueError: the images are of another size or number of channels than those of ``fit``.
+        """
+        check_is_fitted(self)
+        images = as_images(X)
+        shape = self._data.shapes[ONE_VIEW]
+        if images.shape[1:] != shape:
+            raise ValueError(f"images must be {_shape(shape)} as in fit, given {_shape(images.shape[1:])}")
+        device, size = next(self.net_.parameters()).device, evaluation_batch(self._data.shapes)
+        normalise = self._data.normalisation[ONE_VIEW]
+        found = []
+        with torch.no_grad():
+            for start in range(0, len(images), size):
+                pixels = torch.from_numpy(images[start : start + size]).to(device)
+                found.append(self.net_(normalise(pixels))["label"].double().softmax(dim=1).cpu())
+        return np.concatenate([part.numpy() for part in found]) if found else np.zeros((0, len(self.classes_)))
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """The most likely class of each image, ``[n]``."""
+        probabilities = self.predict_proba(X)
+        found: NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
+        return found
+
+    def _recipe(self, size: tuple[int, int]) -> Recipe:
+        model = default_model(size) if self.model is None else self.model
+        shift = max(min(size) // 8, 1)
+        return Recipe(
+            name="estimator",
+            model=model_config(model) if isinstance(model, str) else model,
+            augment=self.augment or AugmentConfig(crop_padding=shift, crop_fill="reflect", flip=True),
+            tasks={"label": ClassificationConfig(label_smoothing=self.label_smoothing)},
+            optim=self.optim or OptimConfig(kind="muon", lr=2e-3, muon_lr=0.04, beta2=0.99),
+            train=TrainConfig(
+                steps=self.steps,
+                batch_size=self.batch_size,
+                ema=1 - 1 / max(min(AVERAGED, self.steps // 10), 2),
+                log_every=max(self.steps // 20, 1),
+                evaluate_every=max(self.steps // 10, 1),
+            ),
+            seed=self.random_state,
+            whiten=self.model is None,
+        )
+
+    def _splits(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Splits:
+        samples = Samples({ONE_VIEW: images}, {"label": labels})
+        kept, apart = stratified_split(labels, self.validation, self.random_state)
+        if not len(kept):
+            raise ValueError(f"validation {self.validation} leaves none of {len(labels)} images to train on")
+        column = Column("class", tuple(str(name) for name in self.classes_))
+        return Splits("arrays", {"label": column}, samples[kept], samples[apart], samples[:0])
+
+
+def default_model(size: tuple[int, int]) -> ViTConfig:
+    """ResNet stages, each after the first of half the size, then one block of attention, for images of this size.
+
+    As in ``recipes/cifar10_5k_laptop.py``, where it was measured. Small images are not pooled at once.
+    """
+    pooled = min(size) >= 2 * MOST_CELLS
+    side, stages = max(size) // (2 if pooled else 1), 1
+    while side > MOST_CELLS or (pooled and stages < 2):
+        side, stages = side // 2, stages + 1
+    cnn = ResNetConfig(depths=(1,) * stages, width=64, stem="pool" if pooled else "small")
+    return ViTConfig(
+        embed_dim=128,
+        depth=1,
+        num_heads=4,
+        mlp_ratio=2.0,
+        tokenizer=StagesConfig(cnn=cnn),
+        pooling="mean",
+        layer_scale=0.1,
+    )
+
+
+def as_images(X: ArrayLike) -> NDArray[np.uint8]:
+    """Images of any of the layouts that the estimator takes, as ``[n, c, h, w]`` uint8.
+
+    Raises:
+        ValueError: no such layout, or values that are no pixels.
+    """
+    images = np.asarray(X)
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.ndim != 4:
+        raise ValueError(
+            f"images must be [n, h, w], [n, h, w, c] or [n, c, h, w], given {images.ndim} axes {list(images.shape)}"
+        )
+    elif images.shape[1] > MOST_CHANNELS:
+        if images.shape[3] > MOST_CHANNELS:
+            raise ValueError(f"images of 1 to {MOST_CHANNELS} channels are wanted, given {list(images.shape)}")
+        images = images.transpose(0, 3, 1, 2)
+    if np.issubdtype(images.dtype, np.floating):
+        if len(images) and not (images.min() >= 0 and images.max() <= 1):
+            raise ValueError(
+                f"images of floats must lie in [0, 1], given {images.min():g} to {images.max():g}: divide them, or "
+                "give uint8"
+            )
+        images = np.rint(images * 255)
+    elif images.dtype != np.uint8:
+        raise ValueError(f"images must be uint8, or floats in [0, 1], given {images.dtype}")
+    return np.ascontiguousarray(images, dtype=np.uint8)
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]} channel{'s' if shape[0] > 1 else ''} of {shape[1]}x{shape[2]} pixels"
