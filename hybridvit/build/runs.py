@@ -220,6 +220,7 @@ class Run:
                 "compile": history.compile_seconds,
                 "total": time.perf_counter() - began,
             },
+            **({"joules": {"train": history.joules}} if history.joules is not None else {}),
             "device": device_name(self.accelerator.device),
             "versions": versions(),
             "revision": revision(),

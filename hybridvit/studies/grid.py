@@ -66,7 +66,7 @@ def judged_task(recipe: Recipe) -> str:
     return name
 
 
-def accuracy(recipe: Recipe, result: Mapping[str, Any], split: Literal["test", "validation"]) -> float:
+def accuracy(recipe: Recipe, result: Mapping[str, Any], split: Literal["test", "test_flips", "validation"]) -> float:
     """Accuracy of the first task in a result, in [0, 1]."""
     return float(result[split][judged_task(recipe)]["accuracy"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
-from math import isfinite
+from math import inf, isfinite, isnan
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,17 @@ from hybridvit.studies.page import (
 )
 from hybridvit.studies.run import Outcome, StudyFolder
 from hybridvit.studies.statistics import MIN_SEEDS_FOR_CLAIM, MIN_SEEDS_FOR_INTERVAL
-from hybridvit.studies.table import Equivalence, Table, runs_csv, table_csv, tabulate
+from hybridvit.studies.table import Crossover, Equivalence, Table, as_csv, run_rows, table_csv, tabulate
 from hybridvit.training.checkpoint import write_text
 
 PARAMETER_TOLERANCE = 0.10
+
+# Further columns of the models' table, from the runs on the most images: what a run calls it, and its factor.
+MEASURES = {
+    "test accuracy with mirror images, %": ("test_accuracy_flips", 100),
+    "seconds compiling": ("compile_seconds", 1),
+    "kJ of training": ("train_joules", 0.001),
+}
 
 
 def write_report(study: Study, folder: StudyFolder, outcome: Outcome, command: str) -> Path | None:
@@ -51,7 +58,7 @@ def write_report(study: Study, folder: StudyFolder, outcome: Outcome, command: s
     for name, draw in _figures(study, table, outcome).items():
         figures[name] = drawn(draw, folder.path / f"{name}.png")
     write_text(folder.path / "table.csv", table_csv(table))
-    write_text(folder.path / "runs.csv", runs_csv(study, outcome.learning_rates, outcome.results))
+    write_text(folder.path / "runs.csv", as_csv(run_rows(study, outcome.learning_rates, outcome.results)))
     facts = _facts(study, table, outcome, first, command)
     write_text(folder.path / "study.json", json.dumps(facts["summary"], indent=1))
     write_text(folder.path / "report.html", render("report.html.jinja", figures=figures, **facts))
@@ -89,10 +96,23 @@ def _gates(study: Study, outcome: Outcome) -> list[tuple[str, list[int], np.ndar
     return found
 
 
+def _measures(study: Study, runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Column -> model -> mean over the seeds of the largest training size; columns without a value are left out."""
+    found: dict[str, dict[str, float]] = {}
+    for name, (key, factor) in MEASURES.items():
+        values: dict[str, list[float]] = {}
+        for run in runs:
+            if run["train_images"] == study.train_sizes[-1] and run.get(key):
+                values.setdefault(run["model"], []).append(factor * run[key])
+        if values:
+            found[name] = {model: float(np.mean(v)) for model, v in values.items()}
+    return found
+
+
 def _facts(study: Study, table: Table, outcome: Outcome, first: dict[str, Any], command: str) -> dict[str, Any]:
     reference_params = table.params[study.reference]
     off = {m: n for m, n in table.params.items() if abs(n / reference_params - 1) > PARAMETER_TOLERANCE}
-    seeds = len(table.seeds)
+    seeds, runs = len(table.seeds), run_rows(study, outcome.learning_rates, outcome.results)
     summary = {
         "title": study.title,
         "reference": study.reference,
@@ -111,7 +131,17 @@ def _facts(study: Study, table: Table, outcome: Outcome, first: dict[str, Any], 
             }
             for model, worth in table.equivalence.items()
         },
+        "crossovers": [
+            {
+                "ahead": crossing.ahead,
+                "behind": crossing.behind,
+                "images": crossing.images.value,
+                "interval": [json_number(crossing.images.low), json_number(crossing.images.high)],
+            }
+            for crossing in table.crossovers
+        ],
         "failed": [{"cell": str(cell), "error": error} for cell, error in outcome.failed],
+        "runs": runs,
         "seconds": {"runs": sum(result["seconds"]["total"] for result in outcome.results.values())},
         "device": first["device"],
         "versions": first["versions"],
@@ -119,10 +149,14 @@ def _facts(study: Study, table: Table, outcome: Outcome, first: dict[str, Any], 
         "command": command,
     }
     gates = _gates(study, outcome)
+    measures = _measures(study, runs)
     return {
         "summary": summary,
+        "measures": measures,
         "study": study,
         "table": table,
+        "crossings": [_crossing(table, crossing) for crossing in table.crossovers if crossing.settled],
+        "unsettled": sum(not crossing.settled for crossing in table.crossovers),
         "sentences": [_sentence(study, model, worth) for model, worth in table.equivalence.items()],
         "claim": _claim(table, seeds),
         "rows": [_row(study, table, outcome, model) for model in study.models],
@@ -145,6 +179,23 @@ def _sentence(study: Study, model: str, worth: Equivalence) -> dict[str, str]:
         factor = _times(worth.factor.value)
         interval = f"95 % interval {_times(low)} to {_times(high)}" if isfinite(low) else ""
     return {"model": model, "factor": factor, "interval": interval, "difference": _difference(study, model)}
+
+
+def _crossing(table: Table, crossing: Crossover) -> dict[str, str]:
+    low, high = crossing.images.low, crossing.images.high
+    first, last = f"{table.sizes[0]:,.0f}", f"{table.sizes[-1]:,.0f}"
+    ends = (f"below {first}" if low == 0 else _about(low), f"beyond {last}" if high == inf else _about(high))
+    return {
+        "images": _about(crossing.images.value),
+        "ahead": crossing.ahead,
+        "behind": crossing.behind,
+        "interval": "" if isnan(low) else f"{ends[0]} to {ends[1]}",
+    }
+
+
+def _about(images: float) -> str:
+    """A number of images to two digits."""
+    return f"{float(f'{images:.2g}'):,.0f}"
 
 
 def _difference(study: Study, model: str) -> str:

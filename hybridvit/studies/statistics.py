@@ -167,3 +167,44 @@ def equivalence_interval(sizes: Array, reference: Array, errors: Array) -> Inter
         return float(np.clip(value, 1 / bound, bound))
 
     return bootstrap(errors.shape[1], factor)
+
+
+def crossover(sizes: Array, behind: Array, ahead: Array) -> float:
+    """Images from which on one learning curve stays below another, both linear between their points in log-log.
+
+    Args:
+        sizes: training sizes, rising, ``[k]``.
+        behind: errors of the model that is overtaken, positive, ``[k]``.
+        ahead: errors of the one that overtakes it.
+
+    Returns:
+        Number of images; 0 where it is below at every size, inf where it is not below at the largest.
+    """
+    lead = np.log(behind) - np.log(ahead)
+    if lead[-1] <= 0:
+        return np.inf
+    not_yet = np.flatnonzero(lead <= 0)
+    if not len(not_yet):
+        return 0.0
+    last = not_yet[-1]
+    share = lead[last] / (lead[last] - lead[last + 1])
+    return float(np.exp((1 - share) * np.log(sizes[last]) + share * np.log(sizes[last + 1])))
+
+
+def crossover_interval(sizes: Array, behind: Array, ahead: Array) -> Interval:
+    """:func:`crossover` of the mean curves, with a percentile interval over paired repetitions.
+
+    Its ends may be 0, before the smallest size, and inf, beyond the largest.
+
+    Args:
+        sizes: training sizes, ``[k]``.
+        behind: errors of the model that is overtaken, ``[k, seeds]``.
+        ahead: errors of the one that overtakes it, ``[k, seeds]``.
+    """
+    value = crossover(sizes, behind.mean(axis=1), ahead.mean(axis=1))
+    count = behind.shape[1]
+    if count < MIN_SEEDS_FOR_INTERVAL:
+        return Interval(value, np.nan, np.nan)
+    found = [crossover(sizes, behind[:, row].mean(axis=1), ahead[:, row].mean(axis=1)) for row in _drawn(count)]
+    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
+    return Interval(value, float(low), float(high))

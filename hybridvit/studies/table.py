@@ -6,17 +6,20 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridvit.recipe import Study
+from hybridvit.recipe import Recipe, Study
 from hybridvit.studies.grid import accuracy as measured
 from hybridvit.studies.grid import final_cells
 from hybridvit.studies.statistics import (
     MIN_SEEDS_FOR_CLAIM,
     Interval,
+    crossover,
+    crossover_interval,
     equivalence_at,
     equivalence_interval,
     holm,
@@ -45,6 +48,26 @@ class Equivalence:
 
 
 @dataclass(frozen=True)
+class Crossover:
+    """Two learning curves that cross.
+
+    Attributes:
+        ahead: the model that has fewer errors from there on.
+        behind: the one that had fewer before.
+        images: where; its interval ends at 0 or inf where it reaches beyond the sizes studied.
+    """
+
+    ahead: str
+    behind: str
+    images: Interval
+
+    @property
+    def settled(self) -> bool:
+        """Whether the seeds say anything of where it is."""
+        return not (self.images.low == 0 and self.images.high == np.inf)
+
+
+@dataclass(frozen=True)
 class Table:
     """The results that are complete for all models, seed by seed.
 
@@ -55,6 +78,7 @@ class Table:
         params: model -> number of parameters.
         seconds: model -> mean seconds of a run.
         equivalence: model -> its worth; without the reference.
+        crossovers: where mean curves cross, by rising number of images.
         smallest_p: the smallest adjusted p value that this many seeds and models can give.
     """
 
@@ -64,6 +88,7 @@ class Table:
     params: dict[str, int]
     seconds: dict[str, float]
     equivalence: dict[str, Equivalence]
+    crossovers: tuple[Crossover, ...]
     smallest_p: float
 
     def interval(self, model: str, index: int) -> Interval:
@@ -100,6 +125,7 @@ def tabulate(
         params[cell.model] = result["params"]
         seconds[cell.model].append(result["seconds"]["total"])
     sizes = np.array(study.train_sizes, dtype=np.float64)
+    errors = {model: np.maximum(1 - values, 0.5 / test_images) for model, values in accuracy.items()}
     others = [model for model in study.models if model != study.reference]
     smallest_p = min(2.0 ** (1 - len(seeds)) * max(len(others), 1), 1.0)
     return Table(
@@ -108,22 +134,30 @@ def tabulate(
         accuracy,
         params,
         {model: float(np.mean(values)) for model, values in seconds.items()},
-        _equivalences(sizes, accuracy, study.reference, others, 0.5 / test_images, len(seeds)),
+        _equivalences(sizes, accuracy, errors, study.reference, others),
+        _crossovers(sizes, errors),
         smallest_p,
     )
+
+
+def _crossovers(sizes: NDArray[np.float64], errors: Mapping[str, NDArray[np.float64]]) -> tuple[Crossover, ...]:
+    found = []
+    for behind, ahead in permutations(errors, 2):
+        means = errors[behind].mean(axis=1), errors[ahead].mean(axis=1)
+        if 0 < crossover(sizes, *means) < np.inf:
+            found.append(Crossover(ahead, behind, crossover_interval(sizes, errors[behind], errors[ahead])))
+    return tuple(sorted(found, key=lambda crossing: crossing.images.value))
 
 
 def _equivalences(
     sizes: NDArray[np.float64],
     accuracy: Mapping[str, NDArray[np.float64]],
+    errors: Mapping[str, NDArray[np.float64]],
     reference: str,
     others: list[str],
-    floor: float,
-    seeds: int,
 ) -> dict[str, Equivalence]:
-    errors = {model: np.maximum(1 - values, floor) for model, values in accuracy.items()}
     gains = {model: (accuracy[model] - accuracy[reference]).mean(axis=0) for model in others}
-    claims = seeds >= MIN_SEEDS_FOR_CLAIM
+    claims = errors[reference].shape[1] >= MIN_SEEDS_FOR_CLAIM
     p_values = dict(zip(others, holm([sign_flip_p(gains[model]) for model in others]), strict=True)) if claims else {}
     found = {}
     reference_mean = errors[reference].mean(axis=1)
@@ -136,8 +170,10 @@ def _equivalences(
     return found
 
 
-def runs_csv(study: Study, learning_rates: Mapping[str, float], results: Mapping[str, dict[str, Any]]) -> str:
-    """One line for each reported run."""
+def run_rows(
+    study: Study, learning_rates: Mapping[str, float], results: Mapping[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What is known of each reported run; the last columns only where there is something to say."""
     rows = []
     for cell in final_cells(study, learning_rates):
         if cell.key in results:
@@ -153,9 +189,22 @@ def runs_csv(study: Study, learning_rates: Mapping[str, float], results: Mapping
                     "steps": result["steps"],
                     "seconds": round(result["seconds"]["total"], 3),
                     "device": result["device"],
+                    "train_seconds": round(result["seconds"]["train"], 3),
+                    "compile_seconds": round(result["seconds"]["compile"], 3),
+                    **_further(cell.recipe, result),
                 }
             )
-    return as_csv(rows)
+    return rows
+
+
+def _further(recipe: Recipe, result: Mapping[str, Any]) -> dict[str, float]:
+    """The accuracy with mirror images and the energy of the training, where they were measured."""
+    found = {}
+    if recipe.test_flips:
+        found["test_accuracy_flips"] = round(measured(recipe, result, "test_flips"), 6)
+    if "joules" in result:
+        found["train_joules"] = round(result["joules"]["train"], 1)
+    return found
 
 
 def table_csv(table: Table) -> str:
@@ -183,9 +232,9 @@ def table_csv(table: Table) -> str:
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows of the same columns as CSV text."""
+    """Rows as CSV text; what a row lacks is empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

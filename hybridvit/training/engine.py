@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +22,7 @@ from hybridvit.tasks.base import Task
 from hybridvit.training import checkpoint
 from hybridvit.training.compiled import as_written, compile_net
 from hybridvit.training.ema import WeightAverage
+from hybridvit.training.energy import Meter
 from hybridvit.training.evaluation import evaluate, mean_score
 from hybridvit.training.history import History
 from hybridvit.training.layout import laid_out
@@ -171,7 +171,7 @@ class Trainer:
         since, loss_value = start, float("nan")
         if start == 0:
             self._probe()
-        began, before = time.perf_counter(), self.history.seconds
+        meter = Meter(self.history, device)
         self.net.train()
         for step in range(start, config.steps):
             done = step + 1
@@ -188,7 +188,7 @@ class Trainer:
                 self._stop_if_bad(first_bad.tolist())
                 loss_value = float(loss_sum) / (done - since)
                 since = done
-                self.history.seconds = before + time.perf_counter() - began
+                meter.read()
                 self._record(done, loss_value, own_sum.tolist(), own_count.tolist(), lr)
                 for total in (loss_sum, own_sum, own_count):
                     total.zero_()
@@ -197,7 +197,7 @@ class Trainer:
                     self._evaluate_and_save(done)
             if on_step is not None:
                 on_step(done, loss_value)
-        self.history.seconds = before + time.perf_counter() - began
+        meter.read()
         if self.best_weights is not None:
             self.evaluated.load_state_dict(self.best_weights, strict=not self.aids)
         return self.history

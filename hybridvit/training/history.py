@@ -20,6 +20,7 @@ class History:
         best_step: step of the best validation metrics, -1 without a validation split.
         best: those metrics, by task and name.
         seconds: time from the first step to the last, validation included.
+        joules: what the GPU used in that time, whatever else ran on it; None where it does not tell.
         compile_seconds: time spent compiling before that.
     """
 
@@ -32,4 +33,5 @@ class History:
     best_step: int = -1
     best: dict[str, dict[str, float]] | None = None
     seconds: float = 0.0
+    joules: float | None = None
     compile_seconds: float = 0.0

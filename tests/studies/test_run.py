@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from hybridvit.backbones import PatchConfig, ResNetConfig, ViTConfig
@@ -90,6 +91,57 @@ def test_report_files_agree(finished):
     assert rows[-1].startswith("ViT,70,3,")
     for name in ("learning_curves", "equivalence", "gates_ConViT"):
         assert (folder.path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def with_accuracies(outcome, accuracies, **more):
+    """The outcome as if its runs had found these: model -> accuracy by size, a little other in every seed."""
+    results = {}
+    for cell in final_cells(STUDY, outcome.learning_rates):
+        accuracy = accuracies[cell.model][STUDY.train_sizes.index(cell.train_size)] + 0.001 * cell.seed
+        results[cell.key] = {**outcome.results[cell.key], "test": {"label": {"accuracy": accuracy}}, **more}
+    return replace(outcome, results=results)
+
+
+def test_where_one_model_overtakes_another_is_reported(finished, tmp_path):
+    """Errors of 0.3 and 0.2 against 0.4 and 0.1: level where both are 0.3·(2/3)^x = 0.4·(1/4)^x."""
+    found = with_accuracies(finished[1], {"ResNet": (0.7, 0.8), "ConViT": (0.6, 0.9), "ViT": (0.2, 0.3)})
+    folder = StudyFolder(tmp_path / "out", STUDY)
+    folder.start()
+    text = write_report(STUDY, folder, found, "").read_text(encoding="utf-8")
+    (crossing,) = json.loads((folder.path / "study.json").read_text())["crossovers"]
+    assert (crossing["ahead"], crossing["behind"]) == ("ConViT", "ResNet")
+    share = np.log(4 / 3) / np.log(8 / 3)
+    assert crossing["images"] == pytest.approx(30 * (70 / 30) ** share, rel=0.01)
+    assert crossing["interval"][0] <= crossing["images"] <= crossing["interval"][1]
+    assert "<td>ConViT overtakes ResNet</td><td>38</td>" in text
+
+
+def test_curves_that_do_not_cross_are_not_mentioned(finished, tmp_path):
+    found = with_accuracies(finished[1], {"ResNet": (0.7, 0.9), "ConViT": (0.6, 0.8), "ViT": (0.2, 0.3)})
+    folder = StudyFolder(tmp_path / "out", STUDY)
+    folder.start()
+    assert "overtakes" not in write_report(STUDY, folder, found, "").read_text(encoding="utf-8")
+    assert json.loads((folder.path / "study.json").read_text())["crossovers"] == []
+
+
+def test_what_only_some_runs_measure_has_columns_of_its_own(finished, tmp_path):
+    study = replace(STUDY, base=replace(STUDY.base, test_flips=True))
+    accuracies = {"ResNet": (0.7, 0.9), "ConViT": (0.6, 0.8), "ViT": (0.2, 0.3)}
+    more = {"test_flips": {"label": {"accuracy": 0.875}}, "joules": {"train": 4321.0}}
+    ours = with_accuracies(finished[1], accuracies, **more).results
+    cells = final_cells(STUDY, finished[1].learning_rates), final_cells(study, finished[1].learning_rates)
+    found = replace(finished[1], results={new.key: ours[old.key] for old, new in zip(*cells, strict=True)})
+    folder = StudyFolder(tmp_path / "out", study)
+    folder.start()
+    text = write_report(study, folder, found, "").read_text(encoding="utf-8")
+    runs = json.loads((folder.path / "study.json").read_text())["runs"]
+    assert len(runs) == 18
+    assert {run["test_accuracy_flips"] for run in runs} == {0.875}
+    assert {run["train_joules"] for run in runs} == {4321.0}
+    assert all(0 < run["train_seconds"] <= run["seconds"] for run in runs)
+    assert "<th>test accuracy with mirror images, %</th><th>kJ of training</th>" in text
+    assert "<td>87.5</td><td>4.3</td>" in text
+    assert "mirror images" not in finished[2].read_text(encoding="utf-8")
 
 
 def test_no_significance_from_three_seeds(finished):

@@ -8,6 +8,8 @@ from scipy import stats
 
 from hybridvit.studies.statistics import (
     bootstrap,
+    crossover,
+    crossover_interval,
     equivalence,
     equivalence_at,
     equivalence_interval,
@@ -102,3 +104,37 @@ def test_equivalence_interval_holds_the_truth_and_is_paired():
     value, low, high = equivalence_interval(SIZES, reference, model)
     assert value == pytest.approx(3, rel=1e-6)
     assert high - low < 1e-6
+
+
+def test_crossover_of_two_power_laws_is_exact():
+    """10 n^-1/2 and 2 n^-1/4 meet at n = 5^4."""
+    shallow, steep = 2 * SIZES**-0.25, POWER_LAW
+    assert crossover(SIZES, shallow, steep) == pytest.approx(625, rel=1e-9)
+    assert crossover(SIZES, steep, shallow) == np.inf  # is behind at the largest size
+
+
+def test_crossover_of_curves_that_do_not_cross():
+    assert crossover(SIZES, 2 * POWER_LAW, POWER_LAW) == 0.0
+    assert crossover(SIZES, POWER_LAW, 2 * POWER_LAW) == np.inf
+    assert crossover(SIZES, POWER_LAW, POWER_LAW) == np.inf  # nobody is ahead
+
+
+def test_the_last_of_several_crossings_counts():
+    behind, ahead = np.array([0.4, 0.4, 0.4, 0.4]), np.array([0.2, 0.8, 0.4, 0.2])
+    assert crossover(SIZES, behind, ahead) == pytest.approx(900)  # level there, and ahead from there on
+
+
+def test_crossover_interval_is_paired_and_may_reach_beyond_the_sizes():
+    rng = np.random.default_rng(5)
+    shared = np.exp(rng.normal(0, 0.3, size=(1, 7)))  # what makes a seed easy or hard for every model
+    shallow, steep = (2 * SIZES**-0.25)[:, None] * shared, POWER_LAW[:, None] * shared
+    value, low, high = crossover_interval(SIZES, shallow, steep)
+    assert (value, low, high) == pytest.approx((625, 625, 625), rel=1e-9)
+    apart = np.exp(np.linspace(-1.5, 1.5, 7))[None]  # seeds that shift one curve alone: many cross nowhere
+    value, low, high = crossover_interval(SIZES, shallow, steep * apart / apart.mean())
+    assert 500 < value < 900
+    assert (low, high) == (0, np.inf)
+    few = crossover_interval(SIZES, shallow[:, :2], steep[:, :2])
+    assert few.value == pytest.approx(625)
+    assert np.isnan(few.low)
+    assert np.isnan(few.high)
