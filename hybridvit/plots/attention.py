@@ -31,10 +31,13 @@ def by_layer(
     for head in values.T:
         axes.plot(layers, head, "o", color=theme.series[0], ms=4.5, alpha=0.55, mew=0)
     if reference is not None:
-        axes.plot(layers, reference, color=theme.ink, lw=1, ls=(0, (2, 3)), marker="_", ms=9, label=called)
-    axes.set_ylim(0, top)
+        ends = np.concatenate([[0.6], layers, [len(values) + 0.4]])  # a line even where there is one layer
+        level = np.concatenate([reference[:1], reference, reference[-1:]])
+        axes.plot(ends, level, color=theme.ink, lw=1, ls=(0, (2, 3)), label=called)
+    known = values if reference is None else np.column_stack([values, reference])
+    axes.set_ylim(0, top if top is not None else 1.08 * np.nanmax(known))
     axes.set_xlim(0.6, len(values) + 0.4)
-    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
     axes.set_xlabel("layer")
     axes.set_ylabel(name)
     add_legend(axes, theme)
