@@ -193,8 +193,22 @@ def test_every_head_is_a_point_in_its_layer(theme):
     for index, head in enumerate(heads):
         np.testing.assert_allclose(head.get_xdata(), [1, 2, 3])
         np.testing.assert_allclose(head.get_ydata(), values[:, index])
-    np.testing.assert_allclose(reference.get_ydata(), [6, 6, 6])
+    np.testing.assert_allclose(reference.get_ydata(), [6] * 5)
     assert axes.get_ylabel() == "px"
+    assert axes.get_ylim()[0] == 0
+    assert axes.get_ylim()[1] > 6
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 12, 24])
+def test_layers_are_whole_numbers(layers):
+    values = np.arange(1.0, 2 * layers + 1).reshape(layers, 2)
+    axes = plots.by_layer(values, "px", plots.THEMES[0], reference=np.full(layers, 3.0), called="uniform").axes[0]
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert ticks
+    assert all(tick == round(tick) and 1 <= tick <= layers for tick in ticks)
+    reference = axes.lines[-1]
+    assert np.ptp(reference.get_xdata()) >= 0.8  # a line even where there is one layer
 
 
 def test_heat_goes_from_black_to_the_largest():
