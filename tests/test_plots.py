@@ -208,7 +208,7 @@ def test_layers_are_whole_numbers(layers):
     assert ticks
     assert all(tick == round(tick) and 1 <= tick <= layers for tick in ticks)
     reference = axes.lines[-1]
-    assert np.ptp(reference.get_xdata()) >= 0.8  # a line even where there is one layer
+    assert np.ptp(reference.get_xdata()) > 0.7  # a line even where there is one layer
 
 
 def test_heat_goes_from_black_to_the_largest():
