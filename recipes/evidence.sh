@@ -41,14 +41,14 @@ once() {
     fi
 }
 
-# NAME RECIPE FLAGS...: the runs of a study that there is time for, and its result file.
+# NAME SEEDS RECIPE FLAGS...: the runs of a study that there is time for, and its result file; more seeds go on with it.
 study() {
-    local name=$1 recipe=$2
-    shift 2
-    due "$name.json" || return
-    echo "evidence: $name: hybridvit study $recipe $*"
-    if hybridvit study "$recipe" --out "$out/$name" --launch.minutes $((left / 60)) "$@"; then
-        cp "$out/$name/study.json" "$out/$name.json"
+    local name=$1 seeds=$2 recipe=$3
+    shift 3
+    due "$name-$seeds.json" || return
+    echo "evidence: $name: hybridvit study $recipe --seeds $seeds $*"
+    if hybridvit study "$recipe" --out "$out/$name" --launch.minutes $((left / 60)) --seeds "$seeds" "$@"; then
+        cp "$out/$name/study.json" "$out/$name-$seeds.json"
     else
         unfinished=1
     fi
@@ -67,21 +67,23 @@ look() {
     fi
 }
 
-few=(--train_sizes 500 2500 5000 --seeds 6 --base.train.steps 1500 --learning_rates 1e-3 --launch.workers 4)
-many=(--train_sizes 12500 25000 50000 --seeds 3 --base.train.steps 3000 --learning_rates 1e-3 --launch.workers 4)
+few=(--train_sizes 500 2500 5000 --base.train.steps 1500 --learning_rates 1e-3 --launch.workers 4)
+many=(--train_sizes 12500 25000 50000 --base.train.steps 3000 --learning_rates 1e-3 --launch.workers 4)
 
 once tests.txt python -m pytest -q --gpu tests/test_devices.py
 once bench.json hybridvit bench --json
-study speedrun recipes/cifar10_speedrun.py --seeds 3
-study speedrun_short recipes/cifar10_speedrun.py --seeds 3 --base.train.steps 800
+study speedrun 3 recipes/cifar10_speedrun.py
+study speedrun_short 3 recipes/cifar10_speedrun.py --base.train.steps 800
 look inside recipes/cifar10_convit.py --train.steps 20000 --train.batch_size 256
-study few_cifar10 recipes/small_data.py "${few[@]}"
-study few_cifar100 recipes/small_data_cifar100.py "${few[@]}"
-study speedrun_long recipes/cifar10_speedrun.py --seeds 3 --base.train.steps 20000
-study multi_fashion_mnist recipes/multi_fashion_mnist.py
-study cifar100_coarse_fine recipes/cifar100_coarse_fine.py
-study many_cifar10 recipes/small_data.py "${many[@]}"
-study many_cifar100 recipes/small_data_cifar100.py "${many[@]}"
-study cifar_full recipes/cifar_full.py
+study few_cifar10 3 recipes/small_data.py "${few[@]}"
+study few_cifar100 3 recipes/small_data_cifar100.py "${few[@]}"
+study speedrun_long 3 recipes/cifar10_speedrun.py --base.train.steps 20000
+study multi_fashion_mnist 3 recipes/multi_fashion_mnist.py
+study cifar100_coarse_fine 3 recipes/cifar100_coarse_fine.py
+study few_cifar10 6 recipes/small_data.py "${few[@]}"
+study few_cifar100 6 recipes/small_data_cifar100.py "${few[@]}"
+study many_cifar10 3 recipes/small_data.py "${many[@]}"
+study many_cifar100 3 recipes/small_data_cifar100.py "${many[@]}"
+study cifar_full 3 recipes/cifar_full.py
 
 exit "$unfinished"

@@ -48,13 +48,23 @@ def test_everything_is_run_once_and_kept(run, tmp_path):
     assert calls[0].startswith("python -m pytest")
     assert calls[1] == "hybridvit bench --json"
     studies = [call for call in calls if call.startswith("hybridvit study")]
-    assert len(studies) == len(calls) - 4 == 10
+    assert len(studies) == len(calls) - 4 == 12
     trained = next(index for index, call in enumerate(calls) if call.startswith("hybridvit train"))
     assert calls[trained + 1] == f"hybridvit diagnose {out}/inside"
     assert all(re.search(r"--launch\.minutes (29|30)\b", call) for call in studies)
+    for name, seeds in (("few_cifar10", (3, 6)), ("cifar_full", (3,))):  # more seeds go on in the same folder
+        asked = [call for call in studies if f"--out {out}/{name} " in call]
+        assert [int(re.search(r"--seeds (\d+)", call)[1]) for call in asked] == list(seeds)
     kept = {path.name for path in out.iterdir() if path.is_file()}
-    assert len(kept) == 13
-    assert {"tests.txt", "bench.json", "speedrun.json", "inside.json", "few_cifar100.json", "cifar_full.json"} <= kept
+    assert len(kept) == 15
+    assert {
+        "tests.txt",
+        "bench.json",
+        "speedrun-3.json",
+        "inside.json",
+        "few_cifar100-6.json",
+        "cifar_full-3.json",
+    } <= kept
     done, calls = run("30", str(out))
     assert (done.returncode, calls) == (0, [])
 
@@ -63,14 +73,13 @@ def test_what_fails_or_is_left_is_tried_again(run, tmp_path):
     out = tmp_path / "out"
     done, calls = run("30", str(out), fails="*bench*|*few_cifar10*")
     assert done.returncode == 1
-    assert len(calls) == 14  # the others are not held up
+    assert len(calls) == 16  # the others are not held up
     assert "bench.json did not end well" in done.stdout
     done, calls = run("30", str(out))
     assert done.returncode == 0
     assert [call.split(" --")[0] for call in calls] == [
         "hybridvit bench",
-        "hybridvit study recipes/small_data.py",
-        "hybridvit study recipes/small_data_cifar100.py",
+        *(f"hybridvit study recipes/{name}.py" for name in ("small_data", "small_data_cifar100") * 2),
     ]
 
 

@@ -162,13 +162,13 @@ def run_missing(
 
 
 def _goes_on(held: str, ours: str, study: Study | MultiTaskStudy | Ablation) -> bool:
-    """Whether a folder with the ``held`` study.yaml may be used for this one."""
+    """Whether a folder with the ``held`` study.yaml may be used for this one: a study may get other seeds."""
     if held == ours:
         return True
-    if isinstance(study, Study):
-        return False
     try:
-        from_yaml(type(study), held)
+        before = from_yaml(type(study), held)
     except ValueError:
         return False
+    if isinstance(study, Study) and isinstance(before, Study):
+        return to_yaml(replace(before, seeds=study.seeds)) == ours
     return True

@@ -1,6 +1,7 @@
 """A tiny study from start to report: resumed, interrupted, with a failing model."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -67,6 +68,17 @@ def test_no_cell_runs_twice(finished):
     assert set(interrupted.ran) | set(resumed.ran) == set(outcome.results)
     assert len(outcome.results) == 3 * 2 * 3
     assert resumed.stages == [("learning curves", 18, 5)]
+
+
+def test_more_seeds_go_on_in_the_same_folder(finished, tmp_path):
+    copy = shutil.copytree(finished[0].path, tmp_path / "out")
+    more, recorder = replace(STUDY, seeds=4), Recorder()
+    outcome = conduct(more, StudyFolder(copy, more), recorder)
+    assert len(outcome.results) == 4 * 2 * 3
+    assert recorder.stages == [("learning curves", 24, 18)]
+    assert len(recorder.ran) == 6
+    with pytest.raises(ValueError, match="already holds another study"):
+        StudyFolder(copy, replace(more, base=replace(STUDY.base, seed=1)))
 
 
 def test_report_is_one_file_that_needs_no_network(finished):
@@ -173,7 +185,7 @@ def test_a_folder_with_another_study_is_refused_and_left_alone(finished):
     folder = finished[0]
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match="already holds another study"):
-        StudyFolder(folder.path, replace(STUDY, seeds=4))
+        StudyFolder(folder.path, replace(STUDY, train_sizes=(30, 60)))
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
 
 
