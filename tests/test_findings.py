@@ -1,0 +1,72 @@
+"""The numbers on the findings page are those of the result files."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hybridvit.studies.statistics import crossover_interval
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+TEXT = " ".join(PAGE.split())
+
+
+def result(name):
+    return json.loads((ROOT / "recipes" / "results" / f"{name}.json").read_text())
+
+
+def test_links_and_pictures_are_there():
+    targets = re.findall(r"\]\(([^)]+)\)", PAGE)
+    assert len(targets) >= 3
+    for target in targets:
+        assert (ROOT / "docs" / target).exists(), target
+
+
+def test_worth_of_an_assumption_on_the_digits():
+    study = result("digits_study")
+    worth = {model: f"{of['factor']:.1f} times" for model, of in study["equivalence"].items()}
+    said = "needs {ResNet} the images of a ResNet for the same error, {Hybrid} those of a hybrid and {ConViT} those"
+    assert said.format(**worth) in TEXT
+    errors = {model: 1 - np.array(values) for model, values in study["accuracy"].items()}
+    at = crossover_interval(np.array(study["train_images"], float), errors["Hybrid"], errors["ConViT"])
+    assert (round(at.value, -2), round(at.low, -1), at.high) == (900, 570, np.inf)
+    assert "at about 900 images (95 % interval from 570 to beyond 1,437)" in TEXT
+
+
+def test_ten_times_the_images_in_a_short_run():
+    gains = [100 * (np.mean(many) - np.mean(few)) for few, many in result("small_data_laptop")["accuracy"].values()]
+    assert f"ten times the images add between {min(gains):.1f} and {max(gains):.1f} points" in TEXT
+
+
+def test_worth_of_ingredients():
+    worth = {name: abs(row["worth"]["points"]) for name, row in result("what_matters")["without"].items()}
+    for name, said in (
+        ("whitening start", "a whitening start is worth {:.1f} points"),
+        ("Muon (AdamW instead)", "and Muon {:.1f},"),
+        ("CutMix", "CutMix costs {:.1f} "),
+        ("growing images", "images that grow cost {:.1f}."),
+    ):
+        assert said.format(worth[name]) in TEXT
+
+
+@pytest.mark.parametrize(
+    ("model", "said"), [("hybrid", "reaches {:.1f} % on CIFAR-10"), ("resnet", "reaches {:.1f} %.")]
+)
+def test_laptop_runs(model, said):
+    run = result(f"cifar10_5k_laptop_{model}_0")
+    assert said.format(100 * run["test"]["label"]["accuracy"]) in TEXT
+    if model == "hybrid":
+        assert f"in {run['seconds']['train'] / 60:.1f} minutes" in TEXT
+
+
+def test_what_sharing_costs():
+    alone, together = result("digits_heads")["rows"]
+    delta = f"{together['delta']['mean']:.1f}".replace("-", "−")
+    assert f"Δm is {delta} %" in TEXT
+    degrees = [f"{row['metrics']['slant']['mae']['mean']:.1f}" for row in (alone, together)]
+    assert f"the slant's error, {degrees[0]} degrees alone, becomes {degrees[1]}" in TEXT
+    joint = [row["delta"]["mean"] for row in result("multi_fashion_mnist_laptop")["rows"] if row["balance"]]
+    assert f"sharing costs {min(-d for d in joint):.1f} to {max(-d for d in joint):.1f} %" in TEXT
