@@ -105,6 +105,16 @@ def test_worths_are_the_result_file():
         assert f"| {name} | {worth} | {accuracy:.1f} |" in README
 
 
+def test_what_helps_a_vit_is_the_result_file():
+    study, text = json.loads((RESULTS / "what_helps_vit.json").read_text()), " ".join(README.split())
+    names = {"guidance by a CNN": "guidance by a small CNN", "Muon (AdamW instead)": "Muon"}
+    for name, row in study["without"].items():
+        low, high = row["worth"]["interval"]
+        assert f"{names.get(name, name)} {signed(row['worth']['points'])} ({signed(low)} to {signed(high)})" in text
+    for accuracy, said in ((study["baseline"], "nothing added"), (study["base"], "everything")):
+        assert f"{100 * sum(accuracy['accuracy']) / 3:.1f} % with {said}" in text
+
+
 @pytest.mark.parametrize("model", ["hybrid", "resnet"])
 def test_laptop_results_are_the_result_files(model):
     runs = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"cifar10_5k_laptop_{model}_*.json"))]
