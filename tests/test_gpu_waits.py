@@ -23,7 +23,10 @@ from hybridvit.recipe import Recipe
 from hybridvit.training.engine import TrainConfig, Trainer
 from hybridvit.training.optim import OptimConfig
 
-pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of Fake")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Accessing the data pointer of Fake"),
+    pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="this torch is built without CUDA"),
+]
 CUDA = torch.device("cuda", 0)
 TINY = {"embed_dim": 32, "depth": 2, "num_heads": 4, "mlp_ratio": 2.0}
 VIT = ViTConfig(**TINY, tokenizer=PatchConfig(patch_size=2))

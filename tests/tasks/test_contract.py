@@ -101,6 +101,7 @@ def case(request):
     return task, target, task.head(SPEC)(features_of(len(target))).detach()
 
 
+@pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="this torch is built without CUDA")
 def test_a_loss_waits_for_no_gpu(case, monkeypatch):
     """With fake tensors, which have a device and a shape but no values; see tests/test_gpu_waits.py."""
     task, target, prediction = case
