@@ -1,6 +1,7 @@
 """What lets a pure ViT learn from 5,000 images? Each aid is taken away alone, and everything else stays.
 
     hybridvit study recipes/what_helps_vit.py
+    hybridvit train recipes/what_helps_vit.py --seed 0    # the CNN alone, as it learns before it guides
 
 Aids: masked pre-training on the same images, guidance by a small CNN that learned from them first, a whitening start of
 the patch embedding, Muon. The baseline has none of them. Training itself is 600 steps of 64 in every row.
@@ -22,6 +23,23 @@ from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optim import OptimConfig
 
+CNN = ResNetConfig(depths=(1, 1, 1), width=16)
+
+
+def recipe() -> Recipe:
+    """The CNN that guides, alone."""
+    base = study().base
+    return replace(
+        base,
+        name="what_helps_vit_cnn",
+        model=CNN,
+        optim=OptimConfig(lr=2e-3),
+        train=replace(base.train, ema=None),
+        whiten=False,
+        pretrain=None,
+        guide=None,
+    )
+
 
 def study() -> Ablation:
     """Four aids, and none of them."""
@@ -36,7 +54,7 @@ def study() -> Ablation:
         optim=OptimConfig(kind="muon", lr=2e-3, beta2=0.99),
         train=TrainConfig(steps=600, batch_size=64, precision="fp32", ema=0.99, evaluate_every=600),
         pretrain=PretrainConfig(steps=600),
-        guide=GuideConfig(model=ResNetConfig(depths=(1, 1, 1), width=16), steps=600),
+        guide=GuideConfig(model=CNN, steps=600),
         whiten=True,
     )
     adamw = OptimConfig(lr=2e-3, beta2=0.99)
