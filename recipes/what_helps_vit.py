@@ -8,7 +8,8 @@ the patch embedding, Muon. The baseline has none of them. Training itself is 600
 
 About an hour and a half on two cores of a Xeon 2.5 GHz, with other work beside it. Three seeds: 40.8 % with nothing
 added, 64.6 % with everything; taken away alone, guidance costs 13.6 points, Muon 8.8, the whitening start 1.1,
-pre-training 0.3.
+pre-training 0.3. The CNN alone has 52.0 %, and 64.2 % with ``--optim.kind muon --optim.beta2 0.99 --train.ema 0.99
+--whiten``.
 """
 
 from dataclasses import replace
