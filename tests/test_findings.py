@@ -70,3 +70,32 @@ def test_what_sharing_costs():
     assert f"the slant's error, {degrees[0]} degrees alone, becomes {degrees[1]}" in TEXT
     joint = [row["delta"]["mean"] for row in result("multi_fashion_mnist_laptop")["rows"] if row["balance"]]
     assert f"sharing costs {min(-d for d in joint):.1f} to {max(-d for d in joint):.1f} %" in TEXT
+
+
+def listed(numbers, digits):
+    *first, last = [f"{number:.{digits}f}" for number in numbers]
+    return f"{', '.join(first)} and {last}"
+
+
+def test_gates_and_distances():
+    run, layers = result("cifar10_convit_0"), result("cifar10_convit_diagnosis")["layers"]
+    start, *_, end = run["history"]["gates"]
+    assert f"({100 * run['test']['label']['accuracy']:.1f} %, one seed)" in TEXT
+    assert f"from {np.mean(start):.2f} to {listed([np.mean(layer) for layer in end], 2)}." in TEXT
+    assert np.allclose([layer["gates"] for layer in layers[:5]], end, atol=1e-3)
+    assert f"and end at {listed([np.mean(layer['distance']) for layer in layers[:5]], 1)}." in TEXT
+    assert np.mean(layers[5]["relative"]) == pytest.approx(1, abs=0.01)
+
+
+def test_worth_of_what_helps_a_vit():
+    study = result("what_helps_vit")
+    worth = [f"{row['worth']['points']:.1f}" for row in study["without"].values()]  # the most first
+    base, nothing = (100 * np.mean(study[name]["accuracy"]) for name in ("base", "baseline"))
+    assert f"has {nothing:.1f} % on CIFAR-10 after 600 steps on 5,000 images, and {base:.1f} % with four aids" in TEXT
+    assert f"costs {worth[0]} points, Muon {worth[1]}, the whitening start {worth[2]}." in TEXT
+    assert f"is worth {worth[3]}." in TEXT
+    for name, said in (("cnn", "has {:.1f} % itself"), ("cnn_muon", "reaches {:.1f} % alone, with 78,042 parameters")):
+        runs = [result(f"what_helps_vit_{name}_{seed}") for seed in range(3)]
+        assert [run["seed"] for run in runs] == [0, 1, 2]
+        assert {run["params"] for run in runs} == {78_042}
+        assert said.format(100 * np.mean([run["test"]["label"]["accuracy"] for run in runs])) in TEXT
