@@ -14,6 +14,7 @@ from hybridvit.backbones import ResNetConfig, StagesConfig, ViTConfig
 from hybridvit.build.models import model_config
 from hybridvit.build.net import evaluation_batch
 from hybridvit.build.runs import Run
+from hybridvit.data.datasets import DataConfig
 from hybridvit.data.splits import ONE_VIEW, Column, Samples, Splits
 from hybridvit.data.subset import stratified_split
 from hybridvit.data.transforms import AugmentConfig
@@ -49,9 +50,9 @@ class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Attributes:
         classes_: the labels, sorted ``[k]``.
-        recipe_: all settings of the run.
+        recipe_: all settings of the run; the images are those of ``fit``, whatever it says of ``data``.
         result_: what the run measured: seconds, number of parameters, losses.
-        net_: the trained model, images ``[b, c, h, w]`` as ``result_`` was trained on -> ``{"label": logits [b, k]}``.
+        net_: the trained model, normalised images ``[b, c, h, w]`` -> ``{"label": logits [b, k]}``.
     """
 
     def __init__(
@@ -88,8 +89,6 @@ class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"y must be a label for each of the {len(images)} images, given the shape {labels.shape}")
         if self.device not in ("auto", "cpu"):
             raise ValueError(f"device must be 'auto' or 'cpu', given {self.device!r}")
-        if not 0 <= self.validation < 1:
-            raise ValueError(f"validation must lie in [0, 1), given {self.validation}")
         self.classes_, index = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y must hold at least two classes, given {len(self.classes_)}: {self.classes_.tolist()}")
@@ -133,6 +132,7 @@ class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return Recipe(
             name="estimator",
             model=model_config(model) if isinstance(model, str) else model,
+            data=DataConfig(validation=self.validation, test=0.0),
             augment=self.augment or AugmentConfig(crop_padding=shift, crop_fill="reflect", flip=True),
             tasks={"label": ClassificationConfig(label_smoothing=self.label_smoothing)},
             optim=self.optim or OptimConfig(kind="muon", lr=2e-3, muon_lr=0.04, beta2=0.99),

@@ -95,7 +95,7 @@ def test_what_is_no_images_is_refused(images, says):
         ({}, [0, 1, 2], r"a label for each of the 4 images, given the shape \(3,\)"),
         ({}, [1, 1, 1, 1], r"at least two classes, given 1: \[1\]"),
         ({"device": "gpu"}, [0, 1, 0, 1], "device must be 'auto' or 'cpu', given 'gpu'"),
-        ({"validation": 1.0}, [0, 1, 0, 1], r"validation must lie in \[0, 1\), given 1.0"),
+        ({"validation": 1.0}, [0, 1, 0, 1], r"validation is a share in \[0, 1\), given 1.0"),
         ({"validation": 0.9}, [0, 1, 0, 1], "validation 0.9 leaves none of 4 images"),
         ({"model": "convit_tyni"}, [0, 1, 0, 1], "did you mean convit_tiny"),
         ({"steps": 0}, [0, 1, 0, 1], "steps must be at least 1, given 0"),

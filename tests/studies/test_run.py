@@ -125,7 +125,7 @@ def test_where_one_model_overtakes_another_is_reported(finished, tmp_path):
     share = np.log(4 / 3) / np.log(8 / 3)
     assert crossing["images"] == pytest.approx(30 * (70 / 30) ** share, rel=0.01)
     assert crossing["interval"][0] <= crossing["images"] <= crossing["interval"][1]
-    assert "<td>ConViT overtakes ResNet</td><td>38</td>" in text
+    assert "<td>ConViT overtakes ResNet</td><td>38 images<small>" in text
 
 
 def test_curves_that_do_not_cross_are_not_mentioned(finished, tmp_path):
