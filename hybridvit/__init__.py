@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from hybridvit.backbones import ViTConfig as ViTConfig
     from hybridvit.backbones import WideResNetConfig as WideResNetConfig
     from hybridvit.backbones.weights import load_weights as load_weights
-    from hybridvit.build.models import create_backbone as create_backbone
-    from hybridvit.build.models import create_model as create_model
-    from hybridvit.build.models import list_models as list_models
     from hybridvit.estimator import HybridViTClassifier as HybridViTClassifier
     from hybridvit.hydra.hydranet import HydraNet as HydraNet
+    from hybridvit.models import create_backbone as create_backbone
+    from hybridvit.models import create_model as create_model
+    from hybridvit.models import list_models as list_models
 
 # Where each public name lives; imported at its first use, so that `import hybridvit` costs nothing.
 _PUBLIC = {
@@ -47,11 +47,11 @@ _PUBLIC = {
     "TorchvisionConfig": "hybridvit.backbones",
     "ViTConfig": "hybridvit.backbones",
     "WideResNetConfig": "hybridvit.backbones",
-    "create_backbone": "hybridvit.build.models",
-    "create_model": "hybridvit.build.models",
+    "create_backbone": "hybridvit.models",
+    "create_model": "hybridvit.models",
     "diagnostics": "",
     "layers": "",
-    "list_models": "hybridvit.build.models",
+    "list_models": "hybridvit.models",
     "load_weights": "hybridvit.backbones.weights",
 }
 __all__ = sorted([*_PUBLIC, "__version__"])

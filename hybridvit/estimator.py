@@ -11,14 +11,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from hybridvit.backbones import ResNetConfig, StagesConfig, ViTConfig
-from hybridvit.build.models import model_config
-from hybridvit.build.net import evaluation_batch
-from hybridvit.build.runs import Run
-from hybridvit.data.datasets import DataConfig
-from hybridvit.data.splits import ONE_VIEW, Column, Samples, Splits
+from hybridvit.data.augment.transforms import AugmentConfig
+from hybridvit.data.load import DataConfig
+from hybridvit.data.samples import ONE_VIEW, Column, Samples, Splits
 from hybridvit.data.subset import stratified_split
-from hybridvit.data.transforms import AugmentConfig
+from hybridvit.models import model_config
 from hybridvit.recipe import ModelConfig, Recipe
+from hybridvit.runs.net import evaluation_batch
+from hybridvit.runs.run import Run
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optim import OptimConfig
@@ -144,7 +144,7 @@ class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 evaluate_every=max(self.steps // 10, 1),
             ),
             seed=self.random_state,
-            whiten=self.model is None,
+            whitening_init=self.model is None,
         )
 
     def _splits(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Splits:

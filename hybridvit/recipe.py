@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from hybridvit.backbones.variants import ModelConfig
-from hybridvit.build.guide_config import GuideConfig
-from hybridvit.build.pretrain_config import PretrainConfig
-from hybridvit.data.datasets import DataConfig
-from hybridvit.data.progressive import ProgressiveConfig
-from hybridvit.data.sampling import SamplingConfig
-from hybridvit.data.transforms import AugmentConfig
-from hybridvit.hydra.balance_config import BalanceConfig, SumConfig
+from hybridvit.data.augment.transforms import AugmentConfig
+from hybridvit.data.load import DataConfig
+from hybridvit.data.loaders.progressive import ProgressiveConfig
+from hybridvit.data.loaders.sampling import SamplingConfig
+from hybridvit.hydra.balance.config import BalanceConfig, SumConfig
 from hybridvit.hydra.views_config import ViewsConfig
+from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
+from hybridvit.runs.pretrain_config import PretrainConfig
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.detection import DetectionConfig
 from hybridvit.tasks.distillation import DistillationConfig
@@ -58,10 +58,10 @@ class Recipe:
         seed: seed of the subset, the start values, the order and the augmentation.
         weights: checkpoint file that the backbone starts from, in any layout ``load_weights`` reads; the head
             is fresh. None: random start values.
-        whiten: start the convolution that reads the images as the whitening transform of their windows.
+        whitening_init: start the convolution that reads the images as the whitening transform of their windows.
         pretrain: what the backbone learns from the training images without their labels first; None: nothing.
-        guide: a small CNN that is trained on the same images first, and then followed; None: none.
-        test_flips: report the test also for the mean prediction of each image and its mirror image, apart.
+        teacher: a small CNN that is trained on the same images first, and then followed; None: none.
+        tta: report the test also for the mean prediction of each image and its mirror image, apart.
     """
 
     name: str
@@ -77,16 +77,18 @@ class Recipe:
     train: TrainConfig = TrainConfig()
     seed: int = 0
     weights: str | None = None
-    whiten: bool = False
+    whitening_init: bool = False
     pretrain: PretrainConfig | None = None
-    guide: GuideConfig | None = None
-    test_flips: bool = False
+    teacher: CNNTeacherConfig | None = None
+    tta: bool = False
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed cannot be negative, given {self.seed}")
-        if self.weights is not None and self.whiten:
-            raise ValueError(f"whiten has no effect with weights {self.weights}, which replace the start values")
+        if self.weights is not None and self.whitening_init:
+            raise ValueError(
+                f"whitening_init has no effect with weights {self.weights}, which replace the start values"
+            )
         if not self.tasks:
             raise ValueError("tasks names no task: a run needs at least one head")
         for name in self.tasks:
@@ -95,7 +97,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Tune:
+class HeadFinetuneConfig:
     """One head of a trained run, trained alone on the features that the run's trunk gave.
 
     Attributes:
@@ -322,4 +324,4 @@ def _budget(recipe: Recipe) -> dict[str, object]:
     data = {f"data.{part.name}": getattr(recipe.data, part.name) for part in fields(recipe.data)}
     budget = ("steps", "batch_size", "log_every", "evaluate_every")
     train = {f"train.{name}": getattr(recipe.train, name) for name in budget}
-    return {"seed": recipe.seed, "test_flips": recipe.test_flips, **data, **train}
+    return {"seed": recipe.seed, "tta": recipe.tta, **data, **train}

@@ -13,8 +13,8 @@ alone; the share of road is learned only beside the pixels.
 from dataclasses import replace
 
 from hybridvit.backbones import ResNetConfig, StagesConfig, ViTConfig
-from hybridvit.data.datasets import DataConfig
-from hybridvit.data.transforms import AugmentConfig
+from hybridvit.data.augment.transforms import AugmentConfig
+from hybridvit.data.load import DataConfig
 from hybridvit.recipe import MultiTaskStudy, Recipe
 from hybridvit.tasks.multilabel import MultilabelConfig
 from hybridvit.tasks.regression import RegressionConfig

@@ -10,9 +10,9 @@ images that grow carry it; CutMix costs in so few passes (LOG.md).
 """
 
 from hybridvit.backbones import ResNetConfig, StagesConfig, ViTConfig
-from hybridvit.data.datasets import DataConfig
-from hybridvit.data.progressive import ProgressiveConfig
-from hybridvit.data.transforms import AugmentConfig
+from hybridvit.data.augment.transforms import AugmentConfig
+from hybridvit.data.load import DataConfig
+from hybridvit.data.loaders.progressive import ProgressiveConfig
 from hybridvit.recipe import LaunchConfig, Recipe, Study
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
@@ -41,8 +41,8 @@ def recipe() -> Recipe:
         tasks={"label": ClassificationConfig(label_smoothing=0.1)},
         optim=OptimConfig(kind="muon", lr=2e-3, muon_lr=0.04, beta2=0.99),
         train=TrainConfig(steps=6000, batch_size=32, precision="fp32", ema=0.998, log_every=100, evaluate_every=3000),
-        whiten=True,
-        test_flips=True,
+        whitening_init=True,
+        tta=True,
     )
 
 

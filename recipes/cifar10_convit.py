@@ -9,8 +9,8 @@ GPU takes ``--train.steps 20000 --train.batch_size 256``.
 """
 
 from hybridvit.backbones import PatchConfig, ViTConfig
-from hybridvit.data.datasets import DataConfig
-from hybridvit.data.transforms import AugmentConfig
+from hybridvit.data.augment.transforms import AugmentConfig
+from hybridvit.data.load import DataConfig
 from hybridvit.recipe import Recipe
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig

@@ -9,9 +9,9 @@ two minutes of an H100. Wants CIFAR-10, as ``recipes/small_data.py`` does.
 """
 
 from hybridvit.backbones import ResNetConfig, StagesConfig, ViTConfig
-from hybridvit.data.datasets import DataConfig
-from hybridvit.data.progressive import ProgressiveConfig
-from hybridvit.data.transforms import AugmentConfig
+from hybridvit.data.augment.transforms import AugmentConfig
+from hybridvit.data.load import DataConfig
+from hybridvit.data.loaders.progressive import ProgressiveConfig
 from hybridvit.recipe import LaunchConfig, Recipe, Study
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
@@ -43,8 +43,8 @@ def recipe() -> Recipe:
         train=TrainConfig(
             steps=4000, batch_size=500, precision="bf16", ema=0.999, compile=True, log_every=200, evaluate_every=4000
         ),
-        whiten=True,
-        test_flips=True,
+        whitening_init=True,
+        tta=True,
     )
 
 

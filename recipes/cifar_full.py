@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from hybridvit.backbones import ConvConfig, ResNetConfig, StagesConfig, ViTConfig
+from hybridvit.cli.request import read_recipe
 from hybridvit.recipe import LaunchConfig, Study
-from hybridvit.request import read_recipe
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
 
@@ -52,7 +52,7 @@ def study() -> Study:
             train=TrainConfig(
                 steps=60_000, batch_size=256, ema=0.9995, compile=True, log_every=500, evaluate_every=20_000
             ),
-            test_flips=True,
+            tta=True,
         ),
         models={"Hybrid": HYBRID, "ConViT": CONVIT, "ResNet-18": ResNetConfig()},
         reference="ResNet-18",

@@ -10,7 +10,7 @@ a ViT with a convolutional stem; and a ResNet.
 from dataclasses import replace
 
 from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, ViTConfig
-from hybridvit.data.datasets import DataConfig
+from hybridvit.data.load import DataConfig
 from hybridvit.recipe import Recipe, Study
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig

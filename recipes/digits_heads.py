@@ -15,7 +15,7 @@ alone.
 from dataclasses import replace
 
 from hybridvit.backbones import ConvConfig, ViTConfig
-from hybridvit.data.datasets import DataConfig
+from hybridvit.data.load import DataConfig
 from hybridvit.recipe import MultiTaskStudy, Recipe
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.detection import DetectionConfig

@@ -8,8 +8,8 @@ Wants mnist and fashionmnist: ``--base.data.root FOLDER``, or HYBRIDVIT_DATA.
 """
 
 from hybridvit.backbones import ConvConfig, ResNetConfig, ViTConfig
-from hybridvit.data.datasets import DataConfig
-from hybridvit.data.transforms import AugmentConfig
+from hybridvit.data.augment.transforms import AugmentConfig
+from hybridvit.data.load import DataConfig
 from hybridvit.recipe import MultiTaskStudy, Recipe
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig

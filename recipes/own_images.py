@@ -7,8 +7,8 @@ A convolutional stem and four attention blocks, 1.1 M parameters, made for a few
 """
 
 from hybridvit.backbones import ConvConfig, ViTConfig
-from hybridvit.data.datasets import DataConfig
-from hybridvit.data.transforms import AugmentConfig
+from hybridvit.data.augment.transforms import AugmentConfig
+from hybridvit.data.load import DataConfig
 from hybridvit.recipe import Recipe
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig

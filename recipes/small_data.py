@@ -13,8 +13,8 @@ yet. ``recipes/small_data_laptop.py`` is its short form, ``recipes/small_data_ci
 from dataclasses import replace
 
 from hybridvit.backbones import ConvConfig, ConvPoolConfig, PatchConfig, ResNetConfig, ViTConfig, WideResNetConfig
-from hybridvit.data.datasets import DataConfig
-from hybridvit.data.transforms import AugmentConfig
+from hybridvit.data.augment.transforms import AugmentConfig
+from hybridvit.data.load import DataConfig
 from hybridvit.recipe import Recipe, Study
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig

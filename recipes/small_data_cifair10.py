@@ -9,8 +9,8 @@ Wants the folder ciFAIR-10 of its authors (arXiv 1902.00423) in ``--base.data.ro
 from dataclasses import replace
 from pathlib import Path
 
+from hybridvit.cli.request import read_recipe
 from hybridvit.recipe import Study
-from hybridvit.request import read_recipe
 
 
 def study() -> Study:

@@ -8,8 +8,8 @@ Wants CIFAR-100 and a GPU, as its model does; not run yet.
 from dataclasses import replace
 from pathlib import Path
 
+from hybridvit.cli.request import read_recipe
 from hybridvit.recipe import Study
-from hybridvit.request import read_recipe
 from hybridvit.tasks.classification import ClassificationConfig
 
 

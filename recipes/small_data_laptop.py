@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from hybridvit.backbones import ConvConfig, ConvPoolConfig, PatchConfig, ResNetConfig, ViTConfig, WideResNetConfig
-from hybridvit.data.transforms import AugmentConfig
+from hybridvit.cli.request import read_recipe
+from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.recipe import Study
-from hybridvit.request import read_recipe
 from hybridvit.training.engine import TrainConfig
 
 VIT = ViTConfig(embed_dim=96, depth=4, num_heads=4, mlp_ratio=2.0, tokenizer=PatchConfig(patch_size=4), pooling="seq")

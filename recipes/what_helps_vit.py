@@ -9,17 +9,17 @@ the patch embedding, Muon. The baseline has none of them. Training itself is 600
 About an hour and a half on two cores of a Xeon 2.5 GHz, with other work beside it. Three seeds: 40.8 % with nothing
 added, 64.6 % with everything; taken away alone, guidance costs 13.6 points, Muon 8.8, the whitening start 1.1,
 pre-training 0.3. The CNN alone has 52.0 %, and 64.2 % with ``--optim.kind muon --optim.beta2 0.99 --train.ema 0.99
---whiten``.
+--whitening_init``.
 """
 
 from dataclasses import replace
 
 from hybridvit.backbones import PatchConfig, ResNetConfig, ViTConfig
-from hybridvit.build.guide_config import GuideConfig
-from hybridvit.build.pretrain_config import PretrainConfig
-from hybridvit.data.datasets import DataConfig
-from hybridvit.data.transforms import AugmentConfig
+from hybridvit.data.augment.transforms import AugmentConfig
+from hybridvit.data.load import DataConfig
 from hybridvit.recipe import Ablation, LaunchConfig, Recipe
+from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
+from hybridvit.runs.pretrain_config import PretrainConfig
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optim import OptimConfig
@@ -36,14 +36,14 @@ def recipe() -> Recipe:
         model=CNN,
         optim=OptimConfig(lr=2e-3),
         train=replace(base.train, ema=None),
-        whiten=False,
+        whitening_init=False,
         pretrain=None,
-        guide=None,
+        teacher=None,
     )
 
 
 def study() -> Ablation:
-    """Four aids, and none of them."""
+    """Four auxiliary, and none of them."""
     base = Recipe(
         name="what_helps_vit",
         model=ViTConfig(
@@ -55,20 +55,20 @@ def study() -> Ablation:
         optim=OptimConfig(kind="muon", lr=2e-3, beta2=0.99),
         train=TrainConfig(steps=600, batch_size=64, precision="fp32", ema=0.99, evaluate_every=600),
         pretrain=PretrainConfig(steps=600),
-        guide=GuideConfig(model=CNN, steps=600),
-        whiten=True,
+        teacher=CNNTeacherConfig(model=CNN, steps=600),
+        whitening_init=True,
     )
     adamw = OptimConfig(lr=2e-3, beta2=0.99)
     return Ablation(
         title="What lets a pure ViT learn from 5,000 images?",
         base=base,
         without={
-            "guidance by a CNN": replace(base, guide=None),
+            "guidance by a CNN": replace(base, teacher=None),
             "masked pre-training": replace(base, pretrain=None),
-            "whitening start": replace(base, whiten=False),
+            "whitening start": replace(base, whitening_init=False),
             "Muon (AdamW instead)": replace(base, optim=adamw),
         },
-        baseline=replace(base, guide=None, pretrain=None, whiten=False, optim=adamw),
+        baseline=replace(base, teacher=None, pretrain=None, whitening_init=False, optim=adamw),
         seeds=3,
         launch=LaunchConfig(workers=2),
     )

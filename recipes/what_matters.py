@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from hybridvit.backbones import ResNetConfig, StagesConfig
-from hybridvit.data.progressive import ProgressiveConfig
+from hybridvit.cli.request import read_recipe
+from hybridvit.data.loaders.progressive import ProgressiveConfig
 from hybridvit.recipe import Ablation, LaunchConfig
-from hybridvit.request import read_recipe
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.optim import OptimConfig
 
@@ -34,7 +34,7 @@ def study() -> Ablation:
         augment=augment,
         optim=replace(full.optim, muon_lr=0.03),
         train=train,
-        test_flips=False,
+        tta=False,
     )
     return Ablation(
         title="What is each ingredient of the laptop recipe worth?",
@@ -42,7 +42,7 @@ def study() -> Ablation:
         without={
             "Muon (AdamW instead)": replace(base, optim=OptimConfig(lr=full.optim.lr, beta2=full.optim.beta2)),
             "attention (its CNN alone)": replace(base, model=CNN),
-            "whitening start": replace(base, whiten=False),
+            "whitening start": replace(base, whitening_init=False),
             "growing images": replace(base, progressive=ProgressiveConfig()),
             "crops and flips": replace(base, augment=replace(augment, crop_padding=0, crop_fill="zero", flip=False)),
             "cutout": replace(base, augment=replace(augment, cutout=0)),

@@ -63,8 +63,8 @@ def tiny_model():
 @pytest.fixture(scope="session")
 def tiny_recipe(tiny_model):
     """A recipe on 300 digits; keyword arguments go to its train section."""
-    from hybridvit.data.datasets import DataConfig
-    from hybridvit.data.transforms import AugmentConfig
+    from hybridvit.data.augment.transforms import AugmentConfig
+    from hybridvit.data.load import DataConfig
     from hybridvit.recipe import Recipe
     from hybridvit.training.engine import TrainConfig
 

@@ -9,16 +9,16 @@ import pytest
 import yaml
 
 from hybridvit.backbones import ConvConfig, ResNetConfig, ViTConfig
-from hybridvit.build.guide_config import GuideConfig
-from hybridvit.build.pretrain_config import PretrainConfig
 from hybridvit.config import field_paths, from_dict, from_yaml, nearest, to_dict, to_yaml
-from hybridvit.data.datasets import DataConfig, SyntheticConfig
-from hybridvit.data.progressive import ProgressiveConfig
-from hybridvit.data.sampling import SamplingConfig
-from hybridvit.data.transforms import AugmentConfig
-from hybridvit.hydra.balance_config import BalanceConfig, FixedConfig, SumConfig
+from hybridvit.data.augment.transforms import AugmentConfig
+from hybridvit.data.load import DataConfig, SyntheticConfig
+from hybridvit.data.loaders.progressive import ProgressiveConfig
+from hybridvit.data.loaders.sampling import SamplingConfig
+from hybridvit.hydra.balance.config import BalanceConfig, FixedConfig, SumConfig
 from hybridvit.hydra.views_config import ViewsConfig
 from hybridvit.recipe import LaunchConfig, MultiTaskStudy, Recipe, Study, TaskConfig
+from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
+from hybridvit.runs.pretrain_config import PretrainConfig
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.keypoints import KeypointsConfig
 from hybridvit.tasks.regression import RegressionConfig
@@ -99,8 +99,8 @@ FULL = Recipe(
     seed=13,
     weights="no: 3.pth",
     pretrain=PretrainConfig(steps=7, lr=1e-7, batch_size=3, mask_ratio=0.25, mask_size=5, normalise=True),
-    guide=GuideConfig(steps=11, lr=1e-9, weight=0.5, what="both", layers=(0, 2)),
-    test_flips=True,
+    teacher=CNNTeacherConfig(steps=11, lr=1e-9, weight=0.5, what="both", layers=(0, 2)),
+    tta=True,
 )
 
 
@@ -142,15 +142,15 @@ def test_the_sample_of_every_field_differs_from_the_defaults():
         same = [f.name for f in dataclasses.fields(ours) if getattr(ours, f.name) == getattr(default, f.name)]
         assert set(same) <= {"kind", "synthetic", "memory"}  # these go with other data and come back in tests below
     same = [f.name for f in dataclasses.fields(FULL) if getattr(FULL, f.name) == getattr(plain, f.name)]
-    assert same == ["whiten"]  # start values, which weights replace; it comes back in a test below
+    assert same == ["whitening_init"]  # start values, which weights replace; it comes back in a test below
 
 
 def test_what_goes_with_other_fields_comes_back_from_yaml():
     data = replace(FULL.data, dataset=None, memory=0.5)
-    config = replace(FULL, weights=None, whiten=True, data=data)
+    config = replace(FULL, weights=None, whitening_init=True, data=data)
     assert from_yaml(Recipe, to_yaml(config)) == config
-    with pytest.raises(ValueError, match="whiten has no effect with weights"):
-        replace(FULL, whiten=True)
+    with pytest.raises(ValueError, match="whitening_init has no effect with weights"):
+        replace(FULL, whitening_init=True)
 
 
 def test_yaml_has_every_field_of_the_recipe():

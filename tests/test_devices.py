@@ -21,13 +21,11 @@ from hybridvit.backbones import (
     ViTConfig,
     WideResNetConfig,
 )
-from hybridvit.build.models import create_model
-from hybridvit.build.runs import Run
 from hybridvit.config import to_yaml
-from hybridvit.data.policies import OPERATIONS, Drawn, apply, draw_rand, draw_trivial
-from hybridvit.data.progressive import ProgressiveConfig
-from hybridvit.data.transforms import AugmentConfig
-from hybridvit.hydra.balance_config import (
+from hybridvit.data.augment.policies import OPERATIONS, Drawn, apply, draw_rand, draw_trivial
+from hybridvit.data.augment.transforms import AugmentConfig
+from hybridvit.data.loaders.progressive import ProgressiveConfig
+from hybridvit.hydra.balance.config import (
     DWAConfig,
     FAMOConfig,
     GradNormConfig,
@@ -37,7 +35,9 @@ from hybridvit.hydra.balance_config import (
 )
 from hybridvit.layers import GPSA, LSA, MHSA, PSA, TalkingHeads
 from hybridvit.layers.attention import merge_heads
+from hybridvit.models import create_model
 from hybridvit.recipe import Recipe
+from hybridvit.runs.run import Run
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
 from hybridvit.training.muon import Muon, orthogonalised
@@ -157,7 +157,7 @@ def test_augmentation_is_what_it_is_on_the_cpu(kind, device):
 @pytest.mark.parametrize("kind", [SumConfig, UncertaintyConfig, DWAConfig, GradNormConfig, FAMOConfig, PCGradConfig])
 def test_tasks_share_a_trunk_as_on_the_cpu(kind, device):
     tasks = {"label": ClassificationConfig(), "again": ClassificationConfig(label_smoothing=0.1)}
-    recipe = replace(RECIPE, tasks=tasks, balance=kind(), augment=AugmentConfig(), whiten=False)
+    recipe = replace(RECIPE, tasks=tasks, balance=kind(), augment=AugmentConfig(), whitening_init=False)
     found = [Run(recipe, cpu=where == "cpu").fit()["history"]["loss"] for where in (device, "cpu")]
     assert found[0] == pytest.approx(found[1], rel=0.05)
 
@@ -188,8 +188,8 @@ RECIPE = Recipe(
     progressive=ProgressiveConfig(sizes=((0.0, 4), (0.5, 8))),
     optim=OptimConfig(kind="muon", lr=2e-3),
     train=TrainConfig(steps=8, batch_size=64, precision="fp32", ema=0.5, log_every=1, evaluate_every=4),
-    whiten=True,
-    test_flips=True,
+    whitening_init=True,
+    tta=True,
 )
 AUGMENTED = AugmentConfig(
     crop_padding=1, flip=True, policy="trivial", erasing=0.5, mixup=0.8, cutmix=1.0, mix_probability=0.8
@@ -236,7 +236,7 @@ def test_a_run_goes_on_where_it_stopped(device, tmp_path):
     again = Run(recipe, folder, cpu=device == "cpu").fit()
     exact = {"rel": 0, "abs": 0} if device == "cpu" else {"rel": 1e-3}
     assert again["history"]["loss"][-3:] == pytest.approx(whole["history"]["loss"][-3:], **exact)
-    assert again["test_flips"]["label"]["accuracy"] == pytest.approx(whole["test_flips"]["label"]["accuracy"], abs=0.02)
+    assert again["test_tta"]["label"]["accuracy"] == pytest.approx(whole["test_tta"]["label"]["accuracy"], abs=0.02)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

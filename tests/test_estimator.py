@@ -14,10 +14,10 @@ from sklearn.preprocessing import FunctionTransformer
 
 import hybridvit as hv
 from hybridvit.backbones import PatchConfig, ResNetConfig, ViTConfig
-from hybridvit.build.models import create_backbone
-from hybridvit.build.runs import Run
-from hybridvit.data.transforms import AugmentConfig
+from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.estimator import as_images, default_model
+from hybridvit.models import create_backbone
+from hybridvit.runs.run import Run
 from hybridvit.training.optim import OptimConfig
 
 TINY = ViTConfig(embed_dim=16, depth=1, num_heads=2, tokenizer=PatchConfig(patch_size=2), pooling="mean")
@@ -160,6 +160,6 @@ def test_by_default_it_is_the_laptop_recipe_in_short(monkeypatch):
     made = hv.HybridViTClassifier(device="cpu").fit(RNG.integers(0, 256, (9, 32, 32, 3), np.uint8), np.arange(9))
     assert seen[0].recipe == made.recipe_
     assert seen[0].net.backbone.spec.grid == (8, 8)
-    assert made.recipe_.whiten
+    assert made.recipe_.whitening_init
     assert made.recipe_.optim.kind == "muon"
     assert (made.recipe_.augment.crop_padding, made.recipe_.augment.flip) == (4, True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hybridvit.request import apply_flags, read_recipe
+from hybridvit.cli.request import apply_flags, read_recipe
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "recipes" / "evidence.sh"

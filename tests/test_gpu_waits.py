@@ -15,11 +15,12 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.nn.utils import clip_grad_norm_
 
 from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, StagesConfig, T2TConfig, ViTConfig
-from hybridvit.build.runs import Run
-from hybridvit.data import device_loader, mixing
-from hybridvit.data.augment_config import AugmentConfig
-from hybridvit.data.progressive import ProgressiveConfig
+from hybridvit.data.augment import mixing
+from hybridvit.data.augment.config import AugmentConfig
+from hybridvit.data.loaders import device_loader
+from hybridvit.data.loaders.progressive import ProgressiveConfig
 from hybridvit.recipe import Recipe
+from hybridvit.runs.run import Run
 from hybridvit.training.engine import TrainConfig, Trainer
 from hybridvit.training.optim import OptimConfig
 

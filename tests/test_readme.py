@@ -121,7 +121,7 @@ def test_laptop_results_are_the_result_files(model):
     assert runs
     first = runs[0]
     cells = [f"{first['params']:,} parameters"]
-    for split in ("test", "test_flips"):
+    for split in ("test", "test_tta"):
         accuracy = [100 * run[split]["label"]["accuracy"] for run in runs]
         several = f" ({min(accuracy):.1f} to {max(accuracy):.1f})" if len(runs) > 1 and split == "test" else ""
         cells.append(f"{sum(accuracy) / len(runs):.1f} %{several}")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from hybridvit.build.runs import Run
 from hybridvit.cli import DONE, main
+from hybridvit.cli.request import read_recipe
 from hybridvit.recipe import Ablation, MultiTaskStudy, Recipe, Study
-from hybridvit.request import read_recipe
-from hybridvit.studies.ablation_grid import rows
-from hybridvit.studies.report import PARAMETER_TOLERANCE
+from hybridvit.runs.run import Run
+from hybridvit.studies.ablation.cells import rows
+from hybridvit.studies.learning_curve.report import PARAMETER_TOLERANCE
 
 FOLDER = Path(__file__).parent.parent / "recipes"
 RECIPES = sorted(FOLDER.glob("*.py"))

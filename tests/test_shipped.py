@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from hybridvit.build.trained import Trained
 from hybridvit.cli import DONE, main
+from hybridvit.runs.loaded_run import LoadedRun
 
 ROOT = Path(__file__).parent.parent
 RUN = ROOT / "recipes" / "trained" / "cifar10_5k_laptop"
@@ -21,7 +21,7 @@ def test_it_is_small_and_that_of_the_result_file():
     assert sum(path.stat().st_size for path in files) < 4e6
     result = json.loads((RUN / "result.json").read_text())
     assert result == json.loads((ROOT / "recipes" / "results" / "cifar10_5k_laptop_hybrid_0.json").read_text())
-    assert sum(p.numel() for p in Trained(RUN).net.parameters()) == result["params"]
+    assert sum(p.numel() for p in LoadedRun(RUN).net.parameters()) == result["params"]
 
 
 def test_predict_reads_it(tmp_path, capsys):
@@ -40,7 +40,7 @@ def test_its_accuracy_is_what_is_said():
         pytest.skip("HYBRIDVIT_DATA names no folder with cifar10.npz")
     with np.load(Path(root) / "cifar10.npz") as file:
         images, labels = file["test_images"][:1000], file["test_labels"][:1000].reshape(-1)
-    run = Trained(RUN)
+    run = LoadedRun(RUN)
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     with torch.no_grad():
         logits = run.net(run.data.normalisation["image"](pixels))["label"]

@@ -7,7 +7,7 @@ import pytest
 import hybridvit as hv
 from hybridvit.backbones import OverlapConfig, ResNetConfig, ShiftedPatchConfig, WideResNetConfig
 from hybridvit.backbones.variants import VARIANTS
-from hybridvit.build.summary import cost, difference, format_difference, sockets, summaries, summary, table
+from hybridvit.summary import cost, difference, format_difference, sockets, summaries, summary, table
 
 TINY = hv.ViTConfig(embed_dim=8, depth=3, num_heads=2, mlp_ratio=2.5, tokenizer=hv.PatchConfig(patch_size=4))
 

@@ -13,13 +13,13 @@ from torch.utils.data import DataLoader, Dataset
 from hybridvit.bench.heads import CLASSES, setting, task, trainer_of
 from hybridvit.bench.measure import DEVICE, Row, interleaved, row
 from hybridvit.bench.sizes import Sizes
-from hybridvit.build.models import create_backbone
-from hybridvit.data.device_loader import DeviceLoader, Normalisation
-from hybridvit.data.sampling import Order, SamplingConfig
-from hybridvit.data.splits import ONE_VIEW, Column, Samples
-from hybridvit.data.transforms import AugmentConfig
-from hybridvit.hydra.balance_config import SumConfig
+from hybridvit.data.augment.transforms import AugmentConfig
+from hybridvit.data.loaders.device_loader import DeviceLoader, Normalisation
+from hybridvit.data.loaders.sampling import BatchSampler, SamplingConfig
+from hybridvit.data.samples import ONE_VIEW, Column, Samples
+from hybridvit.hydra.balance.config import SumConfig
 from hybridvit.hydra.hydranet import HydraNet
+from hybridvit.models import create_backbone
 
 AUGMENTATION = AugmentConfig(crop_padding=4, flip=True, policy="trivial", erasing=0.25)
 NORMALISATION = Normalisation((0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
@@ -80,7 +80,7 @@ def random_samples(number: int, pixels: int) -> Samples:
 
 def device_loader(samples: Samples, batch: int) -> DeviceLoader:
     """The loader of a training run, with the augmentation that is measured."""
-    order = Order(samples.sources, batch, 0, SamplingConfig())
+    order = BatchSampler(samples.sources, batch, 0, SamplingConfig())
     columns = {"label0": Column("class", tuple(str(index) for index in range(CLASSES)))}
     return DeviceLoader(samples, columns, {ONE_VIEW: NORMALISATION}, AUGMENTATION, order, 0, DEVICE)
 

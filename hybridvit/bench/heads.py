@@ -15,15 +15,15 @@ from hybridvit.backbones.resnet import ResNetConfig
 from hybridvit.bench.measure import DEVICE, Row, Run, interleaved, row
 from hybridvit.bench.models import random_images
 from hybridvit.bench.sizes import Sizes
-from hybridvit.build.balance import create_balance
-from hybridvit.build.models import create_backbone, create_model
-from hybridvit.build.views import create_views_backbone
 from hybridvit.data.batch import Batch
-from hybridvit.data.synthetic import ring_of_cameras
-from hybridvit.hydra.balance_config import BalanceConfig, PCGradConfig, SumConfig
+from hybridvit.data.synthetic.dataset import ring_of_cameras
+from hybridvit.hydra.balance.build import create_balance
+from hybridvit.hydra.balance.config import BalanceConfig, PCGradConfig, SumConfig
 from hybridvit.hydra.feature_cache import FeatureCache, FrozenTrunk
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.hydra.views_config import ViewsConfig
+from hybridvit.models import create_backbone, create_model
+from hybridvit.runs.views import create_views_backbone
 from hybridvit.tasks.classification import ClassificationConfig, ClassificationTask
 from hybridvit.training.engine import TrainConfig, Trainer, make_accelerator
 from hybridvit.training.optim import OptimConfig, build_optimiser, build_schedule

@@ -17,7 +17,7 @@ from hybridvit.backbones.weights import load_weights
 from hybridvit.bench.measure import DEVICE, NOTES, Row, Run, autocast, interleaved, require_timm, row
 from hybridvit.bench.memory import peak_memory
 from hybridvit.bench.sizes import ModelCase, Sizes
-from hybridvit.build.models import create_model, model_config
+from hybridvit.models import create_model, model_config
 
 COMPILED = DEVICE.type == "cuda"
 

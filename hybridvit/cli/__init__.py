@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn, TextIO
 
-from hybridvit.cli.say import DONE, FAILED, INTERRUPTED, WRONG, say
+from hybridvit.cli.console import DONE, FAILED, INTERRUPTED, WRONG, say
 
 USAGE = """\
 hybridvit: vision transformers, hybrids and CNNs for few images and several tasks, and what their assumptions are worth
@@ -37,13 +37,13 @@ The same command again goes on where it stopped. Exit status: 0 done, 1 the run 
 
 # Where each command lives; imported when it is called, so that --help costs nothing.
 COMMANDS = {
-    "train": "training",
-    "study": "studying",
-    "evaluate": "trained",
-    "predict": "trained",
-    "diagnose": "trained",
-    "export": "trained",
-    "report": "trained",
+    "train": "train",
+    "study": "study",
+    "evaluate": "loaded",
+    "predict": "loaded",
+    "diagnose": "loaded",
+    "export": "loaded",
+    "report": "loaded",
     "features": "heads",
     "tune": "heads",
     "heads": "heads",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from hybridvit.cli.say import DONE, WRONG, Parser
+from hybridvit.cli.console import DONE, WRONG, Parser
 
 
 def data(words: list[str]) -> int:
@@ -16,7 +16,7 @@ def data(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true")
     known = parser.parse_args(words)
 
-    from hybridvit.data.check import check_manifest, format_report
+    from hybridvit.data.check.check import check_manifest, format_report
 
     found = check_manifest(known.manifest)
     print(json.dumps(found.to_dict()) if known.json else format_report(found))

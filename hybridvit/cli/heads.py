@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hybridvit.cli.bar import training_bar
-from hybridvit.cli.say import DONE, Parser, command_line, parse_first, scores_text
+from hybridvit.cli.console import DONE, Parser, command_line, parse_first, scores_text
+from hybridvit.cli.progress import training_bar
 
 
 def features(words: list[str]) -> int:
@@ -18,10 +18,10 @@ def features(words: list[str]) -> int:
     parser.add_argument("--checkpoint")
     known = parser.parse_args(words)
 
-    from hybridvit.build.features import write_features
-    from hybridvit.build.trained import Trained
+    from hybridvit.runs.cache_features import write_features
+    from hybridvit.runs.loaded_run import LoadedRun
 
-    trained = Trained(known.run, known.checkpoint)
+    trained = LoadedRun(known.run, known.checkpoint)
     caches = write_features(trained, trained.load(), trained.net, _told)
     folder = next(iter(caches.values())).folder.parent
     size = sum(cache.bytes for cache in caches.values()) / 1e6
@@ -39,18 +39,18 @@ def tune(words: list[str]) -> int:
     parser.add_argument("--checkpoint")
     known, flags = parse_first(parser, words, "run")
 
-    from hybridvit.build.trained import Trained
-    from hybridvit.build.tune import Tuning
-    from hybridvit.recipe import Tune
-    from hybridvit.request import apply_flags, head_config
+    from hybridvit.cli.request import apply_flags, head_config
+    from hybridvit.recipe import HeadFinetuneConfig
+    from hybridvit.runs.finetune_head import HeadFinetune
+    from hybridvit.runs.loaded_run import LoadedRun
 
-    trained = Trained(known.run, known.checkpoint)
+    trained = LoadedRun(known.run, known.checkpoint)
     if known.task is None:
         raise ValueError(f"which head? --task with one of {', '.join(trained.tasks)}, or a new name with --kind")
     held = trained.configs.get(known.task) or trained.recipe.tasks.get(known.task)  # also one that was taken off
-    config = Tune(head_config(known.task, known.kind, held, list(trained.tasks)))
+    config = HeadFinetuneConfig(head_config(known.task, known.kind, held, list(trained.tasks)))
     config = apply_flags(config, flags, f"hybridvit tune {known.run} --task {known.task}")
-    tuning = Tuning(trained, known.task, config, command_line("tune", words))
+    tuning = HeadFinetune(trained, known.task, config, command_line("tune", words))
     with training_bar(config.train.steps, config.train.log_every) as on_step:
         result = tuning.fit(_told, on_step)
     chosen = f", chosen at step {result['selected_step']}" if result["validation"] is not None else ""
@@ -74,16 +74,16 @@ def heads(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true")
     known = parser.parse_args(words)
 
-    from hybridvit.build.heads import remove_head, stored_heads
-    from hybridvit.build.trained import Trained
     from hybridvit.config import nearest
+    from hybridvit.runs.loaded_run import LoadedRun
+    from hybridvit.runs.stored_heads import remove_head, stored_heads
 
-    trained = Trained(known.run)
+    trained = LoadedRun(known.run)
     if known.remove is not None:
         if known.remove not in trained.tasks:
             raise ValueError(f"{known.run} has no head {known.remove!r}: {nearest(known.remove, trained.tasks)}")
         remove_head(known.run, known.remove, list(trained.tasks))
-        trained = Trained(known.run)
+        trained = LoadedRun(known.run)
     tuned = {head.name for head in stored_heads(known.run)}
     rows: list[dict[str, Any]] = [
         {

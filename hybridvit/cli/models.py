@@ -6,7 +6,7 @@ import json
 import sys
 from typing import Any
 
-from hybridvit.cli.say import DONE, Parser
+from hybridvit.cli.console import DONE, Parser
 
 
 def models(words: list[str]) -> int:
@@ -19,9 +19,9 @@ def models(words: list[str]) -> int:
     known = parser.parse_args(words)
 
     from hybridvit.backbones.variants import VARIANTS
-    from hybridvit.build.models import list_models
-    from hybridvit.build.summary import difference, format_difference, summaries, table
     from hybridvit.config import nearest
+    from hybridvit.models import list_models
+    from hybridvit.summary import difference, format_difference, summaries, table
 
     if known.diff:
         if known.pattern != "*" or known.image_size:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridvit.data.geometry import Size
-from hybridvit.data.pictures import read_image, read_images
+from hybridvit.data.readers.geometry import Size
+from hybridvit.data.readers.image_io import read_image, read_images
 
 STATISTICS_IMAGES = 5_000  # at most, that statistics of a data set are taken from
 STATISTICS_BYTES = 2**28  # their pixels are held for a moment

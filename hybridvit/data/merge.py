@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridvit.data.file_images import FileImages, Images, join_images
-from hybridvit.data.splits import Column, Samples, Splits, missing
+from hybridvit.data.samples import Column, Samples, Splits, missing
 
 
 def merge(parts: Sequence[Splits]) -> Splits:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridvit.data.file_images import pixels
-from hybridvit.data.splits import Column, Samples, Splits
+from hybridvit.data.samples import Column, Samples, Splits
 
 
 def resized(splits: Splits, image_size: int | tuple[int, int] | None) -> Splits:

@@ -186,7 +186,7 @@ class Rig:
         return cls(cameras)
 
 
-def ground_cells(grid: tuple[int, int], extent: tuple[float, float, float, float]) -> Floats:
+def bev_cells(grid: tuple[int, int], extent: tuple[float, float, float, float]) -> Floats:
     """Centres (x, y) of the cells of a ground grid, in metres: ``[rows, columns, 2]``.
 
     Args:

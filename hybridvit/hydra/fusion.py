@@ -68,7 +68,7 @@ class AttentionFusion(nn.Module):
     """Learned queries attend to the tokens of all cameras, each with a learned embedding of its camera and cell.
 
     The queries are the cells of a grid, so that heads for maps can read them. Where a camera hangs is not told but
-    learned: :class:`~hybridvit.hydra.ground.GroundFusion` is for rigs whose geometry is known.
+    learned: :class:`~hybridvit.hydra.bev.BEVFusion` is for rigs whose geometry is known.
 
     Args:
         grids: view name -> rows and columns of its tokens.

@@ -70,7 +70,7 @@ class HydraNet(nn.Module):
         return features.views[self.reads[task]] if task in self.reads else features.fused
 
     @contextmanager
-    def still(self) -> Iterator[None]:
+    def frozen_batch_norm(self) -> Iterator[None]:
         """A second forward pass over the same batch: batch norms use its statistics and do not count it again."""
         norms = [m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
         for norm in norms:

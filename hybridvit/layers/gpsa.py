@@ -81,9 +81,9 @@ class GPSA(PSA):
         )
         self.gate = nn.Parameter(torch.ones(num_heads))  # λ_h
 
-    def start_convolutional(self, locality_strength: float = 1.0) -> None:
+    def init_convolutional(self, locality_strength: float = 1.0) -> None:
         """v_h = α·(2Δx, 2Δy, -1) for the head's offset Δ, W_v = identity, λ = 1 (§3 of the paper)."""
-        super().start_convolutional(locality_strength)
+        super().init_convolutional(locality_strength)
         nn.init.ones_(self.gate)
 
     def gates(self) -> Tensor:

@@ -21,7 +21,7 @@ def linear(in_features: int, out_features: int, bias: bool = True) -> nn.Linear:
 
 
 @torch.no_grad()
-def start_mimetic(
+def init_mimetic(
     qkv: nn.Linear,
     proj: nn.Linear,
     num_heads: int,

@@ -54,12 +54,12 @@ class PSA(Attention):
         check_heads(num_heads)
         self.position = nn.Parameter(torch.empty(num_heads, 3))  # v_h, over (δx, δy, δx² + δy²)
         if locality_strength is not None:
-            PSA.start_convolutional(self, locality_strength)  # what a subclass adds to it is not there yet
+            PSA.init_convolutional(self, locality_strength)  # what a subclass adds to it is not there yet
         else:
             nn.init.trunc_normal_(self.position, std=0.02)
 
     @torch.no_grad()
-    def start_convolutional(self, locality_strength: float = 1.0) -> None:
+    def init_convolutional(self, locality_strength: float = 1.0) -> None:
         """v_h = α·(2Δx, 2Δy, -1) for the head's offset Δ, W_v = identity (ConViT, §3)."""
         side = math.isqrt(self.num_heads)
         offset = torch.arange(side) - (side - 1) / 2

@@ -82,8 +82,8 @@ def run_cell(index: int, recipe: Recipe, threads: int, folder: Path | None = Non
     """One run in a worker; never raises for a fault of the run itself."""
     import torch
 
-    from hybridvit.build.runs import Run
     from hybridvit.config import to_yaml
+    from hybridvit.runs.run import Run
     from hybridvit.training.run_folder import RunFolder
 
     torch.set_num_threads(threads)

@@ -71,7 +71,7 @@ def compile_net(
     return time.perf_counter() - began
 
 
-def as_written(net: nn.Module) -> AbstractContextManager[None]:
+def eager(net: nn.Module) -> AbstractContextManager[None]:
     """Inside, a compiled net runs uncompiled: in evaluation its shapes and modes would each be compiled anew."""
     if net._compiled_call_impl is None:
         return nullcontext()

@@ -15,17 +15,17 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from hybridvit.data.batch import Batch
-from hybridvit.hydra.conflict import gradient_cosines
+from hybridvit.hydra.balance.base import Balance, Losses
+from hybridvit.hydra.balance.conflict import gradient_cosines
 from hybridvit.hydra.hydranet import HydraNet
-from hybridvit.hydra.task_balance import Balance, Losses
 from hybridvit.tasks.base import Task
 from hybridvit.training import checkpoint
-from hybridvit.training.compiled import as_written, compile_net
+from hybridvit.training.compiled import compile_net, eager
+from hybridvit.training.cost import CostMeter
 from hybridvit.training.ema import WeightAverage
-from hybridvit.training.energy import Meter
 from hybridvit.training.evaluation import evaluate, mean_score
 from hybridvit.training.history import History
-from hybridvit.training.layout import laid_out
+from hybridvit.training.memory_format import to_channels_last
 from hybridvit.training.optim import OptimConfig, build_optimiser, build_schedule, lr_share
 from hybridvit.training.run_folder import RunFolder
 
@@ -103,7 +103,7 @@ class Trainer:
         accelerator: device and precision.
         folder: where to write; None: nowhere.
         probes: name -> a reading of the model, taken at every logged step.
-        aids: those of the tasks that only shape the training: they are neither scored nor kept with the weights.
+        auxiliary: those of the tasks that only shape the training: they are neither scored nor kept with the weights.
         sizes: sides of the images that training sees, in pixels, if they change; for compilation.
     """
 
@@ -119,7 +119,7 @@ class Trainer:
         accelerator: Accelerator,
         folder: RunFolder | None = None,
         probes: Mapping[str, Callable[[nn.Module], Any]] | None = None,
-        aids: Collection[str] = (),
+        auxiliary: Collection[str] = (),
         sizes: Sequence[int] = (),
     ) -> None:
         self.accelerator = accelerator
@@ -137,8 +137,8 @@ class Trainer:
         self.optim = optim
         self.folder = folder
         self.probes = dict(probes or {})
-        self.scored = {name: task for name, task in tasks.items() if name not in aids}
-        self.aids = tuple(f"heads.{name}." for name in aids)
+        self.scored = {name: task for name, task in tasks.items() if name not in auxiliary}
+        self.auxiliary = tuple(f"heads.{name}." for name in auxiliary)
         self.sizes = sizes
         self.history = History()
         self.best_weights: dict[str, Tensor] | None = None
@@ -161,7 +161,7 @@ class Trainer:
         start = self._resume()
         if self.config.compile and start < self.config.steps:
             first = self.train.batch(0)
-            first = first._replace(images=laid_out(first.images))
+            first = first._replace(images=to_channels_last(first.images))
             self.history.compile_seconds += compile_net(self.net, first, self.accelerator, self.sizes)
         device, config = self.accelerator.device, self.config
         loss_sum = torch.zeros((), device=device)
@@ -171,7 +171,7 @@ class Trainer:
         since, loss_value = start, float("nan")
         if start == 0:
             self._probe()
-        meter = Meter(self.history, device)
+        meter = CostMeter(self.history, device)
         self.net.train()
         for step in range(start, config.steps):
             done = step + 1
@@ -199,7 +199,7 @@ class Trainer:
                 on_step(done, loss_value)
         meter.read()
         if self.best_weights is not None:
-            self.evaluated.load_state_dict(self.best_weights, strict=not self.aids)
+            self.evaluated.load_state_dict(self.best_weights, strict=not self.auxiliary)
         return self.history
 
     def update(
@@ -215,7 +215,7 @@ class Trainer:
             What was minimised, then for every task its own loss and whether the batch has a label for it, ``[t]``.
         """
         with self.accelerator.autocast():
-            predictions = self.net(laid_out(batch.images), batch.present)
+            predictions = self.net(to_channels_last(batch.images), batch.present)
         losses, present = self._losses(predictions, batch)
         if look is not None and len(losses) > 1:
             look(losses, present)
@@ -227,8 +227,8 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update(self.plain)
-        if self.balance.looks_again:
-            self.balance.after_step(partial(self._look_again, batch))
+        if self.balance.needs_second_forward:
+            self.balance.after_step(partial(self._second_forward, batch))
         return loss, torch.stack(list(losses.values())).detach(), torch.stack(list(present.values()))
 
     def _losses(self, predictions: dict[str, Tensor], batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -241,9 +241,9 @@ class Trainer:
             present[name] = task.labelled(target).any()
         return losses, present
 
-    def _look_again(self, batch: Batch) -> dict[str, Tensor]:
+    def _second_forward(self, batch: Batch) -> dict[str, Tensor]:
         """Each task's loss on the same batch, after the update."""
-        with torch.no_grad(), self.accelerator.autocast(), self.plain.still(), as_written(self.net):
+        with torch.no_grad(), self.accelerator.autocast(), self.plain.frozen_batch_norm(), eager(self.net):
             return self._losses(self.plain(batch.images, batch.present), batch)[0]
 
     def _log_conflict(self, done: int, losses: Losses, present: Losses) -> None:
@@ -315,7 +315,7 @@ class Trainer:
     def _weights(self) -> dict[str, Tensor]:
         """What is evaluated, without the heads that only shape the training."""
         weights = self.evaluated.state_dict().items()
-        return {k: v.detach().clone() for k, v in weights if not k.startswith(self.aids)}
+        return {k: v.detach().clone() for k, v in weights if not k.startswith(self.auxiliary)}
 
     def _save(self, folder: RunFolder, done: int) -> None:
         tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from hybridvit.data.batch import Batch
 from hybridvit.tasks.base import Task
-from hybridvit.training.compiled import as_written
-from hybridvit.training.layout import laid_out
+from hybridvit.training.compiled import eager
+from hybridvit.training.memory_format import to_channels_last
 
 Scores = dict[str, dict[str, float]]
 
@@ -31,11 +31,11 @@ def evaluate(net: nn.Module, tasks: Mapping[str, Task], batches: Iterable[Batch]
     scored = _Scored(tasks, accelerator)
     with _still(net):
         for batch in batches:
-            scored.observe(_predicted(net, laid_out(batch.images), batch, accelerator), batch)
+            scored.observe(_predicted(net, to_channels_last(batch.images), batch, accelerator), batch)
     return scored.values()
 
 
-def evaluate_with_flips(
+def evaluate_with_tta(
     net: nn.Module, tasks: Mapping[str, Task], batches: Iterable[Batch], accelerator: Accelerator
 ) -> tuple[Scores, Scores]:
     """What :func:`evaluate` gives, and apart the same where every image is also read as its mirror image.
@@ -52,7 +52,7 @@ def evaluate_with_flips(
     plain, both = _Scored(tasks, accelerator), _Scored({}, accelerator)
     with _still(net):
         for batch in batches:
-            images = laid_out(batch.images)
+            images = to_channels_last(batch.images)
             mirror_images = _mirrored(images)
             predictions = _predicted(net, images, batch, accelerator)
             mirrored = _predicted(net, mirror_images, batch, accelerator)
@@ -96,7 +96,7 @@ def _still(net: nn.Module) -> Iterator[None]:
 
 
 def _predicted(net: nn.Module, images: Any, batch: Batch, accelerator: Accelerator) -> dict[str, Tensor]:
-    with as_written(net), accelerator.autocast():
+    with eager(net), accelerator.autocast():
         predictions: dict[str, Tensor] = net(images, batch.present)
     return predictions
 

@@ -11,7 +11,7 @@ import hybridvit as hv
 from hybridvit.backbones import ResNetConfig, ShiftedPatchConfig, WideResNetConfig
 from hybridvit.backbones.variants import VARIANTS
 from hybridvit.backbones.weights import load_weights
-from hybridvit.build.models import create_model
+from hybridvit.models import create_model
 
 TINY = {"embed_dim": 24, "depth": 2, "num_heads": 4, "mlp_ratio": 2.0}
 VIT = hv.ViTConfig(**TINY, tokenizer=hv.PatchConfig(patch_size=4))

@@ -7,7 +7,7 @@ from torchvision import models
 from torchvision.models.resnet import Bottleneck
 
 from hybridvit.backbones.resnet import ResNet, ResNetConfig
-from hybridvit.build.models import create_backbone, create_model
+from hybridvit.models import create_backbone, create_model
 
 TORCHVISION = {
     "resnet18": (ResNetConfig(stem="imagenet"), 11_689_512),

@@ -22,9 +22,9 @@ from hybridvit.backbones import (
     ViTConfig,
 )
 from hybridvit.backbones.vit_config import POSITIONAL, AttentionKind
-from hybridvit.build.models import create_backbone, create_model
 from hybridvit.layers.positions import resample
 from hybridvit.layers.relative import resample_table
+from hybridvit.models import create_backbone, create_model
 
 SMALL = ViTConfig(embed_dim=28, depth=2, num_heads=4, mlp_ratio=1.5, tokenizer=PatchConfig(patch_size=2))
 RESNET, STD_RESNET = ResNetConfig(width=4, depths=(1, 1)), StdResNetConfig(width=32, depths=(1,))

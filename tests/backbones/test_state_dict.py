@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hybridvit.backbones.variants import VARIANTS, usual_image_size
-from hybridvit.build.models import create_model
+from hybridvit.models import create_model
 
 PINNED = Path(__file__).parent / "state_dict_names.json"
 INDEX = re.compile(r"(?<=\.)\d+(?=\.)|(?<=denseblock)\d+|(?<=denselayer)\d+|(?<=transition)\d+")

@@ -14,8 +14,8 @@ from hybridvit.backbones import (
     ViTConfig,
 )
 from hybridvit.backbones.features import Features, image_size_pair
-from hybridvit.build.models import create_backbone, create_model
 from hybridvit.layers import GPSA
+from hybridvit.models import create_backbone, create_model
 
 SMALL = ViTConfig(embed_dim=28, depth=3, num_heads=4, mlp_ratio=2.0, tokenizer=PatchConfig(patch_size=2))
 CONVIT = replace(SMALL, attention=("gpsa", "gpsa", "mhsa"), class_token_layer=2, qkv_bias=False)

@@ -9,9 +9,9 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from hybridvit.backbones import ConvConfig, PatchConfig, ViTConfig
-from hybridvit.build.models import create_backbone
 from hybridvit.layers import GPSA, LSA, MHSA, ConvFeedForward, RelativeBias, TalkingHeads
 from hybridvit.layers.positions import sincos1d, sincos2d
+from hybridvit.models import create_backbone
 
 SIZE, GRID = (6, 10), (3, 5)
 SMALL = ViTConfig(embed_dim=28, depth=3, num_heads=4, mlp_ratio=2.0, tokenizer=PatchConfig(patch_size=2))

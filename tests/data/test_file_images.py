@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hybridvit.data import datasets, file_images
-from hybridvit.data.datasets import DataConfig
+from hybridvit.data import file_images
+from hybridvit.data import load as datasets
 from hybridvit.data.file_images import FileImages, for_statistics, join_images, pixels
-from hybridvit.data.folder import read_folder
-from hybridvit.data.manifest import ColumnRequest, read_manifest
-from hybridvit.data.memory import GIB, allowed_bytes, free_host_bytes
-from hybridvit.data.splits import Samples
+from hybridvit.data.load import DataConfig
+from hybridvit.data.loaders.memory import GIB, allowed_bytes, free_host_bytes
+from hybridvit.data.readers.folder import read_folder
+from hybridvit.data.readers.manifest import ColumnRequest, read_manifest
+from hybridvit.data.samples import Samples
 
 H, W = 5, 7
 
@@ -214,9 +215,9 @@ def test_masks_that_cannot_be_held_are_refused(pictures, monkeypatch):
     path = paths[0].with_name("set.csv")
     path.write_text("image,floor\n0.png,mask.png\n1.png,mask.png\n")
     wanted = {"floor": ColumnRequest("mask")}
-    monkeypatch.setattr("hybridvit.data.row_files.free_host_bytes", lambda: 2 * H * W)
+    monkeypatch.setattr("hybridvit.data.readers.row_files.free_host_bytes", lambda: 2 * H * W)
     assert read_manifest(path, wanted, memory=0).train.on_disk
-    monkeypatch.setattr("hybridvit.data.row_files.free_host_bytes", lambda: 2 * H * W - 1)
+    monkeypatch.setattr("hybridvit.data.readers.row_files.free_host_bytes", lambda: 2 * H * W - 1)
     with pytest.raises(
         ValueError, match=r"masks of column 'floor' are held in memory and take .* smaller data\.image_s"
     ):
@@ -235,10 +236,10 @@ def test_memory_is_refused_where_it_has_no_effect():
 
 def test_a_third_of_what_is_free(monkeypatch):
     assert allowed_bytes(1.5) == 3 * 2**29
-    monkeypatch.setattr("hybridvit.data.memory.free_host_bytes", lambda: 3000)
-    monkeypatch.setattr("hybridvit.data.memory.free_device_bytes", lambda: None)
+    monkeypatch.setattr("hybridvit.data.loaders.memory.free_host_bytes", lambda: 3000)
+    monkeypatch.setattr("hybridvit.data.loaders.memory.free_device_bytes", lambda: None)
     assert allowed_bytes(None) == 1000
-    monkeypatch.setattr("hybridvit.data.memory.free_device_bytes", lambda: 300)
+    monkeypatch.setattr("hybridvit.data.loaders.memory.free_device_bytes", lambda: 300)
     assert allowed_bytes(None) == 100
 
 

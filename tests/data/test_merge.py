@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hybridvit.data.merge import merge
-from hybridvit.data.splits import Column, Samples, Splits
+from hybridvit.data.samples import Column, Samples, Splits
 
 KIND = Column("class", ("a", "b"))
 BOX = Column("boxes", ("x",))

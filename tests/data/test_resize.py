@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms.v2 import functional
 
 from hybridvit.data.resize import resized
-from hybridvit.data.splits import Column, Samples, Splits
+from hybridvit.data.samples import Column, Samples, Splits
 
 COLUMNS = {
     "kind": Column("class", ("a", "b")),

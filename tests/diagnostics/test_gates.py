@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from hybridvit.backbones import PatchConfig, ViTConfig
-from hybridvit.build.models import create_model
 from hybridvit.diagnostics import gates
 from hybridvit.layers import GPSA
+from hybridvit.models import create_model
 
 CONFIG = ViTConfig(
     embed_dim=16,

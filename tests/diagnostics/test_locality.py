@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from hybridvit.backbones import PatchConfig, ResNetConfig, ViTConfig
-from hybridvit.build.models import create_model
 from hybridvit.diagnostics import attention_distance, attention_matrices
 from hybridvit.diagnostics.locality import distances
 from hybridvit.layers.attention import Attention
+from hybridvit.models import create_model
 
 PLAIN = ViTConfig(embed_dim=16, depth=3, num_heads=4, tokenizer=PatchConfig(patch_size=2), pooling="mean")
 CLS = ViTConfig(embed_dim=16, depth=2, num_heads=2, tokenizer=PatchConfig(patch_size=2), class_token_layer=1)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hybridvit.data.rig import ground_cells
+from hybridvit.data.rig import bev_cells
+from hybridvit.hydra.bev import BEVFusion
 from hybridvit.hydra.fusion import AttentionFusion
-from hybridvit.hydra.ground import GroundFusion
 from hybridvit.hydra.views_config import ViewsConfig
 
 GRIDS = {"front": (2, 3), "left": (3, 2), "rear": (1, 5)}
@@ -31,8 +31,8 @@ def ground(depth=1):
     rays = {view: torch.randn(*grid, 3, generator=generator, dtype=torch.float64) for view, grid in GRIDS.items()}
     rays = {view: ray / ray.norm(dim=-1, keepdim=True) for view, ray in rays.items()}
     positions = {view: torch.randn(3, generator=generator, dtype=torch.float64) for view in GRIDS}
-    cells = torch.tensor(ground_cells(GRID, (-2.0, 9.0, -4.0, 3.0)))
-    return GroundFusion(GRIDS, rays, positions, cells, IN, DIM, HEADS, depth, HIDDEN)
+    cells = torch.tensor(bev_cells(GRID, (-2.0, 9.0, -4.0, 3.0)))
+    return BEVFusion(GRIDS, rays, positions, cells, IN, DIM, HEADS, depth, HIDDEN)
 
 
 KINDS = pytest.mark.parametrize("make", [attention, ground])
@@ -216,11 +216,11 @@ def test_half_precision_is_near_and_its_explicit_softmax_is_not_half(make):
 
 def test_at_the_start_a_cell_is_nearest_to_the_ray_that_points_at_it():
     """One camera over the origin looks at every cell: their embedded directions match one to one."""
-    cells = torch.tensor(ground_cells((3, 4), (1.0, 9.0, -4.0, 4.0)))
+    cells = torch.tensor(bev_cells((3, 4), (1.0, 9.0, -4.0, 4.0)))
     height = torch.tensor([0.0, 0.0, 1.5], dtype=torch.float64)
     rays = torch.cat([cells, torch.zeros(3, 4, 1, dtype=torch.float64)], dim=-1) - height
     rays = rays / rays.norm(dim=-1, keepdim=True)
-    fusion = GroundFusion({"eye": (3, 4)}, {"eye": rays}, {"eye": height}, cells, IN, 48, 3, 1, HIDDEN)
+    fusion = BEVFusion({"eye": (3, 4)}, {"eye": rays}, {"eye": height}, cells, IN, 48, 3, 1, HIDDEN)
     camera = fusion.camera_map(fusion.positions[0])
     keys = torch.nn.functional.normalize(fusion.ray_map(fusion.rays), dim=-1)
     queries = torch.nn.functional.normalize(fusion.cell_map(fusion.cells) - camera, dim=-1)

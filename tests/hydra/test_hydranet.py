@@ -6,8 +6,8 @@ from torch import nn
 
 from hybridvit.backbones import PatchConfig, ResNetConfig, ViTConfig
 from hybridvit.backbones.features import Features
-from hybridvit.build.models import create_backbone
 from hybridvit.hydra.hydranet import HydraNet, ViewFeatures
+from hybridvit.models import create_backbone
 from hybridvit.tasks.classification import ClassificationHead
 
 CONFIG = ViTConfig(embed_dim=8, depth=1, num_heads=2, tokenizer=PatchConfig(patch_size=2))
@@ -86,7 +86,7 @@ def test_a_second_look_at_a_batch_is_not_counted_by_batch_norms():
     images = torch.randn(5, 3, 6, 10)
     first = model(images)["kind"]
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    with model.still():
+    with model.frozen_batch_norm():
         assert torch.equal(model(images)["kind"], first)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     model(images)

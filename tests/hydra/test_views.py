@@ -7,14 +7,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, StagesConfig, ViTConfig, WideResNetConfig
-from hybridvit.build.models import create_backbone
-from hybridvit.build.views import create_views_backbone
 from hybridvit.data.rig import Rig
-from hybridvit.data.synthetic import ring_of_cameras
+from hybridvit.data.synthetic.dataset import ring_of_cameras
 from hybridvit.hydra.fusion import AttentionFusion
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.hydra.views import drop_views
 from hybridvit.hydra.views_config import ViewsConfig
+from hybridvit.models import create_backbone
+from hybridvit.runs.views import create_views_backbone
 from hybridvit.tasks.classification import ClassificationHead
 
 SIZE = (8, 12)

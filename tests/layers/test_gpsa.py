@@ -170,7 +170,7 @@ def test_convolutional_start_by_hand(randomise):
         assert not torch.equal(layer.qkv.weight[:dim], torch.eye(dim))
         torch.testing.assert_close(layer.gates(), torch.full((layer.num_heads,), 0.7310586), rtol=0, atol=1e-6)
     start = {k: v.clone() for k, v in nine.state_dict().items()}
-    randomise(nine).start_convolutional(2.0)
+    randomise(nine).init_convolutional(2.0)
     for name in ("position", "gate"):
         assert torch.equal(nine.state_dict()[name], start[name])
     assert torch.equal(nine.qkv.weight[126:], start["qkv.weight"][126:])

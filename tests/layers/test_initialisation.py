@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hybridvit.layers import GPSA, LSA, MHSA, TalkingHeads
-from hybridvit.layers.initialisation import linear, start_mimetic
+from hybridvit.layers.initialisation import init_mimetic, linear
 
 H, D = 3, 41
 DIM = H * D  # 123: expected values hold to a few per cent
@@ -12,7 +12,7 @@ DIM = H * D  # 123: expected values hold to a few per cent
 
 def mimetic(kind=MHSA, heads=H, dim=DIM, **options):
     layer = kind(dim, heads)
-    start_mimetic(layer.qkv, layer.proj, heads, **options)
+    init_mimetic(layer.qkv, layer.proj, heads, **options)
     return layer
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from hybridvit.backbones import ResNetConfig
 from hybridvit.recipe import Recipe
-from hybridvit.studies.grid import Cell
+from hybridvit.studies.learning_curve.cells import Cell
 from hybridvit.studies.progress import Estimate, ProgressDisplay, clock_text
 
 

@@ -7,11 +7,11 @@ import pytest
 from hybridvit.cli import DONE, FAILED, WRONG, main
 from hybridvit.config import to_yaml
 from hybridvit.recipe import Ablation, LaunchConfig, MultiTaskStudy
-from hybridvit.studies import run
-from hybridvit.studies.report import write_report
-from hybridvit.studies.run import StudyFolder, conduct
+from hybridvit.studies import conduct as conduct_module
+from hybridvit.studies.conduct import StudyFolder, conduct
+from hybridvit.studies.learning_curve.report import write_report
 from hybridvit.studies.time_limit import TimeIsUp, TimeLimit
-from tests.studies.test_run import STUDY, Recorder
+from tests.studies.learning_curve.test_run import STUDY, Recorder
 
 NO_TIME = LaunchConfig(backend="sequential", minutes=1e-9)
 
@@ -45,7 +45,7 @@ class Few(TimeLimit):
 
 
 def test_what_was_done_in_time_is_kept_and_reported(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "TimeLimit", Few)
+    monkeypatch.setattr(conduct_module, "TimeLimit", Few)
     study = replace(STUDY, launch=replace(STUDY.launch, minutes=1.0))
     folder, first = StudyFolder(tmp_path / "out", study), Recorder()
     outcome = conduct(study, folder, first)
@@ -90,7 +90,7 @@ def test_the_command_goes_on_with_what_is_left(tmp_path, capsys, monkeypatch):
     (tmp_path / "study.yaml").write_text(to_yaml(replace(STUDY, launch=LaunchConfig(backend="sequential"))))
     words = ["study", str(tmp_path / "study.yaml"), "--out", str(tmp_path / "out")]
     with monkeypatch.context() as few:
-        few.setattr(run, "TimeLimit", Few)
+        few.setattr(conduct_module, "TimeLimit", Few)
         assert main([*words, "--launch.minutes", "1"]) == FAILED
         out, err = capsys.readouterr()
         assert "report: " in out

@@ -7,7 +7,7 @@ from scipy.special import log_softmax
 
 from hybridvit.backbones import PatchConfig, ViTConfig
 from hybridvit.backbones.features import Features, FeatureSpec
-from hybridvit.build.models import create_model
+from hybridvit.models import create_model
 from hybridvit.tasks.classification import ClassificationConfig, ClassificationHead, ClassificationTask
 
 CLASSES = ("ant", "bee", "cat")

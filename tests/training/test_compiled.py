@@ -13,7 +13,7 @@ from torch import nn
 
 from hybridvit.data.batch import Batch
 from hybridvit.training import compiled
-from hybridvit.training.compiled import as_written, compile_net
+from hybridvit.training.compiled import compile_net, eager
 from hybridvit.training.engine import make_accelerator
 
 NO_COMPILER = shutil.which(compiled._cpp_compiler()) is None
@@ -68,7 +68,7 @@ def test_a_compiled_net_learns_the_same_and_starts_the_same():
                 torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(net.norm.running_var, plain.norm.running_var)
         images = torch.randn(13, 3, 9, 9)  # neither this size nor evaluation is compiled
-        with torch.no_grad(), as_written(net.eval()):
+        with torch.no_grad(), eager(net.eval()):
             found = net(images)["b"]
     plain.load_state_dict(net.state_dict())
     assert torch.equal(found, plain.eval()(images)["b"])
@@ -77,7 +77,7 @@ def test_a_compiled_net_learns_the_same_and_starts_the_same():
 
 def test_a_net_that_is_not_compiled_runs_as_ever():
     net, images = TwoHeads().eval(), torch.randn(2, 3, 5, 5)
-    with as_written(net):
+    with eager(net):
         inside = net(images)["a"]
     assert torch.equal(inside, net(images)["a"])
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from hybridvit.build.balance import create_balance
-from hybridvit.build.runs import Run
 from hybridvit.config import to_yaml
 from hybridvit.data.batch import Batch
-from hybridvit.hydra.balance_config import SumConfig
+from hybridvit.hydra.balance.build import create_balance
+from hybridvit.hydra.balance.config import SumConfig
+from hybridvit.runs.run import Run
 from hybridvit.tasks.base import Task
 from hybridvit.tasks.classification import ClassificationConfig, ClassificationTask
 from hybridvit.training import checkpoint

@@ -5,15 +5,15 @@ import torch
 from torch import nn
 
 from hybridvit.backbones import PatchConfig, ViTConfig
-from hybridvit.build.models import create_backbone
 from hybridvit.data.batch import Batch
 from hybridvit.hydra.hydranet import HydraNet
+from hybridvit.models import create_backbone
 from hybridvit.tasks.classification import ClassificationConfig, ClassificationTask
 from hybridvit.tasks.multilabel import MultilabelConfig, MultilabelTask
 from hybridvit.tasks.regression import RegressionConfig, RegressionTask
 from hybridvit.tasks.segmentation import SegmentationConfig, SegmentationTask
 from hybridvit.training.engine import make_accelerator
-from hybridvit.training.evaluation import evaluate, evaluate_with_flips
+from hybridvit.training.evaluation import evaluate, evaluate_with_tta
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
 KINDS = {
@@ -47,7 +47,7 @@ def scored(net, tasks, source, flips=False):
     plain = evaluate(*given)
     if not flips:
         return plain
-    again, flipped = evaluate_with_flips(*given)
+    again, flipped = evaluate_with_tta(*given)
     assert again == plain
     return flipped
 
@@ -105,13 +105,13 @@ def test_flips_are_refused_where_they_mean_nothing(net):
     source = batches((3,))
     rest = {name: KINDS[name] for name in ("number", "mask")}
     with pytest.raises(ValueError, match="flips are for classes of whole images, which none of number, mask names"):
-        evaluate_with_flips(net, rest, source, CPU)
+        evaluate_with_tta(net, rest, source, CPU)
     cameras = nn.Module()
     cameras.forward = lambda images, present: {"label": torch.zeros(3, 5)}
     views = [source[0]._replace(images={"left": source[0].images})]
     with pytest.raises(ValueError, match="flips need the images of one camera, given several cameras"):
-        evaluate_with_flips(cameras, {"label": KINDS["label"]}, views, CPU)
+        evaluate_with_tta(cameras, {"label": KINDS["label"]}, views, CPU)
     with torch.no_grad():
         cached = [source[0]._replace(images=net.features(source[0].images))]
     with pytest.raises(ValueError, match="given cached Features"):
-        evaluate_with_flips(cameras, {"label": KINDS["label"]}, cached, CPU)
+        evaluate_with_tta(cameras, {"label": KINDS["label"]}, cached, CPU)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hybridvit.build.runs import Run
+from hybridvit.runs.run import Run
 from hybridvit.training.optim import OptimConfig
 from hybridvit.training.run_folder import RunFolder
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, ViTConfig, WideResNetConfig
-from hybridvit.build.models import create_backbone, create_model
-from hybridvit.build.runs import Run
 from hybridvit.config import to_yaml
+from hybridvit.models import create_backbone, create_model
+from hybridvit.runs.run import Run
 from hybridvit.training import muon
 from hybridvit.training.checkpoint import load_optimiser, optimiser_tensors, read_tensors, save_checkpoint
 from hybridvit.training.engine import make_accelerator

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, ViTConfig
-from hybridvit.build.models import create_model
+from hybridvit.models import create_model
 from hybridvit.training.optim import OptimConfig, build_optimiser, build_schedule, lr_share, parameter_groups
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridvit.data.pictures import fit_mask, in_threads, read_header, read_images, read_mask, reason
-from hybridvit.data.sets.place import find
-from hybridvit.data.splits import ONE_VIEW, VOID, Column, Samples, Splits
+from hybridvit.data.readers.image_io import fit_mask, in_threads, read_header, read_images, read_mask, reason
+from hybridvit.data.samples import ONE_VIEW, VOID, Column, Samples, Splits
+from hybridvit.data.sets.data_home import find
 
 CLASSES = (
     "sky",

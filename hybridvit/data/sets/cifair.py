@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from hybridvit.data.samples import Samples, Splits
 from hybridvit.data.sets.cifar import COLUMNS, cifar_samples
-from hybridvit.data.sets.place import find
-from hybridvit.data.splits import Samples, Splits
+from hybridvit.data.sets.data_home import find
 
 PAGE = "cvjena.github.io/cifair"
 FILES = {

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridvit.data.sets.place import find, read_arrays
-from hybridvit.data.splits import ONE_VIEW, Column, Samples, Splits
+from hybridvit.data.samples import ONE_VIEW, Column, Samples, Splits
+from hybridvit.data.sets.data_home import find, read_arrays
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SUPERCLASSES = {

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridvit.data.file_images import pixels
-from hybridvit.data.sets.place import find, read_arrays
-from hybridvit.data.splits import ONE_VIEW, Column, Samples, Splits
+from hybridvit.data.samples import ONE_VIEW, Column, Samples, Splits
+from hybridvit.data.sets.data_home import find, read_arrays
 
 CLASSES = {
     "mnist": tuple("0123456789"),

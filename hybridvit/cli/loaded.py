@@ -1,0 +1,179 @@
+"""hybridvit evaluate, predict, diagnose, export and report: what a trained run can do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hybridvit.cli.console import DONE, Parser, command_line, scores_text
+
+
+def evaluate(words: list[str]) -> int:
+    """hybridvit evaluate RUN"""
+    parser = Parser(prog="hybridvit evaluate")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--split", choices=("test", "validation"), default="test")
+    parser.add_argument("--checkpoint")
+    parser.add_argument("--json", action="store_true")
+    known = parser.parse_args(words)
+
+    from hybridvit.runs.loaded_run import LoadedRun
+
+    trained = LoadedRun(known.run, known.checkpoint)
+    scores, images = trained.evaluate(known.split)
+    if known.json:
+        print(
+            json.dumps(
+                {"run": str(known.run), "checkpoint": trained.checkpoint.name, known.split: scores, "images": images}
+            )
+        )
+    else:
+        print(
+            f"{known.run}, checkpoint {trained.checkpoint.name}, {images:,} {known.split} images: {scores_text(scores)}"
+        )
+    return DONE
+
+
+def predict(words: list[str]) -> int:
+    """hybridvit predict RUN IMAGE [IMAGE ...], or VIEW=IMAGE ... for one sample of several cameras"""
+    parser = Parser(prog="hybridvit predict")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("images", nargs="+")
+    parser.add_argument("--out", type=Path, help="folder for predicted masks, as PNG")
+    parser.add_argument("--checkpoint")
+    parser.add_argument("--json", action="store_true")
+    known = parser.parse_args(words)
+
+    from hybridvit.data.samples import ONE_VIEW
+    from hybridvit.runs.loaded_run import LoadedRun
+
+    trained = LoadedRun(known.run, known.checkpoint)
+    several = trained.data.shapes.keys() != {ONE_VIEW}
+    samples = [_one_sample(known.images)] if several else [Path(image) for image in known.images]
+    rows = trained.predict(samples)
+    for number, row in enumerate(rows):
+        _keep_masks(row, number, known.out)
+    if known.json:
+        print(json.dumps(rows))
+        return DONE
+    if len(trained.tasks) == 1:
+        (task,) = trained.tasks
+        width = max(len(_named(row)) for row in rows)
+        for row in rows:
+            print(f"{_named(row):<{width}}  {_in_words(row[task])}")
+        return DONE
+    width = max(len(task) for task in trained.tasks)
+    for row in rows:
+        print(_named(row))
+        for task in trained.tasks:
+            print(f"  {task:<{width}}  {_in_words(row[task])}")
+    return DONE
+
+
+def diagnose(words: list[str]) -> int:
+    """hybridvit diagnose RUN [IMAGE ...]"""
+    parser = Parser(prog="hybridvit diagnose")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("pictures", nargs="*", type=Path)
+    parser.add_argument("--images", type=int, default=64, help="number of test images, where no pictures are named")
+    parser.add_argument("--checkpoint")
+    parser.add_argument("--json", action="store_true")
+    known = parser.parse_args(words)
+    if known.images < 1:
+        raise ValueError(f"--images must be at least 1, given {known.images}")
+
+    from hybridvit.runs import diagnosis
+    from hybridvit.runs.loaded_run import LoadedRun
+    from hybridvit.studies.report.diagnosis import diagnosis_lines, write_diagnosis
+
+    trained = LoadedRun(known.run, known.checkpoint)
+    pixels = trained.read(known.pictures) if known.pictures else diagnosis.some_images(trained, known.images)
+    found = diagnosis.diagnose(trained, pixels)
+    page = write_diagnosis(trained, pixels, found, command_line("diagnose", words))
+    if known.json:
+        print(json.dumps({"run": str(known.run), "checkpoint": trained.checkpoint.name, **found.to_json()}))
+        return DONE
+    print("\n".join(diagnosis_lines(found)))
+    print(f"page: {page}")
+    return DONE
+
+
+def export(words: list[str]) -> int:
+    """hybridvit export RUN --out FOLDER"""
+    parser = Parser(prog="hybridvit export")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--checkpoint")
+    known = parser.parse_args(words)
+
+    from hybridvit.runs import export
+    from hybridvit.runs.loaded_run import LoadedRun
+
+    trained = LoadedRun(known.run, known.checkpoint)
+    size = export.export(trained, known.out)
+    print(f"{known.out}: checkpoint {trained.checkpoint.name}, {size / 1e6:.1f} MB")
+    return DONE
+
+
+def report(words: list[str]) -> int:
+    """hybridvit report RUN"""
+    parser = Parser(prog="hybridvit report")
+    parser.add_argument("run", type=Path)
+    known = parser.parse_args(words)
+
+    from hybridvit.runs.loaded_run import LoadedRun
+    from hybridvit.studies.report.run_report import write_run_report
+
+    trained = LoadedRun(known.run)
+    print(f"report: {write_run_report(known.run, trained, trained.load())}")
+    return DONE
+
+
+def _one_sample(words: list[str]) -> dict[str, Path]:
+    """VIEW=IMAGE for each camera that is there."""
+    views: dict[str, Path] = {}
+    for word in words:
+        view, equals, path = word.partition("=")
+        if not equals:
+            raise ValueError(f"this run has several cameras: say which one took {word}, as in front={word}")
+        if view in views:
+            raise ValueError(f"camera {view!r} is given twice")
+        views[view] = Path(path)
+    return views
+
+
+def _keep_masks(row: dict[str, Any], number: int, out: Path | None) -> None:
+    """Predicted masks become files, or leave only the share of each class."""
+    for task, found in row.items():
+        if isinstance(found, dict) and "mask" in found:
+            mask = found.pop("mask")
+            if out is not None:
+                from PIL import Image
+
+                out.mkdir(parents=True, exist_ok=True)
+                stem = Path(row["image"]).stem if isinstance(row["image"], str) else f"sample{number}"
+                found["file"] = str(out / f"{stem}.{task}.png")
+                Image.fromarray(mask).save(found["file"])
+
+
+def _named(row: dict[str, Any]) -> str:
+    image = row["image"]
+    return image if isinstance(image, str) else " ".join(f"{view}={path}" for view, path in image.items())
+
+
+def _in_words(found: dict[str, Any]) -> str:
+    """One head's answer on one line."""
+    if "class" in found and "probability" in found:
+        return f"{found['class']}  {100 * found['probability']:.1f} %"
+    return "  ".join(f"{name} {_short(value)}" for name, value in found.items())
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_short(v)}" for name, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_short(v) for v in value) + "]"
+    return str(value)

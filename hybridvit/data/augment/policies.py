@@ -1,0 +1,144 @@
+"""TrivialAugmentWide (arXiv 2103.10158) and RandAugment (arXiv 1909.13719): random operations for each image alone.
+
+Operations, their ranges and their probabilities are torchvision's; the draws are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from hybridvit.data.augment import affine, pixel_ops
+from hybridvit.data.augment.config import MAGNITUDES, AugmentConfig
+
+OPERATIONS = (
+    "identity",
+    *("shear_x", "shear_y", "translate_x", "translate_y", "rotate"),
+    *("brightness", "contrast", "posterize", "solarize", "autocontrast", "equalize"),
+    "color",
+    "sharpness",
+)
+FIRST = (0, 1, 6, 12, 13)  # of each line of these: they are worked out together
+
+
+class Drawn(NamedTuple):
+    """One operation for each image.
+
+    Attributes:
+        operation: index into OPERATIONS, ``[b]`` int64.
+        magnitude: its strength, ``[b]`` float64: a slope, pixels, degrees, 1 less than a factor, bits, or the share of
+            255 that is a threshold; 0 where there is none.
+    """
+
+    operation: Tensor
+    magnitude: Tensor
+
+
+def draw_trivial(number: int, size: tuple[int, int], generator: torch.Generator) -> Drawn:
+    """TrivialAugmentWide for so many images of this height and width: any operation, any magnitude, any sign."""
+    operation, sign, level = _draw(number, generator)
+    return Drawn(operation, magnitudes("trivial", size, generator.device)[operation, sign, level])
+
+
+def draw_rand(number: int, size: tuple[int, int], magnitude: int, generator: torch.Generator) -> Drawn:
+    """One round of RandAugment for so many images of this height and width: any operation, any sign."""
+    operation, sign, _ = _draw(number, generator)
+    return Drawn(operation, magnitudes("rand", size, generator.device)[:, :, magnitude][operation, sign])
+
+
+def apply_policy(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Images ``[b, c, h, w]`` uint8, of 1 or 3 channels, after their own operations."""
+    size = (images.shape[2], images.shape[3])
+    if config.policy == "trivial":
+        return apply(images, draw_trivial(len(images), size, generator))
+    for _ in range(config.rand_ops):
+        images = apply(images, draw_rand(len(images), size, config.rand_magnitude, generator))
+    return images
+
+
+def apply(images: Tensor, drawn: Drawn) -> Tensor:
+    """Each image of ``[b, c, h, w]`` uint8 after the operation drawn for it."""
+    family = torch.stack([drawn.operation >= first for first in FIRST[1:]]).sum(0)
+    ways = (_identity, _move, _look_up, _colour, _sharpen)
+    return _each_its_own(family, ways, images, drawn.operation, drawn.magnitude)
+
+
+@cache
+def magnitudes(policy: Literal["trivial", "rand"], size: tuple[int, int], device: torch.device) -> Tensor:
+    """Strengths of all operations on images of this height and width, with either sign, ``[14, 2, 31]`` float64."""
+    wide = policy == "trivial"
+    slope, degrees, factor, lost_bits = (0.99, 135.0, 0.99, 6) if wide else (0.3, 30.0, 0.9, 4)
+    down, right = (32.0, 32.0) if wide else (150 / 331 * size[0], 150 / 331 * size[1])
+    signed = {
+        "shear_x": slope, "shear_y": slope, "translate_x": right, "translate_y": down, "rotate": degrees,
+        "brightness": factor, "contrast": factor, "color": factor, "sharpness": factor,
+    }  # fmt: skip
+    table = torch.zeros(len(OPERATIONS), 2, MAGNITUDES)
+    for name, largest in signed.items():
+        up = torch.linspace(0.0, largest, MAGNITUDES)
+        table[OPERATIONS.index(name)] = torch.stack([up, -up])
+    table[OPERATIONS.index("posterize")] = (8 - torch.arange(MAGNITUDES) / ((MAGNITUDES - 1) / lost_bits)).round()
+    table[OPERATIONS.index("solarize")] = torch.linspace(1.0, 0.0, MAGNITUDES)
+    return table.double().to(device)
+
+
+def _draw(number: int, generator: torch.Generator) -> list[Tensor]:
+    """Operation, sign and level of each image, each evenly, ``[b]``."""
+    choices = (len(OPERATIONS), 2, MAGNITUDES)
+    return [torch.randint(count, (number,), generator=generator, device=generator.device) for count in choices]
+
+
+def _each_its_own(which: Tensor, ways: Sequence[Callable[..., Tensor]], *inputs: Tensor) -> Tensor:
+    """Sample i of ``ways[which[i]](*inputs)``, for ``which [b]`` and inputs ``[b, ...]``."""
+    return (_sorted if which.device.type == "cpu" else _selected)(which, ways, *inputs)
+
+
+def _sorted(which: Tensor, ways: Sequence[Callable[..., Tensor]], *inputs: Tensor) -> Tensor:
+    """Each way works on its own samples alone."""
+    order = which.argsort(stable=True)
+    counts = which.bincount(minlength=len(ways)).tolist()
+    parts = zip(*(values.index_select(0, order).split(counts) for values in inputs), strict=True)
+    done = [way(*part) for way, part, count in zip(ways, parts, counts, strict=True) if count]
+    return torch.cat(done).index_select(0, order.argsort())
+
+
+def _selected(which: Tensor, ways: Sequence[Callable[..., Tensor]], *inputs: Tensor) -> Tensor:
+    """Each way works on all samples: more work, but a device need not tell how many each has, and goes on."""
+    result = ways[0](*inputs)
+    for index, way in enumerate(ways[1:], start=1):
+        result = torch.where((which == index).view(-1, *[1] * (result.ndim - 1)), way(*inputs), result)
+    return result
+
+
+def _identity(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
+    return images
+
+
+def _move(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
+    names = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
+    by = (torch.where(operation == OPERATIONS.index(name), magnitude, 0) for name in names)
+    return affine.warp(images, affine.matrix((images.shape[2], images.shape[3]), *by))
+
+
+def _look_up(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
+    tables = (
+        lambda pixels, strength: pixel_ops.brightness(pixels, 1 + strength),
+        lambda pixels, strength: pixel_ops.contrast(pixels, 1 + strength),
+        pixel_ops.posterize,
+        lambda pixels, strength: pixel_ops.solarize(pixels, 255 * strength),
+        lambda pixels, strength: pixel_ops.autocontrast(pixels),
+        lambda pixels, strength: pixel_ops.equalize(pixels),
+    )
+    return pixel_ops.look_up(images, _each_its_own(operation - FIRST[2], tables, images, magnitude))
+
+
+def _colour(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
+    return pixel_ops.saturation(images, 1 + magnitude)
+
+
+def _sharpen(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
+    return pixel_ops.sharpness(images, 1 + magnitude)

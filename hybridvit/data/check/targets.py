@@ -1,0 +1,197 @@
+"""What the target columns of a manifest hold, and what is wrong with their labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybridvit.data.check.duplicates import Look
+from hybridvit.data.check.report import ColumnReport, Problems, size_text
+from hybridvit.data.readers import parse_cells as parse
+from hybridvit.data.readers.columns import Encoded, encode, encode_several
+from hybridvit.data.readers.geometry import Fit, Size
+from hybridvit.data.readers.image_io import in_threads, read_mask, reason
+from hybridvit.data.readers.infer_kind import NUMBER, guess_kind
+from hybridvit.data.readers.table import PART_NAMES, SPLIT, Table, listed
+from hybridvit.data.samples import ONE_VIEW, VOID, Column, ColumnKind, labelled
+
+SEEMS_MISSING = ("nan", "na", "n/a", "null", "none", "nil", "?", "-", "unknown", "missing", "undefined")
+
+
+def target_columns(table: Table) -> dict[str, dict[str, list[str]]]:
+    """Target -> its columns: one of its own name, or several called target:name."""
+    targets: dict[str, dict[str, list[str]]] = {}
+    names = [name for name in table.columns if name not in (SPLIT, ONE_VIEW) and not name.startswith(f"{ONE_VIEW}:")]
+    prefixes = Counter(name.partition(":")[0] for name in names if ":" in name)
+    for name in names:
+        prefix, _, part = name.partition(":")
+        several = part and prefix not in names and prefixes[prefix] > 1 and f"{ONE_VIEW}:{part}" not in table.columns
+        filled = [cell for cell in table.columns[name] if cell]
+        if several and 2 * sum(bool(NUMBER.fullmatch(cell)) for cell in filled) >= len(filled):
+            targets.setdefault(prefix, {})[part] = table.columns[name]
+        else:
+            targets[name] = {name: table.columns[name]}
+    return targets
+
+
+class TargetCheck:
+    """Looks target columns over.
+
+    Args:
+        table: the manifest.
+        parts: which split each row is in, ``[n]``.
+        files: view name -> its files.
+        looks: file -> what is known of the picture.
+        problems: where what is wrong is added.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        parts: NDArray[np.int64],
+        files: Mapping[str, list[Path | None]],
+        looks: Mapping[Path, Look],
+        problems: Problems,
+    ) -> None:
+        self.table, self.parts, self.files, self.looks, self.problems = table, parts, files, looks, problems
+
+    def column(self, name: str, columns: Mapping[str, list[str]]) -> ColumnReport:
+        train = self.parts == 0
+        if list(columns) != [name]:
+            cells = [cell for column in columns.values() for cell in column if cell]
+            kind = "multilabel" if set(cells) <= {"0", "1", "0.0", "1.0"} else "numbers"
+            return self._encoded(name, kind, encode_several(cast(ColumnKind, kind), dict(columns)))
+        (cells,) = columns.values()
+        kind = guess_kind(cells)
+        if kind in ("text", "empty"):
+            filled = np.array([bool(cell) for cell in cells])
+            if kind == "empty":
+                self.problems.add("warning", name, [], "not one label")
+            return self._described(kind, filled)
+        if kind == "mask":
+            return self._mask(name, cells)
+        encoded = encode(cast(ColumnKind, kind), name, cells, None, train, self.table.path.parent)
+        if kind in ("class", "multilabel"):
+            self._class_names(name, cells)
+        return self._encoded(name, kind, encoded)
+
+    def _described(self, kind: str, filled: NDArray[np.bool_], **more: Any) -> ColumnReport:
+        holds = {"classes": {}, "numbers": {}, "names": (), **more}
+        by_split = {name: int((filled & (self.parts == part)).sum()) for part, name in enumerate(PART_NAMES)}
+        return ColumnReport(kind=kind, labelled=by_split, missing=float(1 - filled.mean()), **holds)
+
+    def _encoded(self, name: str, kind: str, encoded: Encoded) -> ColumnReport:
+        column, values, bad = encoded
+        self.problems.found("error", name, bad)
+        if kind in ("points", "boxes"):
+            self._outside(name, kind, values)
+        filled = labelled(column.kind, values)
+        self._trained(name, filled)
+        if kind == "numbers":
+            return self._described(kind, filled, numbers=_ranges(column, values), names=column.names)
+        counts: dict[str, dict[str, int]] = {label: {} for label in column.names if kind != "points"}
+        for part, split in enumerate(PART_NAMES):
+            some = values[self.parts == part]
+            for index, label in enumerate(counts):
+                if kind == "boxes":
+                    counts[label][split] = int((some[..., 0] == index).sum())
+                else:
+                    counts[label][split] = int((some[:, index] == 1 if kind == "multilabel" else some == index).sum())
+        self._everywhere(name, counts)
+        return self._described(kind, filled, classes=counts, names=column.names)
+
+    def _everywhere(self, name: str, counts: Mapping[str, Mapping[str, int]]) -> None:
+        """Warns of classes that a split lacks, where it has others."""
+        for split in PART_NAMES[1:]:
+            missing = [label for label, found in counts.items() if not found[split]]
+            if missing and len(missing) < len(counts):
+                self.problems.add("warning", name, [], f"classes without a {split} sample: {listed(missing)}")
+
+    def _trained(self, name: str, filled: NDArray[np.bool_]) -> None:
+        if not filled[self.parts == 0].any():
+            self.problems.add("warning", name, [], "not one label in the training rows")
+
+    def _frame(self, name: str) -> tuple[str, list[Path | None], Fit]:
+        """The camera that a target in pixels belongs to, its files and their sizes; huge where they are not known."""
+        camera = name.partition(":")[2]
+        view = camera if camera in self.files else next(iter(self.files), "")
+        paths = self.files.get(view, [None] * len(self.table))
+        known = [self.looks.get(path) if path else None for path in paths]
+        sizes = [look.size if look else (1 << 30, 1 << 30) for look in known]
+        return view, paths, Fit(np.array(sizes), (1, 1))
+
+    def _outside(self, name: str, kind: str, values: NDArray[Any]) -> None:
+        view, paths, fit = self._frame(name)
+        outside = fit.points_outside(values) if kind == "points" else fit.boxes_outside(values)
+        if len(rows := np.flatnonzero(outside.any(axis=1))):
+            self.problems.add("error", name, rows.tolist(), f"{kind} outside the image")
+        if view:
+            blind = labelled(cast(ColumnKind, kind), values) & np.array([path is None for path in paths])
+            if blind.any():
+                self.problems.add(
+                    "error", name, np.flatnonzero(blind).tolist(), f"labelled, but camera {view!r} has no image"
+                )
+
+    def _class_names(self, name: str, cells: Sequence[str]) -> None:
+        spelled: dict[str, set[str]] = {}
+        for cell in dict.fromkeys(cells):
+            for label in parse.SEPARATORS.split(cell):
+                spelled.setdefault(" ".join(label.lower().split()), set()).add(label.strip())
+        for label, forms in spelled.items():
+            rows = [row for row, cell in enumerate(cells) if cell in forms]
+            if label in SEEMS_MISSING and rows and not (label == parse.NO_CLASS and guess_kind(cells) == "multilabel"):
+                self.problems.add(
+                    "warning", name, rows, f"{min(forms)!r} is read as a class: a missing label is an empty cell"
+                )
+            elif len(forms) > 1:
+                self.problems.add("warning", name, [], f"spelled differently: {' and '.join(sorted(map(repr, forms)))}")
+
+    def _mask(self, name: str, cells: Sequence[str]) -> ColumnReport:
+        paths = [self.table.path.parent / cell if cell else None for cell in cells]
+        found = in_threads(_pixels_of_classes, [path for path in paths if path])
+        counts = np.zeros((len(PART_NAMES), 256), np.int64)
+        bad = []
+        _, images, _ = self._frame(name)
+        for row, path in enumerate(paths):
+            if path is None:
+                continue
+            mask = found[path]
+            if isinstance(mask, Exception):
+                bad.append((row, f"{cells[row]}: {reason(mask)}"))
+                continue
+            pixels, size = mask
+            counts[self.parts[row]] += pixels
+            image = self.looks.get(file) if (file := images[row]) else None
+            if image and image.size != size:
+                bad.append((row, f"the mask is {size_text(size)}, its image {size_text(image.size)} (width x height)"))
+        self.problems.found("error", name, bad)
+        used = np.flatnonzero(counts.sum(axis=0)[:VOID])
+        if strange := [index for index in used if not counts[0, index]]:
+            self.problems.add("error", name, [], f"class indices that no training mask has: {listed(strange)}")
+        if used.tolist() == [0] and counts[:, VOID].any():
+            self.problems.add("error", name, [], "only 0 and 255, and 255 means unlabelled: save the second class as 1")
+        classes = {str(index): dict(zip(PART_NAMES, counts[:, index].tolist(), strict=True)) for index in used}
+        filled = np.array([path is not None and not isinstance(found[path], Exception) for path in paths])
+        self._trained(name, filled)
+        return self._described("mask", filled, classes=classes)
+
+
+def _pixels_of_classes(path: Path) -> tuple[NDArray[np.intp], Size]:
+    """How many pixels have each value ``[256]``, and height and width."""
+    values = read_mask(path)
+    return np.bincount(values.ravel(), minlength=256), (values.shape[0], values.shape[1])
+
+
+def _ranges(column: Column, values: NDArray[np.float32]) -> dict[str, dict[str, float]]:
+    ranges = {}
+    for index, name in enumerate(column.names):
+        known = values[:, index][~np.isnan(values[:, index])].astype(np.float64)
+        if len(known):
+            low, high, mean, std = known.min(), known.max(), known.mean(), known.std()
+            ranges[name] = {"min": float(low), "mean": float(mean), "max": float(high), "std": float(std)}
+    return ranges

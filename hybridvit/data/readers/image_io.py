@@ -1,0 +1,158 @@
+"""Image files: their sizes, their pixels, and many of them side by side in threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from hybridvit.data.readers.geometry import Size
+
+ORIENTATION = 0x0112  # EXIF; from 5 on height and width are exchanged
+DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+GREY_MODES = ("1", "L", "LA", "F", *DEEP_MODES)
+MASK_MODES = ("1", "L", "P", "I", "I;16")
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of a picture before its pixels are read.
+
+    Attributes:
+        size: height and width in pixels, turned as its EXIF orientation says.
+        turned: whether that exchanged height and width.
+        grey: whether it has no colours.
+    """
+
+    size: Size
+    turned: bool
+    grey: bool
+
+
+def in_threads(function: Callable[[K], V], items: Iterable[K]) -> dict[K, V | Exception]:
+    """The function of every item, or the exception that it raised."""
+    different = list(dict.fromkeys(items))
+
+    def tried(item: K) -> V | Exception:
+        try:
+            return function(item)
+        except Exception as error:  # PIL's decoders also raise SyntaxError, ValueError, struct.error ...
+            return error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(different, pool.map(tried, different), strict=True))
+
+
+def read_header(path: Path) -> Header:
+    """Reads no pixels, and raises whatever PIL does."""
+    with Image.open(path) as file:
+        turned = file.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+        width, height = file.size
+        return Header((width, height) if turned else (height, width), turned, file.mode in GREY_MODES)
+
+
+def read_headers(paths: Iterable[Path | None]) -> tuple[dict[Path, Header], dict[Path, str]]:
+    """The headers of files, and what is wrong with those that cannot be read."""
+    found = in_threads(read_header, [path for path in paths if path is not None])
+    headers = {path: header for path, header in found.items() if isinstance(header, Header)}
+    return headers, {path: reason(error) for path, error in found.items() if isinstance(error, Exception)}
+
+
+def common_size(headers: Mapping[Path, Header], image_size: int | tuple[int, int] | None) -> Size:
+    """Height and width that pictures get: what is asked for, or the one size that all of them have.
+
+    Raises:
+        ValueError: nothing is asked for and they differ.
+    """
+    if image_size is not None:
+        return (image_size, image_size) if isinstance(image_size, int) else image_size
+    sizes: dict[Size, Path] = {}
+    for path, header in headers.items():
+        sizes.setdefault(header.size, path)
+    if len(sizes) > 1:
+        (first, one), (second, other) = list(sizes.items())[:2]
+        raise ValueError(
+            f"images differ in size ({one} is {first[0]}x{first[1]}, {other} is {second[0]}x{second[1]} pixels): "
+            "say which size to use, as in --data.image_size 64"
+        )
+    return next(iter(sizes), (1, 1))
+
+
+def read_image(path: Path, channels: int, size: Size) -> NDArray[np.uint8]:
+    """One picture as ``[c, h, w]`` uint8, cropped (centre) and resized to ``size`` in pixels.
+
+    Raises:
+        ValueError: the file is not there or no image.
+    """
+    try:
+        array = _decode(path, size, grey=channels == 1)
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read as an image: {reason(error)}") from error
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def _decode(path: Path, size: Size, grey: bool) -> NDArray[np.uint8]:
+    """``[h, w]`` or, in colour, ``[h, w, 3]``."""
+    with Image.open(path) as file:
+        picture: Image.Image = file
+        if file.mode in (*DEEP_MODES, "F"):  # more than 8 bits: scale to 8 instead of clipping
+            values = np.asarray(file, dtype=np.float64)
+            depth = 65535.0 if file.mode in DEEP_MODES or values.max() > 255 else 255.0
+            picture = Image.fromarray((values.clip(0, depth) * (255 / depth)).round().astype(np.uint8))
+        picture = ImageOps.exif_transpose(picture).convert("L" if grey else "RGB")
+    if picture.size != (size[1], size[0]):
+        picture = ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.BICUBIC)
+    return np.asarray(picture)
+
+
+def read_images(paths: Sequence[Path | None], channels: int, size: Size) -> tuple[NDArray[np.uint8], dict[Path, str]]:
+    """Pictures ``[n, c, h, w]``, zeros where there is none; and what is wrong with those that cannot be read."""
+    images = np.zeros((len(paths), channels, *size), np.uint8)
+
+    def fill(job: tuple[int, Path]) -> None:
+        index, path = job
+        images[index] = read_image(path, channels, size)
+
+    done = in_threads(fill, [(index, path) for index, path in enumerate(paths) if path is not None])
+    return images, {path: reason(error) for (_, path), error in done.items() if isinstance(error, Exception)}
+
+
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """A label map ``[h, w]`` of class indices.
+
+    Raises:
+        ValueError: the picture does not hold class indices of 8 bits.
+    """
+    with Image.open(path) as file:
+        if file.mode not in MASK_MODES:
+            raise ValueError(f"a picture of mode {file.mode}, expected 8-bit class indices (grey or with a palette)")
+        values = np.asarray(ImageOps.exif_transpose(file))
+    if values.dtype != np.uint8 and (values.min() < 0 or values.max() > 255):
+        raise ValueError(f"values from {values.min()} to {values.max()}, expected class indices from 0 to 255")
+    return values.astype(np.uint8)
+
+
+def fit_mask(values: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """A label map cropped (centre) and resized to ``size``, each pixel from its nearest."""
+    if values.shape == size:
+        return values
+    return np.asarray(ImageOps.fit(Image.fromarray(values), (size[1], size[0]), Image.Resampling.NEAREST))
+
+
+def reason(error: Exception) -> str:
+    """Why a file cannot be read, without its path."""
+    if isinstance(error, ValueError) and error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        return reason(error.__cause__)
+    if isinstance(error, UnidentifiedImageError):
+        return "no known image format"
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

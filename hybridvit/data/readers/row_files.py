@@ -1,0 +1,202 @@
+"""The files that the rows of a manifest name, read and brought to one size together with what lies on them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybridvit.data.file_images import FileImages, Images
+from hybridvit.data.loaders.memory import GIB, free_host_bytes
+from hybridvit.data.readers.geometry import Fit, Size
+from hybridvit.data.readers.image_io import (
+    Header,
+    common_size,
+    fit_mask,
+    in_threads,
+    read_header,
+    read_headers,
+    read_images,
+    read_mask,
+    reason,
+)
+from hybridvit.data.readers.table import Table, listed
+from hybridvit.data.samples import VOID, Column, ColumnKind, labelled
+
+IN_PIXELS = ("points", "boxes")
+
+
+class RowFiles:
+    """Pictures and masks of a manifest's rows.
+
+    What cannot be read is collected while reading, so that ``kept`` comes last.
+
+    Attributes:
+        unreadable: file -> why it cannot be read.
+        sizes: view -> height and width that its pictures get.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        images: Mapping[str, list[Path | None]],
+        masks: Mapping[str, list[Path | None]],
+        image_size: int | tuple[int, int] | None,
+    ) -> None:
+        self.table, self.images, self.masks = table, images, masks
+        self.headers, self.unreadable = read_headers(path for paths in images.values() for path in paths)
+        self.sizes: dict[str, Size] = {}
+        for view, paths in images.items():
+            headers = {path: self.headers[path] for path in paths if path in self.headers}
+            self.sizes[view] = common_size(headers, image_size)
+
+    def pixels(self, parts: Sequence[NDArray[np.int64]], memory: int | None) -> list[dict[str, Images]]:
+        """For each part, given by its rows: view name -> ``[n, c, h, w]``, zeros where there is no picture.
+
+        A view is grey if all its pictures are. Images that take more than ``memory`` bytes stay on disk.
+        """
+        found: list[dict[str, Images]] = [{} for _ in parts]
+        for view, paths in self.images.items():
+            readable = [path if path in self.headers else None for path in paths]
+            grey = all(self.headers[path].grey for path in readable if path)
+            files = FileImages.of(readable, 1 if grey else 3, self.sizes[view])
+            for views, rows in zip(found, parts, strict=True):
+                views[view] = files[rows]
+        if memory is None or sum(images.nbytes for views in found for images in views.values()) <= memory:
+            for views in found:
+                for view, images in views.items():
+                    assert isinstance(images, FileImages)
+                    some = [images.path(row) for row in range(len(images))]
+                    views[view], wrong = read_images(some, images.channels, images.size)
+                    self.unreadable |= wrong
+        return found
+
+    def present(self) -> dict[str, NDArray[np.bool_]]:
+        """View name -> which rows have it, ``[n]``, for those that some rows lack."""
+        return {
+            view: np.array([path is not None for path in paths])
+            for view, paths in self.images.items()
+            if any(path is None for path in paths)
+        }
+
+    def kept(self, skip_unreadable: bool) -> NDArray[np.bool_]:
+        """Rows all of whose files can be read, ``[n]``."""
+        per_row = list(zip(*self.images.values(), *self.masks.values(), strict=True))
+        kept = np.array([not any(path in self.unreadable for path in paths) for paths in per_row])
+        if self.unreadable:
+            rows = [self.table.rows[row] for row in np.flatnonzero(~kept)]
+            named = listed(f"{path} ({why})" for path, why in sorted(self.unreadable.items()))
+            files = f"{len(self.unreadable)} files cannot be read: {named}; in rows {listed(rows)}"
+            if not skip_unreadable:
+                raise ValueError(f"{self.table.path}: {files} (skip them: --data.skip_unreadable)")
+            warnings.warn(f"{self.table.path}: skipped {len(rows)} rows: {files}", stacklevel=3)
+        return kept
+
+    def _frame(self, name: str) -> tuple[str, Fit, NDArray[np.bool_]]:
+        """The view that a target in pixels belongs to, how its pictures are cropped, and which rows have one."""
+        camera = name.partition(":")[2]
+        view = camera if camera in self.images else next(iter(self.images))
+        headers = [self.headers.get(path) if path is not None else None for path in self.images[view]]
+        size = self.sizes[view]
+        before = np.array([header.size if header else size for header in headers])
+        return view, Fit(before, size), np.array([path is not None for path in self.images[view]])
+
+    def moved(self, name: str, kind: ColumnKind, values: NDArray[Any]) -> NDArray[Any]:
+        """Points and boxes in the pixels of the resized pictures."""
+        if kind not in IN_PIXELS:
+            return values
+        view, fit, there = self._frame(name)
+        blind = np.flatnonzero(labelled(kind, values) & ~there)
+        self.table.refuse(name, [(int(row), f"labelled, but camera {view!r} has no image") for row in blind])
+        outside = fit.points_outside(values) if kind == "points" else fit.boxes_outside(values)
+        bad = [
+            (
+                row,
+                f"{_at(values[row, place])} is outside the image, {_text(fit.before[row])}",
+            )
+            for row, place in np.argwhere(outside)
+            if self.images[view][row] in self.headers
+        ]
+        self.table.refuse(name, bad)
+        return fit.points(values) if kind == "points" else fit.boxes(values)
+
+    def mask(
+        self, name: str, names: tuple[str, ...] | None, train: NDArray[np.bool_]
+    ) -> tuple[Column, NDArray[np.uint8]]:
+        view, fit, there = self._frame(name)
+        paths = self.masks[name]
+        self.table.refuse(
+            name,
+            [
+                (row, f"labelled, but camera {view!r} has no image")
+                for row, path in enumerate(paths)
+                if path and not there[row]
+            ],
+        )
+        headers = in_threads(read_header, [path for path in paths if path])
+        bad = []
+        for row, (path, image) in enumerate(zip(paths, self.images[view], strict=True)):
+            if path is None or image not in self.headers:
+                continue
+            header = headers[path]
+            if isinstance(header, Header) and header.size != self.headers[image].size:
+                bad.append((row, _sizes(header, self.headers[image])))
+        self.table.refuse(name, bad)
+        return self._mask_pixels(name, names, train, fit.after)
+
+    def _mask_pixels(
+        self, name: str, names: tuple[str, ...] | None, train: NDArray[np.bool_], size: Size
+    ) -> tuple[Column, NDArray[np.uint8]]:
+        paths = self.masks[name]
+        needed, free = len(paths) * size[0] * size[1], free_host_bytes()
+        if needed > free:
+            raise ValueError(
+                f"{self.table.path}: masks of column {name!r} are held in memory and take {needed / GIB:.1f} GiB, but "
+                f"only {free / GIB:.1f} GiB are free: use a smaller data.image_size"
+            )
+        array = np.full((len(paths), *size), VOID, np.uint8)
+        found: dict[int, NDArray[np.intp]] = {}
+
+        def fill(job: tuple[int, Path]) -> None:
+            row, path = job
+            values = read_mask(path)
+            found[row] = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
+            array[row] = fit_mask(values, size)
+
+        done = in_threads(fill, [(row, path) for row, path in enumerate(paths) if path])
+        self.unreadable |= {path: reason(error) for (_, path), error in done.items() if isinstance(error, Exception)}
+        used = set().union(*(found[row].tolist() for row in found if train[row])) if found else set()
+        if used == {0, VOID}:
+            raise ValueError(
+                f"{self.table.path}: masks of column {name!r} hold only 0 and 255, and 255 means unlabelled: "
+                "save the second class as 1"
+            )
+        if names is None:
+            names = tuple(str(index) for index in range(max(used - {VOID}, default=-1) + 1))
+        bad = []
+        for row, values in sorted(found.items()):
+            if len(strange := values[(values >= len(names)) & (values != VOID)]):
+                bad.append(
+                    (row, f"class index {strange[0]} in {paths[row]} is not below {len(names)}, the number of classes")
+                )
+        self.table.refuse(name, bad)
+        return Column("mask", names), array
+
+
+def _sizes(mask: Header, image: Header) -> str:
+    turned = " once turned as its EXIF orientation says" if image.turned else ""
+    return f"the mask is {_text(mask.size)}, its image {_text(image.size)}{turned}"
+
+
+def _text(size: Any) -> str:
+    return f"{size[0]} pixels high and {size[1]} wide"
+
+
+def _at(values: NDArray[np.float32]) -> str:
+    """A point, or the corners of a box."""
+    what = "point" if len(values) == 2 else "box"
+    return f"{what} [{', '.join(f'{value:g}' for value in values[-4:])}]"

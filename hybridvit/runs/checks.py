@@ -1,0 +1,82 @@
+"""Whether a recipe, its data and its model fit together, asked before anything runs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import torch
+
+from hybridvit.data.augment.transforms import AugmentConfig, check_augmentation
+from hybridvit.data.loaders.progressive import shrunk
+from hybridvit.data.samples import ONE_VIEW, Samples, Splits, labelled
+from hybridvit.hydra.hydranet import HydraNet
+from hybridvit.recipe import Recipe
+from hybridvit.tasks.base import Task
+
+
+def check_mixing(recipe: Recipe, tasks: Mapping[str, Task]) -> None:
+    """Refuses mixup and CutMix where a task cannot learn from mixed images."""
+    fixed = [name for name, task in tasks.items() if not task.mixable]
+    for field in ("mixup", "cutmix"):
+        if getattr(recipe.augment, field) and fixed:
+            raise ValueError(f"augment.{field} mixes images, and task {fixed[0]} cannot learn from mixed ones")
+
+
+def check_augmentation_of(recipe: Recipe, splits: Splits) -> None:
+    """Refuses sampling without effect, and augmentation that these images or their targets do not allow."""
+    if recipe.sampling.kind != "size" and splits.train.source is None:
+        raise ValueError(f"sampling {recipe.sampling.kind} has no effect: the data is a single data set")
+    done = [n for n, value in vars(recipe.augment).items() if value != getattr(AugmentConfig, n) and n != "repeats"]
+    if splits.shapes.keys() != {ONE_VIEW} and done:
+        raise ValueError(f"augment.{done[0]} is for one image a sample: it would treat the images of cameras apart")
+    check_augmentation(recipe.augment, splits.columns, next(iter(splits.shapes.values())))
+
+
+@torch.no_grad()
+def check_sizes(recipe: Recipe, net: HydraNet, shapes: Mapping[str, tuple[int, int, int]]) -> None:
+    """Refuses sizes that the model cannot see, before training comes to them.
+
+    Raises:
+        ValueError: naming the size.
+    """
+    was_training = net.training
+    net.eval()
+    for side in sorted({side for _, side in recipe.progressive.sizes}):
+        image = shrunk(next(net.parameters()).new_zeros(1, *shapes[ONE_VIEW]), side)
+        try:
+            net(image)
+        except ValueError as error:
+            raise ValueError(f"progressive.sizes, {side} pixels: {error}") from error
+    net.train(was_training)
+
+
+def count_labels(task: Task, splits: Splits) -> dict[str, int]:
+    """Samples with a label, by part; a distillation's teacher labels all."""
+    counts = {}
+    for part in ("train", "validation", "test"):
+        samples: Samples = getattr(splits, part)
+        if task.target not in splits.columns:
+            counts[part] = len(samples)
+            continue
+        known = labelled(splits.columns[task.target].kind, samples.targets[task.target])
+        if task.view is not None and task.view in samples.present:
+            known = known & samples.present[task.view]
+        counts[part] = int(known.sum())
+    return counts
+
+
+def warn_of_unlabelled(counts: Mapping[str, Mapping[str, int]], splits: Splits) -> None:
+    """Names every task that a part has no label for.
+
+    Raises:
+        ValueError: no task has any training label.
+    """
+    if not any(by_part["train"] for by_part in counts.values()):
+        raise ValueError(f"no training sample of {splits.name} has a label for any of the tasks {', '.join(counts)}")
+    for name, by_part in counts.items():
+        if not by_part["train"]:
+            warnings.warn(f"task {name}: no training sample has a label, so its head stays as it is", stacklevel=3)
+        for part, meaning in (("validation", "selection leaves it out"), ("test", "it has no test result")):
+            if len(getattr(splits, part)) and not by_part[part]:
+                warnings.warn(f"task {name}: no {part} sample has a label, so {meaning}", stacklevel=3)

@@ -1,0 +1,269 @@
+"""A small CNN, trained on the same images first, whose features or logits a transformer follows while it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from hybridvit.backbones.features import Features
+from hybridvit.backbones.vit import ViT
+from hybridvit.config import to_yaml
+from hybridvit.data.batch import Batch
+from hybridvit.data.samples import ONE_VIEW
+from hybridvit.hydra.balance.base import SumBalance
+from hybridvit.hydra.hydranet import HydraNet
+from hybridvit.recipe import Recipe
+from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
+from hybridvit.runs.dataset_info import DatasetInfo
+from hybridvit.runs.net import create_net
+from hybridvit.runs.pretrain import own_randomness
+from hybridvit.tasks.base import Task
+from hybridvit.tasks.classification import ClassificationTask
+from hybridvit.tasks.distillation import DistillationConfig
+from hybridvit.tasks.teacher import (
+    FeatureDistillationHead,
+    FeatureDistillationTask,
+    LogitDistillationTask,
+    Shape,
+    SharedHead,
+    guiding,
+)
+from hybridvit.training import checkpoint
+from hybridvit.training.engine import BatchSource, TrainConfig, Trainer, read_or_offer
+from hybridvit.training.optim import OptimConfig
+from hybridvit.training.run_folder import RunFolder
+
+FOLDER = "teacher"
+GUIDANCE = "guidance"  # name of the task and of its head; those of logits are guidance_TASK
+
+
+class CNNTeacher:
+    """A CNN and the tasks that follow it.
+
+    In the order of use: :meth:`join` puts the heads of the tasks on the student, :meth:`fit` trains the CNN or loads
+    it, :meth:`source` fills the tasks' targets in the student's batches, and :meth:`leave` takes the heads off again.
+    The CNN learns the recipe's tasks, distillations aside, from the recipe's own training images, augmented as the
+    student's are. No other image reaches it: nothing is selected and nothing tested, and its last weights count.
+
+    Args:
+        config: the CNN, and what of it is followed.
+        recipe: the student's.
+        data: the student's.
+        tasks: the student's.
+        accelerator: device and precision of both trainings.
+
+    Attributes:
+        tasks: the tasks that follow the CNN, by the names of their heads.
+
+    Raises:
+        ValueError: the recipe is not one that a CNN can teacher.
+    """
+
+    def __init__(
+        self,
+        config: CNNTeacherConfig,
+        recipe: Recipe,
+        data: DatasetInfo,
+        tasks: Mapping[str, Task],
+        accelerator: Accelerator,
+    ) -> None:
+        _check(recipe, data)
+        self.config, self.data, self.accelerator = config, data, accelerator
+        self.recipe = _of_teacher(config, recipe)
+        self.learns = {name: tasks[name] for name in self.recipe.tasks}
+        with own_randomness(recipe.seed, torch.device("cpu")):
+            self.net = create_net(self.recipe, data, self.learns)
+        self.stages = _stages(self.net, data.shapes[ONE_VIEW])
+        self.net.to(accelerator.device)
+        self.tasks: dict[str, Task] = {}
+        self.follows: dict[str, str] = {}  # of the logits: task of ours -> the student's
+        if config.what != "logits":
+            self.tasks[GUIDANCE] = FeatureDistillationTask(
+                GUIDANCE, tuple(self.stages.values()), config.weight, GUIDANCE
+            )
+        if config.what != "features":
+            self._follow_logits()
+        for name in self.tasks:
+            if name in recipe.tasks:
+                raise ValueError(
+                    f"tasks.{name}: with a teacher, {name} is the name of a head of its own, choose another"
+                )
+
+    def _follow_logits(self) -> None:
+        for name, task in self.learns.items():
+            if isinstance(task, ClassificationTask):
+                own = f"{GUIDANCE}_{name}"
+                self.tasks[own] = LogitDistillationTask(own, task.class_names, self.config.weight, own)
+                self.follows[own] = name
+        if not self.follows:
+            raise ValueError(f"teacher.what {self.config.what!r} needs a classification task: choose 'features'")
+
+    def join(self, net: HydraNet) -> None:
+        """Puts the heads on the student.
+
+        Raises:
+            ValueError: it has no blocks to teacher, or not those that ``layers`` names.
+        """
+        if GUIDANCE in self.tasks:
+            backbone = net.backbone
+            if not isinstance(backbone, ViT):
+                raise ValueError(
+                    f"teacher.what {self.config.what!r} needs the blocks of a vision transformer, which "
+                    f"{type(backbone).__name__} has not: choose 'logits'"
+                )
+            head = self.tasks[GUIDANCE].head(backbone.spec)
+            assert isinstance(head, FeatureDistillationHead)
+            for tap, layer in zip(head.taps, self._layers(len(backbone.blocks)), strict=True):
+                tap.listen(backbone.blocks[layer])
+            net.add_head(GUIDANCE, head)
+        for own, name in self.follows.items():
+            net.add_head(own, SharedHead(net.heads[name]))
+
+    def leave(self, net: nn.Module) -> None:
+        """Takes the heads off the student, or off a copy of it; what is not there is no fault."""
+        assert isinstance(net, HydraNet)
+        for name in self.tasks:
+            if name in net.heads:
+                head = net.remove_head(name)
+                for tap in head.taps if isinstance(head, FeatureDistillationHead) else ():
+                    tap.stop()
+
+    def fit(
+        self, source: BatchSource, folder: Path | None = None, on_step: Callable[[int, float], None] | None = None
+    ) -> dict[str, Any]:
+        """Trains the CNN, from where the folder has left it; a finished one is only loaded.
+
+        Torch's random state is afterwards what it was before.
+
+        Args:
+            source: the student's training batches.
+            folder: where to write, as RUN/teacher, which is then a run of its own; None: nowhere.
+            on_step: called with the number of finished steps and the latest logged loss.
+
+        Returns:
+            ``steps``, ``params``, ``seconds``, and ``history`` with its logged ``steps`` and ``loss``.
+
+        Raises:
+            NonFiniteLoss: naming the step.
+        """
+        run_folder = RunFolder(folder, to_yaml(self.recipe)) if folder is not None else None
+        if run_folder is not None and run_folder.result is not None:
+            last = checkpoint.step_folders(run_folder.checkpoints)[-1]
+            advice = f"remove {run_folder.path} to train the teacher anew"
+            checkpoint.load_state(self.net, read_or_offer(last, checkpoint.WEIGHTS, advice), last)
+            result = run_folder.result
+        else:
+            result = self._train(source, run_folder, on_step)
+        self.net.eval().requires_grad_(False)
+        return result
+
+    def _train(
+        self, source: BatchSource, folder: RunFolder | None, on_step: Callable[[int, float], None] | None
+    ) -> dict[str, Any]:
+        recipe, balance = self.recipe, SumBalance(tuple(self.learns))
+        if folder is not None:
+            folder.start(self.data.to_json())
+        with own_randomness(recipe.seed, self.accelerator.device):
+            trainer = Trainer(
+                self.net, self.learns, balance, source, [], recipe.train, recipe.optim, self.accelerator, folder
+            )
+            history = trainer.fit(on_step)
+        result = {
+            "steps": recipe.train.steps,
+            "params": sum(parameter.numel() for parameter in self.net.parameters()),
+            "seconds": history.seconds,
+            "history": {"steps": history.steps, "loss": history.loss},
+        }
+        if folder is not None:
+            folder.finish(result)
+        return result
+
+    def source(self, source: BatchSource) -> CNNTeacherBatches:
+        """The student's batches with the targets of the tasks; the CNN sees the very images that are in them."""
+        return CNNTeacherBatches(source, self)
+
+    @torch.no_grad()
+    def targets(self, batch: Batch) -> dict[str, Tensor]:
+        """What the CNN makes of a batch, by target column."""
+        with self.accelerator.autocast():
+            features = self.net.features(batch.images)
+            logits = self.net.read(features, self.follows.values())
+        assert isinstance(features, Features)
+        said = {own: logits[name].float() for own, name in self.follows.items()}
+        if GUIDANCE in self.tasks:
+            said[GUIDANCE] = guiding([features.maps[stride] for stride in self.stages])
+        return said
+
+    def _layers(self, depth: int) -> tuple[int, ...]:
+        """The student's block that follows each stage."""
+        stages, layers = len(self.stages), self.config.layers
+        if not layers:
+            return tuple(round(stage * (depth - 1) / max(stages - 1, 1)) for stage in range(stages))
+        if len(layers) != stages:
+            raise ValueError(f"teacher.layers names a block for each of the CNN's {stages} stages, given {layers}")
+        if max(layers) >= depth:
+            raise ValueError(f"teacher.layers must name blocks of 0 .. {depth - 1}, given {layers}")
+        return layers
+
+
+class CNNTeacherBatches:
+    """Batches of another source with what the CNN makes of them as further targets.
+
+    Args:
+        source: the student's training batches.
+        teacher: who fills the targets.
+    """
+
+    def __init__(self, source: BatchSource, teacher: CNNTeacher) -> None:
+        self.batches = source
+        self.teacher = teacher
+
+    def batch(self, step: int) -> Batch:
+        """The batch of this step, counted from 0."""
+        batch = self.batches.batch(step)
+        return batch._replace(targets={**batch.targets, **self.teacher.targets(batch)})
+
+
+def _check(recipe: Recipe, data: DatasetInfo) -> None:
+    if data.shapes.keys() != {ONE_VIEW}:
+        raise ValueError(f"a teacher needs one image for each sample, this data has cameras {', '.join(data.shapes)}")
+    if recipe.balance.kind != "sum":
+        raise ValueError(f"a teacher adds to the sum of the losses: choose balance sum, given {recipe.balance.kind}")
+    if all(isinstance(config, DistillationConfig) for config in recipe.tasks.values()):
+        raise ValueError("a teacher learns the recipe's tasks, distillations aside, and this recipe has no other")
+
+
+def _of_teacher(config: CNNTeacherConfig, recipe: Recipe) -> Recipe:
+    """What the CNN is, as a recipe of its own."""
+    return Recipe(
+        name=f"{recipe.name}-teacher",
+        model=config.model,
+        data=recipe.data,
+        augment=recipe.augment,
+        tasks={name: task for name, task in recipe.tasks.items() if not isinstance(task, DistillationConfig)},
+        sampling=recipe.sampling,
+        optim=OptimConfig(lr=config.lr),
+        train=TrainConfig(
+            steps=config.steps,
+            batch_size=recipe.train.batch_size,
+            precision=recipe.train.precision,
+            log_every=recipe.train.log_every,
+            evaluate_every=recipe.train.evaluate_every,
+        ),
+        seed=recipe.seed,
+    )
+
+
+@torch.no_grad()
+def _stages(net: HydraNet, image_shape: tuple[int, int, int]) -> dict[int, Shape]:
+    """Stride -> channels, rows and columns of the CNN's feature maps, fine to coarse."""
+    features: Any = net.eval().features(torch.zeros(1, *image_shape))
+    maps: dict[int, Tensor] = dict(sorted(features.maps.items()))
+    if not maps:
+        raise ValueError("teacher.model gives no feature maps: choose a CNN, such as a ResNet")
+    return {stride: (x.shape[1], x.shape[2], x.shape[3]) for stride, x in maps.items()}

@@ -1,0 +1,54 @@
+"""Settings of the guidance by a small CNN."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hybridvit.backbones.resnet import ResNetConfig
+from hybridvit.backbones.variants import ModelConfig
+
+
+def _resnet20() -> ModelConfig:
+    return ResNetConfig(depths=(3, 3, 3), width=16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CNNTeacherConfig:
+    """A small CNN is trained on the same images first, then a transformer follows it while it learns its own tasks.
+
+    Locality guidance (arXiv 2207.10026). The CNN is gone afterwards, and so is what was needed to follow it.
+
+    Attributes:
+        model: the CNN; by default the ResNet-20 for CIFAR (arXiv 1512.03385, §4.2). The paper's is its ResNet-56,
+            depths (9, 9, 9).
+        steps: number of updates that it is trained for.
+        lr: its highest learning rate, by AdamW.
+        weight: factor on the guidance (the paper's beta), beside the losses of the tasks.
+        what: the CNN's feature maps, which the transformer's tokens are compared with; its "logits", which those of the
+            classification heads are; or both.
+        layers: blocks of the transformer that follow the CNN's stages, one for each stage, counted from 0; (): evenly
+            from the first to the last, as in the authors' code: 0, 6 and 11 of 12 for three stages.
+    """
+
+    kind: Literal["cnn"] = "cnn"
+    model: ModelConfig = field(default_factory=_resnet20)
+    steps: int = 2000
+    lr: float = 2e-3
+    weight: float = 2.5
+    what: Literal["features", "logits", "both"] = "features"
+    layers: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, given {self.steps}")
+        for name, value in (("lr", self.lr), ("weight", self.weight)):
+            if not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be positive, given {value}")
+        if self.what not in ("features", "logits", "both"):
+            raise ValueError(f"what must be 'features', 'logits' or 'both', given {self.what!r}")
+        if self.layers and self.what == "logits":
+            raise ValueError(f"layers {self.layers} has no effect on what 'logits': set what to 'features' or 'both'")
+        if self.layers and min(self.layers) < 0:
+            raise ValueError(f"layers are counted from 0, given {self.layers}")

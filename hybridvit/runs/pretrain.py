@@ -1,0 +1,194 @@
+"""Self-supervised pre-training: the backbone fills in hidden squares of the images that it will learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from hybridvit.backbones.features import Backbone
+from hybridvit.config import to_yaml
+from hybridvit.data.augment.config import AugmentConfig
+from hybridvit.data.batch import Batch
+from hybridvit.data.loaders.choose import training_batches
+from hybridvit.data.loaders.sampling import BatchSampler, seed_of
+from hybridvit.data.samples import ONE_VIEW, Samples
+from hybridvit.hydra.balance.base import SumBalance
+from hybridvit.hydra.hydranet import HydraNet
+from hybridvit.recipe import Recipe
+from hybridvit.runs.dataset_info import DatasetInfo
+from hybridvit.runs.pretrain_config import PretrainConfig
+from hybridvit.tasks.reconstruction import ReconstructionTask
+from hybridvit.training import checkpoint
+from hybridvit.training.engine import BatchSource, TrainConfig, Trainer, read_or_offer
+from hybridvit.training.optim import OptimConfig
+from hybridvit.training.run_folder import RunFolder
+
+FOLDER, TASK = "pretraining", "reconstruction"
+MASKS = 3  # stream of random numbers; 0 to 2 are the order's and the augmentation's
+FLAT = 1e-4  # added to a square's variance; normalised pixels that differ by one of 256 levels vary by about as much
+
+
+def pretrain(
+    backbone: nn.Module,
+    source: BatchSource,
+    config: PretrainConfig,
+    recipe: Recipe,
+    data: DatasetInfo,
+    accelerator: Accelerator,
+    folder: Path | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> dict[str, Any]:
+    """Pre-trains a backbone where it stands; what is in the folder is gone on from, or, once finished, only loaded.
+
+    Nothing else changes, torch's random state included: the training that follows is the same whether the
+    pre-training took place just now or before an interruption.
+
+    Args:
+        backbone: on the accelerator's device.
+        source: images ``[b, c, h, w]``, as :func:`pretraining_batches` gives.
+        config: what is hidden, and for how long.
+        recipe: of the training that follows: its seed, and how often it logs and saves.
+        data: shape of the images.
+        accelerator: device and precision.
+        folder: where to write, as RUN/pretraining; None: nowhere.
+        on_step: called with the number of finished steps and the latest logged loss.
+
+    Returns:
+        ``steps``, ``seconds``, and ``history`` with its logged ``steps`` and ``loss``.
+
+    Raises:
+        ValueError: the squares do not fit the images.
+        NonFiniteLoss: naming the step.
+    """
+    run_folder = RunFolder(folder, to_yaml(config)) if folder is not None else None
+    if run_folder is not None and run_folder.result is not None:
+        last = checkpoint.step_folders(run_folder.checkpoints)[-1]
+        tensors = read_or_offer(last, checkpoint.WEIGHTS, f"remove {run_folder.path} to pre-train anew")
+        own = {key.removeprefix("backbone."): value for key, value in tensors.items() if key.startswith("backbone.")}
+        checkpoint.load_state(backbone, own, last)
+        return run_folder.result
+    assert isinstance(backbone, Backbone)
+    task = ReconstructionTask(TASK, data.shapes[ONE_VIEW])
+    masked = MaskedBatches(source, config, recipe.seed, task.image_shape[1:], task.target)
+    with own_randomness(recipe.seed, accelerator.device):
+        net = HydraNet(backbone, {TASK: task.head(backbone.spec)}).to(accelerator.device)
+        if run_folder is not None:
+            run_folder.start(data.to_json())
+        train = TrainConfig(
+            steps=config.steps,
+            batch_size=config.batch_size or recipe.train.batch_size,
+            log_every=recipe.train.log_every,
+            evaluate_every=recipe.train.evaluate_every,
+        )
+        trainer = Trainer(
+            net,
+            {TASK: task},
+            SumBalance((TASK,)),
+            masked,
+            [],
+            train,
+            OptimConfig(lr=config.lr),
+            accelerator,
+            run_folder,
+        )
+        history = trainer.fit(on_step)
+    result = {
+        "steps": config.steps,
+        "seconds": history.seconds,
+        "history": {"steps": history.steps, "loss": history.loss},
+    }
+    if run_folder is not None:
+        run_folder.finish(result)
+    return result
+
+
+def pretraining_batches(
+    config: PretrainConfig, recipe: Recipe, train: Samples, data: DatasetInfo, device: torch.device
+) -> BatchSource:
+    """The training images without their targets, cropped and mirrored as the recipe says.
+
+    Raises:
+        ValueError: there are several cameras.
+    """
+    if data.shapes.keys() != {ONE_VIEW}:
+        raise ValueError(f"pre-training needs one image for each sample, this data has views {', '.join(data.shapes)}")
+    crop = recipe.augment
+    geometry = AugmentConfig(crop_padding=crop.crop_padding, crop_fill=crop.crop_fill, flip=crop.flip)
+    order = BatchSampler(train.sources, config.batch_size or recipe.train.batch_size, recipe.seed, recipe.sampling)
+    images = replace(train, targets={})
+    return training_batches(images, {}, data.normalisation, geometry, order, recipe.seed, device, config.steps)
+
+
+class MaskedBatches:
+    """Images with hidden squares; what they hide is the target, NaN elsewhere.
+
+    A hidden pixel takes the mean colour, 0 after normalisation, before the backbone sees it, so that any backbone can
+    be pre-trained. Each batch is a function of the seed and the step alone.
+
+    Args:
+        source: the whole images, normalised.
+        config: what is hidden.
+        seed: seed of the masks.
+        size: height and width of the images, in pixels.
+        target: name of the target column, ``[b, c, h, w]``.
+
+    Raises:
+        ValueError: the images have no two squares, so that nothing could be hidden or nothing seen.
+    """
+
+    def __init__(
+        self, source: BatchSource, config: PretrainConfig, seed: int, size: tuple[int, int], target: str
+    ) -> None:
+        side = config.mask_size
+        self.squares = (-(-size[0] // side), -(-size[1] // side))
+        if self.squares[0] * self.squares[1] < 2:
+            nearest = max(max(size) // 2, 1)
+            raise ValueError(f"mask_size {side} covers images of {size[0]}x{size[1]} pixels whole: choose {nearest}")
+        self.source, self.config, self.seed, self.target = source, config, seed, target
+
+    def batch(self, step: int) -> Batch:
+        """The batch of this step, counted from 0."""
+        batch = self.source.batch(step)
+        images: Tensor = batch.images
+        generator = torch.Generator().manual_seed(seed_of(self.seed, MASKS, step))  # the same on every device
+        hidden = self._draw(len(images), generator).to(images.device, non_blocking=True)
+        side, (height, width) = self.config.mask_size, images.shape[-2:]
+        hidden = hidden.repeat_interleave(side, 1).repeat_interleave(side, 2)[:, None, :height, :width]
+        wanted = squares_normalised(images, side) if self.config.normalise else images
+        pixels = wanted.masked_fill(~hidden, torch.nan)
+        return Batch(images.masked_fill(hidden, 0), {self.target: pixels})
+
+    def _draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Which squares are hidden, ``[count, rows, columns]`` bool; as many in every image, but never all."""
+        rows, columns = self.squares
+        wanted = min(max(round(self.config.mask_ratio * rows * columns), 1), rows * columns - 1)
+        rank = torch.rand(count, rows * columns, generator=generator).argsort(dim=1).argsort(dim=1)
+        return (rank < wanted).view(count, rows, columns)
+
+
+def squares_normalised(images: Tensor, side: int) -> Tensor:
+    """Images ``[b, c, h, w]`` with the mean and the variance of every square, over all channels, taken out."""
+    height, width = images.shape[-2:]
+
+    def mean(values: Tensor) -> Tensor:
+        pooled = F.avg_pool2d(values.mean(dim=1, keepdim=True), side, ceil_mode=True)
+        return pooled.repeat_interleave(side, 2).repeat_interleave(side, 3)[..., :height, :width]
+
+    centred = images - mean(images)
+    return centred / (mean(centred.square()) + FLAT).sqrt()
+
+
+@contextmanager
+def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Random numbers from a seed of its own; afterwards torch's state is what it was."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,184 @@
+"""A comparison of tasks in the words and rows of its report."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any
+
+from hybridvit.recipe import MultiTaskStudy
+from hybridvit.studies.multitask.cells import ALONE
+from hybridvit.studies.multitask.table import Comparison, Row, Worth
+from hybridvit.studies.report.page import (
+    augmentation_in_words,
+    further_in_words,
+    is_share,
+    metric_name,
+    metric_text,
+    optimiser_in_words,
+    signed,
+    tasks_in_words,
+)
+from hybridvit.studies.statistics import MIN_SEEDS_FOR_CLAIM, MIN_SEEDS_FOR_INTERVAL, Interval
+
+
+def seeds_text(study: MultiTaskStudy) -> str:
+    """Number of seeds in words."""
+    return "one seed" if study.seeds == 1 else f"{study.seeds} paired seeds"
+
+
+def name_of(study: MultiTaskStudy, row: Row) -> str:
+    """Trunk and balance; only the balance where there is one trunk."""
+    balance = "each task alone" if row.balance == ALONE else row.balance
+    return f"{row.trunk} · {balance}" if len(study.trunks) > 1 else balance
+
+
+def cards(study: MultiTaskStudy, comparison: Comparison) -> list[dict[str, Any]]:
+    """One for each trunk and balance that has a Δm: the number, and what belongs beside it."""
+    found = []
+    first = next(iter(study.trunks))
+    for row in comparison.rows:
+        if row.worth is None:
+            continue
+        value, low, high = row.worth.delta
+        lines = [f"95 % interval {signed(low)} to {signed(high)} %"] if isfinite(low) else []
+        gained = sum(task.value > 0 for task in row.worth.tasks.values())
+        lines.append(f"{gained} of {len(row.worth.tasks)} tasks better than alone")
+        if row.trunk != first and row.against_first is not None:
+            lines.append(f"{signed(row.against_first.delta.value)} % against single tasks on {first}")
+        found.append({"name": name_of(study, row), "value": value, "lines": lines})
+    return found
+
+
+def claim(comparison: Comparison) -> str:
+    """What the seeds can carry."""
+    worths = [(row, row.worth) for row in comparison.rows if row.worth is not None]
+    if not worths:
+        return "No Δm yet: there is no seed for which a joint run and all single tasks are there."
+    fewest = min(len(worth.seeds) for _, worth in worths)
+    if fewest < MIN_SEEDS_FOR_CLAIM:
+        few = f"; below {MIN_SEEDS_FOR_INTERVAL} there is no interval either."
+        interval = "." if fewest >= MIN_SEEDS_FOR_INTERVAL else few
+        return (
+            f"{fewest} seed{'' if fewest == 1 else 's'}: too few to claim significance ({MIN_SEEDS_FOR_CLAIM} or more "
+            f"are needed), so none is claimed{interval}"
+        )
+    said = ", ".join(f"{row.trunk} · {row.balance} p = {worth.p:.3f}" for row, worth in worths if worth.p is not None)
+    return (
+        f"Exact two-sided sign-flip test of Δm, paired by seed, Holm-adjusted for {len(worths)} "
+        f"comparison{'' if len(worths) == 1 else 's'}: {said}."
+    )
+
+
+def gains(study: MultiTaskStudy, comparison: Comparison) -> list[dict[str, Any]]:
+    """Δm and its parts by task: against the own trunk's single tasks, then against the first trunk's."""
+    first = next(iter(study.trunks))
+    several = len(study.trunks) > 1
+    own = [(row, row.worth) for row in comparison.rows if row.worth is not None]
+    others = [row for row in comparison.rows if row.trunk != first]
+    other = [(row, row.against_first) for row in others if row.against_first is not None]
+    groups = [("against each task alone" + (" on the same trunk" if several else ""), own)]
+    if several:
+        groups.append((f"against each task alone on {first}", other))
+    return [{"name": name, "rows": [_gain(study, row, worth) for row, worth in rows]} for name, rows in groups if rows]
+
+
+def _gain(study: MultiTaskStudy, row: Row, worth: Worth) -> dict[str, Any]:
+    return {"name": name_of(study, row), "cells": [worth.delta, *(worth.tasks.get(task) for task in study.base.tasks)]}
+
+
+def metric_table(study: MultiTaskStudy, comparison: Comparison) -> dict[str, Any]:
+    """The test metrics: heads of the columns, and groups of rows, one for each trunk."""
+    columns = comparison.columns
+    tasks = [task for task, _ in columns]
+    best = {column: _best(comparison, column) for column in columns}
+    names = [
+        (
+            metric_name(metric, is_share(metric, comparison.better[task][metric]), comparison.better[task][metric]),
+            index == 0 or tasks[index - 1] != task,
+        )
+        for index, (task, metric) in enumerate(columns)
+    ]
+    groups = [
+        {
+            "name": trunk,
+            "rows": [
+                {"name": _with_seeds(study, row), "cells": [_cell(comparison, row, c, best[c]) for c in columns]}
+                for row in comparison.rows
+                if row.trunk == trunk
+            ],
+        }
+        for trunk in study.trunks
+    ]
+    head = [(task, tasks.count(task)) for task in dict.fromkeys(tasks)]
+    return {"head": head, "columns": names, "table": [group for group in groups if group["rows"]]}
+
+
+def _with_seeds(study: MultiTaskStudy, row: Row) -> str:
+    name = "each task alone" if row.balance == ALONE else row.balance
+    return name if len(row.seeds) == study.seeds else f"{name} ({len(row.seeds)} of {study.seeds} seeds)"
+
+
+def _best(comparison: Comparison, column: tuple[str, str]) -> float:
+    values = [row.metrics[column].value for row in comparison.rows if column in row.metrics]
+    task, metric = column
+    return max(values) if comparison.better[task][metric] else min(values)
+
+
+def _cell(comparison: Comparison, row: Row, column: tuple[str, str], best: float) -> dict[str, Any] | None:
+    if column not in row.metrics:
+        return None
+    task, metric = column
+    share = is_share(metric, comparison.better[task][metric])
+    value, low, high = row.metrics[column]
+    interval = f"{metric_text(low, share)} – {metric_text(high, share)}" if isfinite(low) else ""
+    return {"value": metric_text(value, share), "interval": interval, "best": value == best}
+
+
+def cost(study: MultiTaskStudy, comparison: Comparison) -> list[dict[str, Any]]:
+    """Parameters and seconds, and their share of what the tasks alone need."""
+    base = {row.trunk: row for row in comparison.rows if row.balance == ALONE}
+    found = []
+    for row in comparison.rows:
+        against = base.get(row.trunk) if row.balance != ALONE else None
+        found.append(
+            {
+                "name": name_of(study, row),
+                "params": row.params,
+                "params_share": _share(row.params, against.params) if against else "",
+                "seconds": f"{row.seconds:.1f}",
+                "seconds_share": _share(row.seconds, against.seconds) if against else "",
+            }
+        )
+    return found
+
+
+def held_fixed(study: MultiTaskStudy, any_result: dict[str, Any]) -> list[tuple[str, str]]:
+    """What all runs have in common."""
+    base = study.base
+    size = " × ".join(str(side) for side in any_result["image_size"])
+    ema = f"; weights averaged with decay {base.train.ema}" if base.train.ema else ""
+    return [
+        (
+            "Data",
+            f"{any_result['dataset']}, {size} pixels; {any_result['train_images']:,} training images, and the same "
+            f"{any_result['test_images']:,} test images for every run, read once, after the last step",
+        ),
+        ("Budget", f"{base.train.steps:,} steps of {base.train.batch_size} images, together or alone{ema}"),
+        ("Pairing", "a seed draws the same images, order and augmentation for the joint and the single runs"),
+        ("Tasks", tasks_in_words(base)),
+        ("Augmentation", augmentation_in_words(base)),
+        ("Optimiser", f"{optimiser_in_words(base)}, learning rate {base.optim.lr:g}"),
+        *further_in_words(base),
+        ("Selection", "none: no validation share is set apart, and the weights of the last step count"),
+        ("Precision", base.train.precision),
+    ]
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else ""
+
+
+def interval_text(interval: Interval) -> str:
+    """A gain in % with its interval."""
+    value, low, high = interval
+    return signed(value) + (f" ({signed(low)} to {signed(high)})" if isfinite(low) else "")

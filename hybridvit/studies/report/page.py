@@ -1,0 +1,133 @@
+"""What all reports share: the page they extend, figures for both themes, and settings in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from importlib.resources import files
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from matplotlib.figure import Figure
+
+from hybridvit import plots
+from hybridvit.config import to_dict
+from hybridvit.recipe import Recipe
+from hybridvit.studies.differences import in_words
+from hybridvit.studies.statistics import Interval
+
+Drawing = Callable[[plots.Theme], Figure]
+
+
+def render(template: str, **facts: Any) -> str:
+    """A page from one of the templates beside this file, which all extend ``page.html.jinja``."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: files("hybridvit.studies").joinpath(name).read_text("utf-8")),
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["percent"] = _percent
+    environment.filters["signed"] = signed
+    environment.tests["finite"] = isfinite
+    return environment.get_template(template).render(themes=plots.THEMES, **facts)
+
+
+def drawn(draw: Drawing, png: Path | None = None) -> dict[str, str]:
+    """A figure as SVG for each theme, by its name; the light one is also written to ``png``."""
+    figures = {theme.name: draw(theme) for theme in plots.THEMES}
+    if png is not None:
+        png.write_bytes(plots.to_png(figures[plots.LIGHT.name]))
+    return {name: plots.to_svg(figure) for name, figure in figures.items()}
+
+
+def tasks_in_words(recipe: Recipe) -> str:
+    """Each task with its kind and the settings that are not at their default."""
+    said = []
+    for name, config in recipe.tasks.items():
+        plain = {field.name: field.default for field in fields(config)} | {"target": name, "kind": config.kind}
+        changed = {key: value for key, value in to_dict(config).items() if value != plain[key]}
+        rest = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in changed.items())
+        said.append(f"{name} ({config.kind}{', ' if rest else ''}{rest})")
+    return "; ".join(said)
+
+
+def optimiser_in_words(recipe: Recipe) -> str:
+    """The optimiser and its schedule, without the learning rate."""
+    optim = recipe.optim
+    kind = {
+        "adamw": f"AdamW, betas {optim.beta1:g} and {optim.beta2:g}",
+        "muon": f"Muon at {optim.muon_lr:g} for matrices and kernels, AdamW for the rest",
+        "sgd": f"SGD with Nesterov momentum {optim.beta1:g}",
+    }[optim.kind]
+    decay = "no decay" if optim.schedule == "constant" else f"{optim.schedule} decay"
+    clip = "" if optim.clip_norm is None else f", gradient norm at most {optim.clip_norm:g}"
+    return f"{kind}, weight decay {optim.weight_decay:g}, warm-up over {optim.warmup:.0%} of the steps, {decay}{clip}"
+
+
+def further_in_words(recipe: Recipe) -> list[tuple[str, str]]:
+    """Ingredients that most recipes do without, each with its name."""
+    found = []
+    if recipe.whitening_init:
+        found.append(("Start", "the convolution that reads the images starts as their whitening transform"))
+    if recipe.progressive.sizes:
+        sizes = ", ".join(f"{side} px from {share:.0%} on" for share, side in recipe.progressive.sizes)
+        found.append(("Image sizes", sizes))
+    if (pretrain := recipe.pretrain) is not None:
+        what = f"{pretrain.steps} steps of masked image modelling on the training images, without labels"
+        found.append(("Pre-training", what))
+    if (teacher := recipe.teacher) is not None:
+        what = f"the {teacher.what} of a small CNN, trained on the same images for {teacher.steps} steps"
+        found.append(("Guidance", what))
+    return found
+
+
+def augmentation_in_words(recipe: Recipe) -> str:
+    """What is done to training images."""
+    return in_words(recipe.augment)
+
+
+def json_number(value: float) -> float | None:
+    """JSON knows no NaN and no infinity."""
+    return value if isfinite(value) else None
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """With a sign, the minus as typographers set it."""
+    return f"{value:+z.{digits}f}".replace("-", "−")
+
+
+# Metrics that are shares of something are shown in %; the others in their own units.
+_NO_SHARES = ("r2", "cosine")
+
+
+def is_share(metric: str, higher_is_better: bool) -> bool:
+    """Whether a metric lies in [0, 1] and is shown in %."""
+    return higher_is_better and metric not in _NO_SHARES
+
+
+def metric_text(value: float, share: bool) -> str:
+    """A metric's value, to as many digits as are worth reading."""
+    if share:
+        return f"{100 * value:.1f}"
+    text = f"{value:.3g}" if abs(value) < 0.1 else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    return text.replace("-", "−")
+
+
+def metric_name(metric: str, share: bool, higher_is_better: bool) -> str:
+    """A column's head: name, unit, and an arrow where less is better."""
+    names: Mapping[str, str] = {
+        "r2": "R²",
+        "map": "mAP",
+        "miou": "mIoU",
+        "mae": "MAE",
+        "f1": "F1",
+        "ap": "AP",
+        "ap50": "AP50",
+        "pck": "PCK",
+    }
+    return f"{names.get(metric, metric.replace('_', ' '))}{' %' if share else ''}{'' if higher_is_better else ' ↓'}"
+
+
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.value:.1f}"

@@ -1,0 +1,185 @@
+"""What a small CNN makes of the same images, as something for a transformer to follow while it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from hybridvit.backbones.features import Features, FeatureSpec
+from hybridvit.layers.dense import enlarge
+from hybridvit.layers.initialisation import linear
+from hybridvit.tasks.base import Task
+from hybridvit.tasks.distillation import DistillationConfig, DistillationTask
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+Shape = tuple[int, int, int]
+
+
+class BlockTap:
+    """A forward hook that hands on what a transformer block gives in training, once."""
+
+    def __init__(self) -> None:
+        self.map: Tensor | None = None
+        self.handle: RemovableHandle | None = None
+
+    def listen(self, block: nn.Module) -> None:
+        """Hooks on to a block of ``(x, grid)``."""
+        self.handle = block.register_forward_hook(self)
+
+    def stop(self) -> None:
+        """Takes the hook off."""
+        if self.handle is not None:
+            self.handle.remove()
+        self.map = self.handle = None
+
+    def __call__(self, block: nn.Module, inputs: tuple[Tensor, tuple[int, int]], x: Tensor) -> None:
+        rows, columns = inputs[1]
+        if block.training:
+            self.map = x[:, -rows * columns :].transpose(1, 2).unflatten(2, (rows, columns))
+
+    def take(self) -> Tensor | None:
+        """The patch tokens of the last forward pass as a map ``[b, d, gh, gw]``; None in evaluation."""
+        taken, self.map = self.map, None
+        return taken
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"map": None, "handle": self.handle}  # a copy of the net sees features of its own
+
+
+class FeatureDistillationHead(nn.Module):
+    """Linear layers from the tokens of some blocks to the channels of the CNN's stages, resized to their grids.
+
+    Its input are the blocks that its ``taps`` listen to, and not the final features. In evaluation these say
+    nothing, and neither does the head.
+
+    Args:
+        dim: width of the tokens.
+        shapes: channels, rows and columns of every stage.
+    """
+
+    def __init__(self, dim: int, shapes: Sequence[Shape]) -> None:
+        super().__init__()
+        self.shapes = tuple(shapes)
+        self.project = nn.ModuleList(linear(dim, channels) for channels, _, _ in shapes)
+        self.taps = [BlockTap() for _ in shapes]
+
+    def forward(self, features: Features) -> Tensor:
+        """Features -> the maps of all stages one after the other, ``[b, Σ c·h·w]``; ``[b, 0]`` in evaluation."""
+        maps = []
+        for tap, project, (_, rows, columns) in zip(self.taps, self.project, self.shapes, strict=True):
+            x = tap.take()
+            if x is not None:
+                mapped = project(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+                maps.append(enlarge(mapped, (rows, columns)).flatten(1))
+        return torch.cat(maps, dim=1) if maps else features.tokens.new_zeros(len(features.tokens), 0)
+
+
+class FeatureDistillationTask(Task):
+    """Locality guidance (arXiv 2207.10026, §3.2): squared differences between tokens and a CNN's feature maps.
+
+    As in the paper, tokens after chosen blocks, mapped linearly to the channels of one stage each, are compared by
+    their mean squared difference, which is summed over the stages. Unlike there, the CNN's features are normalised
+    over the channels of every cell (as in arXiv 2205.14141, §3), so that the weight means the same for every CNN: a
+    head that answers 0 has a loss of about 1 for each stage. And the tokens are resized to the CNN's grid, where the
+    paper resizes both to the finer one and shows the CNN images of 32 pixels, whatever the transformer sees.
+
+    Args:
+        name: key of the predictions.
+        shapes: channels, rows and columns of every stage.
+        weight: factor on the loss.
+        target: name of the target column, ``[b, Σ c·h·w]`` as :func:`guiding` gives; NaN where the CNN said nothing.
+    """
+
+    mixable = True
+
+    def __init__(self, name: str, shapes: Sequence[Shape], weight: float, target: str) -> None:
+        self.name = name
+        self.shapes = tuple(shapes)
+        self.weight = weight
+        self.target = target
+        self.higher_is_better = {"explained": True}
+
+    def head(self, spec: FeatureSpec) -> FeatureDistillationHead:
+        return FeatureDistillationHead(spec.embed_dim, self.shapes)
+
+    def labelled(self, target: Tensor) -> Tensor:
+        return ~target[:, 0].isnan()  # the CNN says all of an image or nothing
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """prediction and target ``[b, Σ c·h·w]`` -> scalar."""
+        errors, known = self._errors(prediction, target)
+        return self.weight * errors.sum() / known.sum().clamp(min=1)
+
+    def mixed_loss(self, prediction: Tensor, target: Tensor, mix: tuple[Tensor, Tensor]) -> Tensor:
+        """The plain loss: the CNN saw the mixed images."""
+        return self.loss(prediction, target)
+
+    def _errors(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum over the stages of their mean squared differences, 0 of what is unknown, and what is known, ``[b]``."""
+        known = self.labelled(target)
+        squares = torch.where(known[:, None], prediction.float() - target, 0).square()
+        stages = squares.split([c * h * w for c, h, w in self.shapes], dim=1)
+        return torch.stack([stage.mean(dim=1) for stage in stages]).sum(dim=0), known
+
+    def metric(self) -> MetricCollection:
+        """1 - the loss of a stage: the share of the CNN's features that is explained."""
+        from hybridvit.tasks.metrics import Mean, collection
+
+        return collection(explained=Mean())
+
+    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+        errors, known = self._errors(prediction, target)
+        metric["explained"].update(1 - errors[known] / len(self.shapes))
+
+    def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
+        """Nothing that a person could read: an empty mapping for each image."""
+        return [{} for _ in prediction]
+
+
+def guiding(maps: Sequence[Tensor]) -> Tensor:
+    """A CNN's maps, ``[b, c, h, w]`` each -> target of :class:`FeatureDistillationTask`, ``[b, Σ c·h·w]``."""
+    normalised = [F.layer_norm(x.float().permute(0, 2, 3, 1), (x.shape[1],)).permute(0, 3, 1, 2) for x in maps]
+    return torch.cat([x.flatten(1) for x in normalised], dim=1)
+
+
+class LogitDistillationTask(DistillationTask):
+    """The CNN's class probabilities as a target for a classification head of the student (arXiv 1503.02531, §2).
+
+    Args:
+        name: key of the predictions.
+        class_names: the classes, in the order of the logits.
+        weight: factor on the loss.
+        target: name of the target column, ``[b, classes]`` logits.
+    """
+
+    def __init__(self, name: str, class_names: Sequence[str], weight: float, target: str) -> None:
+        config = DistillationConfig(teacher="teacher", task=name, mode="soft", target=target)
+        super().__init__(name, class_names, config)
+        self.weight = weight
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return self.weight * super().loss(prediction, target)
+
+
+class SharedHead(nn.Module):
+    """The answer of another head under a second name, with nothing of its own to train or to keep.
+
+    Args:
+        head: the other one.
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self._head = (head,)  # in a tuple, where torch does not take it for a part of this module
+
+    def forward(self, features: Features) -> Tensor:
+        """Features -> what the other head answers."""
+        answer: Tensor = self._head[0](features)
+        return answer

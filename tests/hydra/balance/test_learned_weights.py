@@ -1,0 +1,157 @@
+"""Methods that learn weights of the losses, against slow loops in float64 and torchjd's FAMO."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from hybridvit.hydra.balance.build import create_balance
+from hybridvit.hydra.balance.config import DWAConfig, FAMOConfig, GradNormConfig, UncertaintyConfig
+from hybridvit.hydra.hydranet import HydraNet
+
+NAMES = ("a", "b", "c")
+HERE = dict.fromkeys(NAMES, torch.tensor(True))
+
+
+class Trunk(nn.Module):
+    """Five numbers of which the last stage that holds a matrix is the middle one."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Parameter(torch.zeros(2, 1))
+        self.middle = nn.Parameter(torch.zeros(1, 2))
+        self.norm = nn.Parameter(torch.zeros(1))
+
+    def parameter_layers(self):
+        return [("first",), ("middle",), ("norm",)]
+
+
+def losses_with(net, values, slopes):
+    """Losses of these values whose gradients in the middle stage are the rows of slopes."""
+    trunk = net.backbone
+    return {
+        name: value + (trunk.middle * slope).sum() + 100 * trunk.first.sum() + 10 * trunk.norm.sum()
+        for name, value, slope in zip(NAMES, values, slopes, strict=True)
+    }
+
+
+def run(balance, values, slopes=None, after=None):
+    """Weights used in one update, as the gradient of each loss in the scalar that is minimised."""
+    net = HydraNet(Trunk(), {})
+    leaves = [torch.tensor(float(v), requires_grad=True) for v in values]
+    losses = losses_with(net, leaves, torch.ones(3, 2) if slopes is None else slopes)
+    balance.backward(losses, HERE, net, torch.Tensor.backward)
+    if after is not None:
+        balance.after_step(lambda: {name: torch.tensor(float(v)) for name, v in zip(NAMES, after, strict=True)})
+    return [float(leaf.grad) for leaf in leaves]
+
+
+def test_uncertainty_is_adam_on_the_log_variances():
+    balance = create_balance(UncertaintyConfig(lr=0.2), NAMES)
+    s = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([s], lr=0.2)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(13):
+        values = torch.rand(3, generator=generator, dtype=torch.float64) * 3
+        assert run(balance, values) == pytest.approx((-s).exp().tolist(), rel=1e-5)
+        adam.zero_grad()
+        ((-s).exp() * values + s / 2).sum().backward()
+        adam.step()
+    assert balance.weights().keys() == set(NAMES)
+
+
+def test_uncertainty_settles_at_half_the_inverse_loss():
+    balance = create_balance(UncertaintyConfig(lr=0.05), NAMES)
+    for _ in range(400):
+        found = run(balance, (0.25, 1.0, 4.0))
+    assert found == pytest.approx([2.0, 0.5, 0.125], rel=0.02)
+
+
+def test_dwa_by_hand():
+    balance = create_balance(DWAConfig(temperature=2.0, window=2), NAMES)
+    course = [(1.0, 2.0, 3.0), (3.0, 2.0, 1.0), (1.0, 1.0, 4.0), (2.0, 1.0, 2.0), (9.0, 9.0, 9.0), (1.0, 1.0, 1.0)]
+    found = [run(balance, values) for values in course]
+    assert found[:4] == [pytest.approx([1, 1, 1])] * 4  # two windows of two are over after the fourth
+    raised = [math.exp(r / 2) for r in (1.5 / 2, 1 / 2, 3 / 2)]  # means 2, 2, 2, then 1.5, 1, 3
+    expected = [3 * e / sum(raised) for e in raised]
+    assert found[4] == pytest.approx(expected, rel=1e-6)
+    assert found[5] == pytest.approx(expected, rel=1e-6)
+    raised = [math.exp(r / 2) for r in (5 / 1.5, 5 / 1, 5 / 3)]
+    assert run(balance, (1, 1, 1)) == pytest.approx([3 * e / sum(raised) for e in raised], rel=1e-6)
+
+
+def test_dwa_counts_only_updates_that_have_the_task():
+    balance, net = create_balance(DWAConfig(window=2), NAMES), HydraNet(Trunk(), {})
+    for step in range(6):
+        losses = losses_with(net, torch.tensor([1.0, 2.0 + step, 3.0]), torch.ones(3, 2))
+        present = HERE | {"b": torch.tensor(step % 2 == 0)}
+        balance.backward(losses, present, net, torch.Tensor.backward)
+    assert float(balance.state()["last.b"]) == 3.0  # mean of steps 0 and 2
+    assert math.isnan(float(balance.state()["last_but_one.b"]))
+    assert float(balance.state()["sum.b"]) == 6.0
+
+
+def test_gradnorm_by_hand():
+    alpha, lr = 1.5, 0.1
+    balance = create_balance(GradNormConfig(alpha=alpha, lr=lr), NAMES)
+    slopes = torch.tensor([[3.0, 4.0], [0.6, 0.8], [0.0, 2.0]])  # norms 5, 1, 2
+    first, second = (2.0, 4.0, 1.0), (2.26, 4.0, 0.87)
+    assert run(balance, first, slopes) == pytest.approx([1, 1, 1])
+    # all paces are 1 and the mean norm is 8/3: the first weight falls, the others rise, each by lr (Adam's first step)
+    moved = [1 - lr, 1 + lr, 1 + lr]
+    weights = [3 * w / sum(moved) for w in moved]
+    assert run(balance, second, slopes) == pytest.approx(weights, rel=1e-5)
+
+    # the third gradient exceeds its target only because alpha is more than 1
+    w = torch.tensor(weights, dtype=torch.float64, requires_grad=True)
+    norms = torch.tensor([5.0, 1.0, 2.0], dtype=torch.float64)
+    left = torch.tensor([1.13, 1.0, 0.87], dtype=torch.float64)
+    target = ((w * norms).mean() * (left / left.mean()) ** alpha).detach()
+    (w * norms - target).abs().sum().backward()
+    before = torch.tensor([5.0, -1.0, -2.0], dtype=torch.float64)  # the first step's gradient
+    mean, square = 0.09 * before + 0.1 * w.grad, 0.000999 * before**2 + 0.001 * w.grad**2
+    w = w.detach() - lr * (mean / (1 - 0.9**2)) / (square / (1 - 0.999**2)).sqrt()
+    assert run(balance, (1.0, 1.0, 1.0), slopes) == pytest.approx((3 * w / w.sum()).tolist(), rel=1e-4)
+
+
+def test_gradnorm_evens_the_norms_out():
+    balance = create_balance(GradNormConfig(alpha=0.0, lr=0.01), NAMES)
+    slopes = torch.tensor([[3.0, 4.0], [0.6, 0.8], [0.0, 2.0]])
+    for _ in range(400):
+        found = run(balance, (1.0, 2.0, 3.0), slopes)
+    assert found == pytest.approx([3 * w / 1.7 for w in (0.2, 1.0, 0.5)], rel=0.1)
+
+
+def test_gradnorm_needs_a_matrix_in_the_trunk():
+    net = HydraNet(Trunk(), {})
+    net.backbone.first.requires_grad_(False)
+    net.backbone.middle.requires_grad_(False)
+    losses = losses_with(net, torch.ones(3), torch.ones(3, 2))
+    with pytest.raises(ValueError, match="gradnorm has no effect"):
+        create_balance(GradNormConfig(), NAMES).backward(losses, HERE, net, torch.Tensor.backward)
+
+
+def test_famo_is_that_of_torchjd():
+    from torchjd.scalarization import FAMO
+
+    oracle = FAMO(3, lr=0.1, weight_decay=0.01)
+    balance = create_balance(FAMOConfig(lr=0.1, decay=0.01), NAMES)
+    assert balance.needs_second_forward
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(13):
+        before = torch.rand(3, generator=generator) * 2 + 0.1
+        after = before * (0.5 + torch.rand(3, generator=generator))
+        expected = before.clone().requires_grad_()
+        oracle(expected).backward()
+        assert run(balance, before, after=after) == pytest.approx(expected.grad.tolist(), rel=1e-4)
+        oracle.update(after)
+
+
+def test_famo_gives_weight_to_the_loss_that_falls_least():
+    balance = create_balance(FAMOConfig(lr=0.1), NAMES)
+    for _ in range(20):
+        found = run(balance, (1.0, 1.0, 1.0), after=(0.5, 0.9, 0.5))
+    assert found[1] > 0.5
+    assert found[0] == pytest.approx(found[2])
+    assert sum(found) == pytest.approx(1)

@@ -1,0 +1,247 @@
+"""A tiny study from start to report: resumed, interrupted, with a failing model."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hybridvit.backbones import PatchConfig, ResNetConfig, ViTConfig
+from hybridvit.recipe import LaunchConfig, Recipe, Study
+from hybridvit.studies import launch
+from hybridvit.studies.conduct import StudyFolder, conduct
+from hybridvit.studies.learning_curve.cells import final_cells
+from hybridvit.studies.learning_curve.report import write_report
+from hybridvit.studies.learning_curve.table import tabulate
+from hybridvit.studies.time_limit import TimeLimit
+from hybridvit.tasks.classification import ClassificationConfig
+from hybridvit.tasks.regression import RegressionConfig
+from hybridvit.training.engine import TrainConfig
+
+VIT = ViTConfig(embed_dim=12, depth=1, num_heads=4, tokenizer=PatchConfig(patch_size=4), pooling="mean")
+STUDY = Study(
+    title="Is this <question> escaped?",
+    base=Recipe(name="tiny", model=VIT, train=TrainConfig(steps=3, batch_size=8, log_every=1)),
+    models={"ResNet": ResNetConfig(depths=(1,), width=6), "ConViT": replace(VIT, attention=("gpsa",)), "ViT": VIT},
+    reference="ViT",
+    train_sizes=(30, 70),
+    seeds=3,
+    launch=LaunchConfig(backend="sequential"),
+)
+
+
+class Recorder:
+    """A display that remembers."""
+
+    def __init__(self, stop_after=None):
+        self.ran, self.stages, self.stop_after = [], [], stop_after
+
+    def stage(self, name, total, done, workers):
+        self.stages.append((name, total, done))
+
+    def started(self, cell):
+        pass
+
+    def ended(self, cell, result):
+        self.ran.append(cell.key)
+        if len(self.ran) == self.stop_after:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The study, interrupted after five runs and then gone on with."""
+    path = tmp_path_factory.mktemp("study") / "out"
+    interrupted, resumed = Recorder(stop_after=5), Recorder()
+    with pytest.raises(KeyboardInterrupt):
+        conduct(STUDY, StudyFolder(path, STUDY), interrupted)
+    folder = StudyFolder(path, STUDY)
+    outcome = conduct(STUDY, folder, resumed)
+    page = write_report(STUDY, folder, outcome, "hybridvit study tiny.py")
+    return folder, outcome, page, interrupted, resumed
+
+
+def test_no_cell_runs_twice(finished):
+    _, outcome, _, interrupted, resumed = finished
+    assert not set(interrupted.ran) & set(resumed.ran)
+    assert set(interrupted.ran) | set(resumed.ran) == set(outcome.results)
+    assert len(outcome.results) == 3 * 2 * 3
+    assert resumed.stages == [("learning curves", 18, 5)]
+
+
+def test_more_seeds_go_on_in_the_same_folder(finished, tmp_path):
+    copy = shutil.copytree(finished[0].path, tmp_path / "out")
+    more, recorder = replace(STUDY, seeds=4), Recorder()
+    outcome = conduct(more, StudyFolder(copy, more), recorder)
+    assert len(outcome.results) == 4 * 2 * 3
+    assert recorder.stages == [("learning curves", 24, 18)]
+    assert len(recorder.ran) == 6
+    with pytest.raises(ValueError, match="already holds another study"):
+        StudyFolder(copy, replace(more, base=replace(STUDY.base, seed=1)))
+
+
+def test_report_is_one_file_that_needs_no_network(finished):
+    text = finished[2].read_text(encoding="utf-8")
+    for outside in ("src=", "<link", "<script", "@import", "url(http"):
+        assert outside not in text
+    assert "Is this &lt;question&gt; escaped?" in text
+    assert "hybridvit study tiny.py" in text
+    assert "prefers-color-scheme: dark" in text
+    assert 'name="viewport"' in text
+    assert text.count("<svg") == 2 * 3  # curves, equivalence and gates, light and dark
+
+
+def test_report_files_agree(finished):
+    folder, outcome, *_ = finished
+    summary = json.loads((folder.path / "study.json").read_text())
+    table = tabulate(STUDY, outcome.learning_rates, outcome.results, 360)
+    assert summary["accuracy"]["ViT"] == table.accuracy["ViT"].tolist()
+    assert len((folder.path / "runs.csv").read_text().splitlines()) == 1 + 18
+    rows = (folder.path / "table.csv").read_text().splitlines()
+    assert len(rows) == 1 + 3 * 2
+    assert rows[-1].startswith("ViT,70,3,")
+    for name in ("learning_curves", "equivalence", "gates_ConViT"):
+        assert (folder.path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def with_accuracies(outcome, accuracies, **more):
+    """The outcome as if its runs had found these: model -> accuracy by size, a little other in every seed."""
+    results = {}
+    for cell in final_cells(STUDY, outcome.learning_rates):
+        accuracy = accuracies[cell.model][STUDY.train_sizes.index(cell.train_size)] + 0.001 * cell.seed
+        results[cell.key] = {**outcome.results[cell.key], "test": {"label": {"accuracy": accuracy}}, **more}
+    return replace(outcome, results=results)
+
+
+def test_where_one_model_overtakes_another_is_reported(finished, tmp_path):
+    """Errors of 0.3 and 0.2 against 0.4 and 0.1: level where both are 0.3·(2/3)^x = 0.4·(1/4)^x."""
+    found = with_accuracies(finished[1], {"ResNet": (0.7, 0.8), "ConViT": (0.6, 0.9), "ViT": (0.2, 0.3)})
+    folder = StudyFolder(tmp_path / "out", STUDY)
+    folder.start()
+    text = write_report(STUDY, folder, found, "").read_text(encoding="utf-8")
+    (crossing,) = json.loads((folder.path / "study.json").read_text())["crossovers"]
+    assert (crossing["ahead"], crossing["behind"]) == ("ConViT", "ResNet")
+    share = np.log(4 / 3) / np.log(8 / 3)
+    assert crossing["images"] == pytest.approx(30 * (70 / 30) ** share, rel=0.01)
+    assert crossing["interval"][0] <= crossing["images"] <= crossing["interval"][1]
+    assert "<td>ConViT overtakes ResNet</td><td>38 images<small>" in text
+
+
+def test_curves_that_do_not_cross_are_not_mentioned(finished, tmp_path):
+    found = with_accuracies(finished[1], {"ResNet": (0.7, 0.9), "ConViT": (0.6, 0.8), "ViT": (0.2, 0.3)})
+    folder = StudyFolder(tmp_path / "out", STUDY)
+    folder.start()
+    assert "overtakes" not in write_report(STUDY, folder, found, "").read_text(encoding="utf-8")
+    assert json.loads((folder.path / "study.json").read_text())["crossovers"] == []
+
+
+def test_what_only_some_runs_measure_has_columns_of_its_own(finished, tmp_path):
+    study = replace(STUDY, base=replace(STUDY.base, tta=True))
+    accuracies = {"ResNet": (0.7, 0.9), "ConViT": (0.6, 0.8), "ViT": (0.2, 0.3)}
+    more = {"test_tta": {"label": {"accuracy": 0.875}}, "joules": {"train": 4321.0}}
+    ours = with_accuracies(finished[1], accuracies, **more).results
+    cells = final_cells(STUDY, finished[1].learning_rates), final_cells(study, finished[1].learning_rates)
+    found = replace(finished[1], results={new.key: ours[old.key] for old, new in zip(*cells, strict=True)})
+    folder = StudyFolder(tmp_path / "out", study)
+    folder.start()
+    text = write_report(study, folder, found, "").read_text(encoding="utf-8")
+    runs = json.loads((folder.path / "study.json").read_text())["runs"]
+    assert len(runs) == 18
+    assert {run["test_accuracy_tta"] for run in runs} == {0.875}
+    assert {run["train_joules"] for run in runs} == {4321.0}
+    assert all(0 < run["train_seconds"] <= run["seconds"] for run in runs)
+    assert "<th>test accuracy with mirror images, %</th><th>kJ of training</th>" in text
+    assert "<td>87.5</td><td>4.3</td>" in text
+    assert "mirror images" not in finished[2].read_text(encoding="utf-8")
+
+
+def test_no_significance_from_three_seeds(finished):
+    text = finished[2].read_text(encoding="utf-8")
+    assert "too few to claim significance" in text
+    assert "p =" not in text
+
+
+def test_results_are_paired_by_seed(finished):
+    _, outcome, *_ = finished
+    cells = final_cells(STUDY, outcome.learning_rates)
+    for cell in cells:
+        assert outcome.results[cell.key]["seed"] == cell.seed
+        assert outcome.results[cell.key]["train_images"] == cell.train_size
+
+
+def test_a_failed_cell_is_reported_and_does_not_sink_the_rest(tmp_path):
+    study = replace(STUDY, models={**STUDY.models, "Broken": ResNetConfig(depths=(1, 1, 1, 1, 1), width=4)}, seeds=1)
+    folder = StudyFolder(tmp_path / "out", study)
+    outcome = conduct(study, folder, Recorder())
+    assert {cell.model for cell, _ in outcome.failed} == {"Broken"}
+    assert "smaller than the stride" in outcome.failed[0][1]
+    assert len(outcome.results) == 3 * 2
+    assert len(list((folder.path / "cells").glob("*.failed.txt"))) == 2
+    assert write_report(study, folder, outcome, "") is None  # not one seed is complete for all models
+
+
+def test_a_folder_with_another_study_is_refused_and_left_alone(finished):
+    folder = finished[0]
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="already holds another study"):
+        StudyFolder(folder.path, replace(STUDY, train_sizes=(30, 60)))
+    assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
+
+
+def test_a_curve_of_something_that_is_no_class_is_refused(tmp_path):
+    tasks = {"ink": RegressionConfig(target="ink"), "label": ClassificationConfig()}
+    study = replace(STUDY, base=replace(STUDY.base, tasks=tasks))
+    with pytest.raises(ValueError, match="ink is a regression: name a classification first"):
+        conduct(study, StudyFolder(tmp_path / "out", study), Recorder())
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_first_of_several_tasks_is_what_a_curve_is_about(tmp_path):
+    tasks = {"even": ClassificationConfig(target="even"), "label": ClassificationConfig()}
+    study = replace(STUDY, base=replace(STUDY.base, tasks=tasks), models={"ViT": VIT}, train_sizes=(30,), seeds=1)
+    folder = StudyFolder(tmp_path / "out", study)
+    outcome = conduct(study, folder, Recorder())
+    (result,) = outcome.results.values()
+    table = tabulate(study, outcome.learning_rates, outcome.results, 360)
+    assert table.accuracy["ViT"][0, 0] == result["test"]["even"]["accuracy"]
+    assert "even (classification" in write_report(study, folder, outcome, "").read_text(encoding="utf-8")
+
+
+def test_where_it_runs_is_no_part_of_a_study(finished):
+    StudyFolder(finished[0].path, replace(STUDY, launch=LaunchConfig(backend="loky", workers=2)))
+    assert "sequential" not in (finished[0].path / "study.yaml").read_text()
+
+
+def test_processes_give_the_same_results(finished):
+    """Two processes against this one, to the last bit."""
+    outcome = finished[1]
+    cells = final_cells(STUDY, outcome.learning_rates)[:4]
+    results = {
+        c.key: result for c, result in launch.launch(cells, LaunchConfig(workers=2), lambda cell: None, TimeLimit(None))
+    }
+    for key, result in results.items():
+        assert result["history"]["loss"] == outcome.results[key]["history"]["loss"]
+    assert len(results) == 4
+
+
+def test_stopping_early_does_not_wait_for_the_rest(finished):
+    """Whoever takes one result and leaves, as Ctrl-C does, gets the processes back at once."""
+    cells = final_cells(STUDY, finished[1].learning_rates)[:6]
+    results = launch.launch(cells, LaunchConfig(workers=2), lambda cell: None, TimeLimit(None))
+    cell, _ = next(results)
+    results.close()
+    assert cell in cells
+    assert len(list(launch.launch(cells[:1], LaunchConfig(workers=1), lambda cell: None, TimeLimit(None)))) == 1
+
+
+@pytest.mark.parametrize("backend", ["ray", "dask"])
+def test_a_cluster_gives_the_same_results(finished, backend):
+    pytest.importorskip({"ray": "ray", "dask": "distributed"}[backend])
+    outcome = finished[1]
+    cells = final_cells(STUDY, outcome.learning_rates)[:3]
+    ended = launch.launch(cells, LaunchConfig(backend=backend, workers=2), lambda cell: None, TimeLimit(None))
+    results = {cell.key: result for cell, result in ended}
+    assert len(results) == 3
+    for key, result in results.items():
+        assert result["history"]["loss"] == outcome.results[key]["history"]["loss"]
