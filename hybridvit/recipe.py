@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from dataclasses import field, fields, replace
+from typing import Annotated, Literal
+
+from pydantic import Discriminator
 
 from hybridvit.backbones.variants import ModelConfig
+from hybridvit.config import Config
 from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.load import DataConfig
 from hybridvit.data.loaders.progressive import ProgressiveConfig
@@ -24,23 +27,23 @@ from hybridvit.tasks.segmentation import SegmentationConfig
 from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optim import OptimConfig
 
-TaskConfig = (
+TaskConfig = Annotated[
     ClassificationConfig
     | MultilabelConfig
     | RegressionConfig
     | SegmentationConfig
     | KeypointsConfig
     | DetectionConfig
-    | DistillationConfig
-)
+    | DistillationConfig,
+    Discriminator("kind"),
+]
 
 
 def _one_label() -> dict[str, TaskConfig]:
     return {"label": ClassificationConfig()}
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(Config):
     """One training run.
 
     Attributes:
@@ -96,8 +99,7 @@ class Recipe:
                 raise ValueError(f"a task's name is made of letters, digits, - and _, given {name!r}")
 
 
-@dataclass(frozen=True)
-class HeadFinetuneConfig:
+class HeadFinetuneConfig(Config):
     """One head of a trained run, trained alone on the features that the run's trunk gave.
 
     Attributes:
@@ -115,8 +117,7 @@ class HeadFinetuneConfig:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class LaunchConfig:
+class LaunchConfig(Config):
     """Where the runs of a study take place.
 
     Attributes:
@@ -144,8 +145,7 @@ class LaunchConfig:
             raise ValueError(f"minutes must be positive or None, given {self.minutes}")
 
 
-@dataclass(frozen=True)
-class Study:
+class Study(Config):
     """A learning curve for each of several models, everything else held fixed.
 
     Attributes:
@@ -195,8 +195,7 @@ class Study:
         return replace(base, name=f"{base.name}/{model}", model=self.models[model], data=data, optim=optim, seed=seed)
 
 
-@dataclass(frozen=True)
-class MultiTaskStudy:
+class MultiTaskStudy(Config):
     """All tasks on one trunk, against every task alone on a trunk of the same kind.
 
     Attributes:
@@ -252,8 +251,7 @@ class MultiTaskStudy:
         return next(targets, None)
 
 
-@dataclass(frozen=True)
-class Ablation:
+class Ablation(Config):
     """What each ingredient of a recipe is worth: the accuracy that goes when it alone is taken away.
 
     Attributes:

@@ -179,7 +179,9 @@ def test_synthetic_scenes_and_comparisons_of_tasks_come_back_from_yaml():
     scenes = SyntheticConfig(samples=7, cameras=4, size=(8, 12), grid=(3, 5), seed=2, missing=0.25)
     one = dataclasses.replace(FULL, data=DataConfig(synthetic=scenes))
     assert from_yaml(Recipe, to_yaml(one)) == one
-    several = MultiTaskStudy("t", one, {"a": ResNetConfig(), "b": ViTConfig()}, {"s": SumConfig()}, seeds=5)
+    several = MultiTaskStudy(
+        title="t", base=one, trunks={"a": ResNetConfig(), "b": ViTConfig()}, balances={"s": SumConfig()}, seeds=5
+    )
     assert from_yaml(MultiTaskStudy, to_yaml(several)) == several
 
 

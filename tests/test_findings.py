@@ -91,9 +91,7 @@ def test_worth_of_what_helps_a_vit():
     study = result("what_helps_vit")
     worth = [f"{row['worth']['points']:.1f}" for row in study["without"].values()]  # the most first
     base, nothing = (100 * np.mean(study[name]["accuracy"]) for name in ("base", "baseline"))
-    assert (
-        f"has {nothing:.1f} % on CIFAR-10 after 600 steps on 5,000 images, and {base:.1f} % with four aids" in TEXT
-    )
+    assert f"has {nothing:.1f} % on CIFAR-10 after 600 steps on 5,000 images, and {base:.1f} % with four aids" in TEXT
     assert f"costs {worth[0]} points, Muon {worth[1]}, the whitening start {worth[2]}." in TEXT
     assert f"is worth {worth[3]}." in TEXT
     for name, said in (("cnn", "has {:.1f} % itself"), ("cnn_muon", "reaches {:.1f} % alone, with 78,042 parameters")):

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from hybridvit.backbones.features import Backbone, Embedded, Features, FeatureSpec, tokens_of
+from hybridvit.config import Config
 from hybridvit.layers.bottleneck_attention import BottleneckAttention, ResidualAttention
 
 BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResNetConfig:
+class ResNetConfig(Config):
     """A residual network (arXiv 1512.03385), post-activation, batch-normalised.
 
     Attributes:

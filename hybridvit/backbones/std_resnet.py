@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -11,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Backbone, Features, FeatureSpec, tokens_of
+from hybridvit.config import Config
 
 GROUPS = 32
 EXPANSION = 4
 
 
-@dataclass(frozen=True, kw_only=True)
-class StdResNetConfig:
+class StdResNetConfig(Config):
     """A bottleneck ResNet with standardised weights (arXiv 1903.10520, eq. 7) and group norm of 32 groups.
 
     With depths (3, 4, 9) and a width of 64 it is the ResNet of the hybrid ViTs (arXiv 2010.11929, §3.1).

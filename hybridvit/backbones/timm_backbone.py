@@ -5,17 +5,16 @@ from __future__ import annotations
 import copy
 import difflib
 import inspect
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Backbone, Features, FeatureSpec, Pooling, tokens_of
+from hybridvit.config import Config
 
 
-@dataclass(frozen=True, kw_only=True)
-class TimmConfig:
+class TimmConfig(Config):
     """A model of timm's, by its name there, without pretrained weights.
 
     Attributes:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Discriminator
 
 from hybridvit.backbones.resnet import ResNetConfig
 from hybridvit.backbones.std_resnet import StdResNetConfig
+from hybridvit.config import Config
 
 
-@dataclass(frozen=True, kw_only=True)
-class PatchConfig:
+class PatchConfig(Config):
     """Non-overlapping patches through one linear map (ViT, arXiv 2010.11929).
 
     Attributes:
@@ -24,8 +25,7 @@ class PatchConfig:
         _check_positive(patch_size=self.patch_size)
 
 
-@dataclass(frozen=True, kw_only=True)
-class OverlapConfig:
+class OverlapConfig(Config):
     """Overlapping patches through one linear map (PVTv2, arXiv 2106.13797).
 
     Attributes:
@@ -43,8 +43,7 @@ class OverlapConfig:
             raise ValueError(f"patches overlap only if kernel_size {self.kernel_size} ≥ stride {self.stride}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConvConfig:
+class ConvConfig(Config):
     """3x3 convolutions with batch norm, then a 1x1 map (early convolutions, arXiv 2106.14881).
 
     Attributes:
@@ -63,8 +62,7 @@ class ConvConfig:
             raise ValueError(f"channels and strides must be positive: channels {self.channels}, strides {self.strides}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConvPoolConfig:
+class ConvPoolConfig(Config):
     """Convolution, ReLU and max pool, as often as asked (CCT, arXiv 2104.05704).
 
     Attributes:
@@ -86,8 +84,7 @@ class ConvPoolConfig:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShiftedPatchConfig:
+class ShiftedPatchConfig(Config):
     """Patches of the image and of its four diagonal shifts (SPT, arXiv 2112.13492).
 
     Attributes:
@@ -102,8 +99,7 @@ class ShiftedPatchConfig:
             raise ValueError(f"patch_size must be at least 2, as patches shift by half of it; given {self.patch_size}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class T2TConfig:
+class T2TConfig(Config):
     """Tokens to token: three soft splits with a small transformer between them, stride 16 (arXiv 2101.11986).
 
     Attributes:
@@ -120,8 +116,7 @@ class T2TConfig:
             raise ValueError(f"token_dim must be at least 2, given {self.token_dim}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class StagesConfig:
+class StagesConfig(Config):
     """The last map of a CNN, cut into patches (hybrid architecture of ViT, arXiv 2010.11929, §3.1).
 
     Attributes:
@@ -130,16 +125,17 @@ class StagesConfig:
     """
 
     kind: Literal["stages"] = "stages"
-    cnn: ResNetConfig | StdResNetConfig = StdResNetConfig()
+    cnn: Annotated[ResNetConfig | StdResNetConfig, Discriminator("kind")] = StdResNetConfig()
     patch_size: int = 1
 
     def __post_init__(self) -> None:
         _check_positive(patch_size=self.patch_size)
 
 
-TokenizerConfig = (
-    PatchConfig | OverlapConfig | ConvConfig | ConvPoolConfig | ShiftedPatchConfig | T2TConfig | StagesConfig
-)
+TokenizerConfig = Annotated[
+    PatchConfig | OverlapConfig | ConvConfig | ConvPoolConfig | ShiftedPatchConfig | T2TConfig | StagesConfig,
+    Discriminator("kind"),
+]
 
 
 def _check_positive(**values: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from hybridvit.backbones.features import Backbone, Features, FeatureSpec, tokens_of
+from hybridvit.config import Config
 
 # Start values as in torchvision: which side of a filter keeps the variance; None: those of nn.Conv2d.
 KAIMING_MODES: dict[str, Literal["fan_in", "fan_out"] | None] = {
@@ -23,8 +23,7 @@ KAIMING_MODES: dict[str, Literal["fan_in", "fan_out"] | None] = {
 LARGEST_NEEDED = 64  # pixels a side; every trunk fits an image of this size
 
 
-@dataclass(frozen=True, kw_only=True)
-class TorchvisionConfig:
+class TorchvisionConfig(Config):
     """A trunk of torchvision's.
 
     Attributes:

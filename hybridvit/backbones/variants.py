@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Annotated
+
+from pydantic import Discriminator
 
 from hybridvit.backbones.resnet import ResNetConfig
 from hybridvit.backbones.std_resnet import StdResNetConfig
@@ -13,7 +16,10 @@ from hybridvit.backbones.torchvision_cnn import TorchvisionConfig
 from hybridvit.backbones.vit_config import ViTConfig
 from hybridvit.backbones.wide_resnet import WideResNetConfig
 
-ModelConfig = ViTConfig | ResNetConfig | StdResNetConfig | WideResNetConfig | TorchvisionConfig | TimmConfig
+ModelConfig = Annotated[
+    ViTConfig | ResNetConfig | StdResNetConfig | WideResNetConfig | TorchvisionConfig | TimmConfig,
+    Discriminator("kind"),
+]
 
 
 def vit_tiny_16() -> ViTConfig:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from hybridvit.backbones.tokenizer_configs import PatchConfig, TokenizerConfig
+from hybridvit.config import Config
 from hybridvit.layers.psa import check_heads
 
 AttentionKind = Literal["mhsa", "gpsa", "psa", "lsa", "talking_heads"]
 POSITIONAL = ("gpsa", "psa")  # kinds that have positions of their own
 
 
-@dataclass(frozen=True, kw_only=True)
-class ViTConfig:
+class ViTConfig(Config):
     """A vision transformer; a paper is a choice of these fields.
 
     Attributes:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Backbone, Features, FeatureSpec, tokens_of
+from hybridvit.config import Config
 
 STRIDES = (1, 2, 4)
 
 
-@dataclass(frozen=True, kw_only=True)
-class WideResNetConfig:
+class WideResNetConfig(Config):
     """A WRN-depth-width_factor (arXiv 1605.07146, table 1) of pre-activation basic blocks.
 
     Attributes:

@@ -48,7 +48,7 @@ def tune(words: list[str]) -> int:
     if known.task is None:
         raise ValueError(f"which head? --task with one of {', '.join(trained.tasks)}, or a new name with --kind")
     held = trained.configs.get(known.task) or trained.recipe.tasks.get(known.task)  # also one that was taken off
-    config = HeadFinetuneConfig(head_config(known.task, known.kind, held, list(trained.tasks)))
+    config = HeadFinetuneConfig(head=head_config(known.task, known.kind, held, list(trained.tasks)))
     config = apply_flags(config, flags, f"hybridvit tune {known.run} --task {known.task}")
     tuning = HeadFinetune(trained, known.task, config, command_line("tune", words))
     with training_bar(config.train.steps, config.train.log_every) as on_step:

@@ -8,11 +8,11 @@ import io
 import traceback
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from hybridvit.config import field_paths, from_yaml, nearest
+from hybridvit.config import Config, field_paths, from_yaml, nearest
 from hybridvit.recipe import Ablation, HeadFinetuneConfig, LaunchConfig, MultiTaskStudy, Recipe, Study, TaskConfig
 
 C = TypeVar("C", Recipe, Study, MultiTaskStudy, Ablation, HeadFinetuneConfig)
@@ -71,8 +71,7 @@ def apply_flags(config: C, flags: Sequence[str], program: str) -> C:
     return _parsed(config, flags, program)
 
 
-@dataclass(frozen=True)
-class _AblationFlags:
+class _AblationFlags(Config):
     """An ablation, as flags see it: what they change in the base they change in every row that has the same there.
 
     Attributes:
@@ -90,10 +89,14 @@ class _AblationFlags:
 
 def _all_rows(config: Ablation, flags: Sequence[str], program: str) -> Any:
     """An ablation whose base is as flags change it, and every row along with it."""
-    said = _parsed(_AblationFlags(config.title, config.base, config.seeds, config.launch), flags, program)
+    said = _parsed(
+        _AblationFlags(title=config.title, base=config.base, seeds=config.seeds, launch=config.launch), flags, program
+    )
     without = {name: _carried(row, config.base, said.base) for name, row in config.without.items()}
     baseline = _carried(config.baseline, config.base, said.base)
-    return Ablation(said.title, said.base, without, baseline, said.seeds, said.launch)
+    return Ablation(
+        title=said.title, base=said.base, without=without, baseline=baseline, seeds=said.seeds, launch=said.launch
+    )
 
 
 def _carried(row: Any, before: Any, after: Any) -> Any:
@@ -137,7 +140,9 @@ def head_config(name: str, kind: str | None, held: TaskConfig | None, heads: Seq
     Raises:
         ValueError: an unknown kind, or a new head without one.
     """
-    kinds: dict[str, Any] = {cls.__dataclass_fields__["kind"].default: cls for cls in typing.get_args(TaskConfig)}
+    kinds: dict[str, Any] = {
+        cls.__dataclass_fields__["kind"].default: cls for cls in typing.get_args(typing.get_args(TaskConfig)[0])
+    }
     del kinds["distillation"]  # a teacher looks at images, of which a cache of features has none
     if kind is None:
         if held is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridvit.config import Config
 from hybridvit.data.loaders.memory import allowed_bytes
 from hybridvit.data.readers.manifest import ColumnRequest
 from hybridvit.data.readers.roots import read_roots
@@ -22,8 +23,7 @@ from hybridvit.data.subset import stratified_order, stratified_split
 from hybridvit.data.synthetic.dataset import synthetic_rig
 
 
-@dataclass(frozen=True, kw_only=True)
-class SyntheticConfig:
+class SyntheticConfig(Config):
     """Made-up scenes around a vehicle, whose every answer is known; see :func:`synthetic_rig`.
 
     Attributes:
@@ -45,8 +45,7 @@ class SyntheticConfig:
     missing: float = 0.0
 
 
-@dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Config):
     """Which images to learn from, and how they are split.
 
     Attributes:

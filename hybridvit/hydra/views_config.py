@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from hybridvit.config import Config
 
-@dataclass(frozen=True, kw_only=True)
-class ViewsConfig:
+
+class ViewsConfig(Config):
     """A trunk for all cameras and the attention that fuses them.
 
     Attributes:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from hybridvit.backbones.resnet import ResNetConfig
 from hybridvit.backbones.variants import ModelConfig
+from hybridvit.config import Config
 
 
 def _resnet20() -> ModelConfig:
     return ResNetConfig(depths=(3, 3, 3), width=16)
 
 
-@dataclass(frozen=True, kw_only=True)
-class CNNTeacherConfig:
+class CNNTeacherConfig(Config):
     """A small CNN is trained on the same images first, then a transformer follows it while it learns its own tasks.
 
     Locality guidance (arXiv 2207.10026). The CNN is gone afterwards, and so is what was needed to follow it.

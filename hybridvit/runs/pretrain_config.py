@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
+from hybridvit.config import Config
 
-@dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
+
+class PretrainConfig(Config):
     """The backbone first learns to fill in hidden squares of the training images, without labels.
 
     Masked image modelling as in SimMIM (arXiv 2111.09886); on small sets it needs no other images than those that are

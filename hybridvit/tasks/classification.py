@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Backbone, Features, FeatureSpec
+from hybridvit.config import Config
 from hybridvit.layers.initialisation import linear
 from hybridvit.tasks.base import UNLABELLED
 from hybridvit.tasks.image_task import ImageTask
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 
-@dataclass(frozen=True)
-class ClassificationConfig:
+class ClassificationConfig(Config):
     """Settings of a classification task; its classes come from the data.
 
     Attributes:

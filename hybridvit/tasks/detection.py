@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Features, FeatureSpec
+from hybridvit.config import Config
 from hybridvit.tasks.base import Task
 from hybridvit.tasks.box_targets import BoxTargets, box_targets
 from hybridvit.tasks.dense_head import DenseHead, check_dense_head, point_stride
@@ -27,8 +27,7 @@ OVERLAP = 0.5  # intersection over union from which two boxes of a class are one
 COCO_MAXIMUM = 100  # boxes of an image that COCO's metric counts
 
 
-@dataclass(frozen=True, kw_only=True)
-class DetectionConfig:
+class DetectionConfig(Config):
     """Settings of a detection task; its classes come from the data.
 
     Attributes:

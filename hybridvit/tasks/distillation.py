@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Features, FeatureSpec
+from hybridvit.config import Config
 from hybridvit.layers.initialisation import linear
 from hybridvit.tasks.base import Task
 from hybridvit.tasks.vector_head import VectorHead
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 
-@dataclass(frozen=True, kw_only=True)
-class DistillationConfig:
+class DistillationConfig(Config):
     """Settings of a distillation task; its target column is filled by the teacher.
 
     Attributes:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from hybridvit.backbones.features import FeatureSpec
+from hybridvit.config import Config
 from hybridvit.tasks.base import Task
 from hybridvit.tasks.dense_head import DenseHead, check_dense_head, point_stride
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 
-@dataclass(frozen=True, kw_only=True)
-class KeypointsConfig:
+class KeypointsConfig(Config):
     """Settings of a keypoint task; its points come from the data.
 
     Attributes:

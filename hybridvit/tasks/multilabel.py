@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybridvit.backbones.features import FeatureSpec
+from hybridvit.config import Config
 from hybridvit.tasks.image_task import ImageTask
 from hybridvit.tasks.vector_head import HeadPooling, VectorHead, check_vector_head
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 
-@dataclass(frozen=True, kw_only=True)
-class MultilabelConfig:
+class MultilabelConfig(Config):
     """Settings of a multi-label task; its classes come from the data.
 
     Attributes:

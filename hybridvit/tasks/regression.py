@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybridvit.backbones.features import Features, FeatureSpec
+from hybridvit.config import Config
 from hybridvit.tasks.image_task import ImageTask
 from hybridvit.tasks.vector_head import HeadPooling, VectorHead, check_vector_head
 
@@ -23,8 +23,7 @@ TURN = {"degrees": 360.0, "radians": 2 * math.pi}
 SHORT = 1e-6  # added to the squared length of (sin, cos): no infinite slope where both are 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class RegressionConfig:
+class RegressionConfig(Config):
     """Settings of a regression task; its components come from the data.
 
     Attributes:

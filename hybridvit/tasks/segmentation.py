@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybridvit.backbones.features import FeatureSpec
+from hybridvit.config import Config
 from hybridvit.layers.dense import enlarge
 from hybridvit.tasks.base import UNLABELLED, Task
 from hybridvit.tasks.dense_head import DenseHead, check_dense_head
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 
-@dataclass(frozen=True, kw_only=True)
-class SegmentationConfig:
+class SegmentationConfig(Config):
     """Settings of a segmentation task; its classes come from the data.
 
     Attributes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol
@@ -14,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
+from hybridvit.config import Config
 from hybridvit.data.batch import Batch
 from hybridvit.hydra.balance.base import Balance, Losses
 from hybridvit.hydra.balance.conflict import gradient_cosines
@@ -33,8 +33,7 @@ KEPT_CHECKPOINTS = 2
 CONFLICT_LOOKS = 5  # at the tasks' gradients in a run; each takes a backward pass for every task
 
 
-@dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Config):
     """How long and how a model is trained.
 
     Attributes:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from hybridvit.config import Config
 from hybridvit.training.muon import Muon
 
 OptimKind = Literal["adamw", "muon", "sgd"]
 ScheduleKind = Literal["cosine", "linear", "constant"]
 
 
-@dataclass(frozen=True)
-class OptimConfig:
+class OptimConfig(Config):
     """An optimiser, with warm-up and decay of its learning rate.
 
     Attributes:

@@ -38,7 +38,7 @@ def run(tiny_recipe, tmp_path):
 
 
 def tune(run, name, head, **settings):
-    config = HeadFinetuneConfig(head, train=SHORT, optim=OptimConfig(lr=1e-2), **settings)
+    config = HeadFinetuneConfig(head=head, train=SHORT, optim=OptimConfig(lr=1e-2), **settings)
     return HeadFinetune(LoadedRun(run), name, config).fit()
 
 

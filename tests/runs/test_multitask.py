@@ -103,7 +103,7 @@ def test_hidden_labels_are_missing_and_the_more_include_the_fewer(recipe):
 
 def test_a_task_alone_sees_the_samples_and_labels_that_it_sees_together(recipe):
     data = replace(DIGITS, hide={"ink": 0.5, "centre": 0.2}, names={"label": tuple("0123456789")})
-    study = MultiTaskStudy("t", recipe(data=data), {"vit": recipe().model})
+    study = MultiTaskStudy(title="t", base=recipe(data=data), trunks={"vit": recipe().model})
     together = Run(study.joint("vit", "sum", 1), cpu=True)
     for task, config in TASKS.items():
         alone = Run(study.single("vit", task, 1), cpu=True)

@@ -71,9 +71,12 @@ TWO = {"label": STUDY.base.tasks["label"], "even": replace(STUDY.base.tasks["lab
     ("study", "said"),
     [
         (STUDY, "no seed is complete: the time is up, and 18 runs are left; the same command goes on"),
-        (Ablation("T", STUDY.base, {"x": SHORTER}, seeds=2), "nothing can be compared: the time is up, and 4 runs are"),
         (
-            MultiTaskStudy("T", replace(STUDY.base, tasks=TWO), trunks={"ViT": STUDY.base.model}, seeds=2),
+            Ablation(title="T", base=STUDY.base, without={"x": SHORTER}, seeds=2),
+            "nothing can be compared: the time is up, and 4 runs are",
+        ),
+        (
+            MultiTaskStudy(title="T", base=replace(STUDY.base, tasks=TWO), trunks={"ViT": STUDY.base.model}, seeds=2),
             "no run is complete: the time is up, and 6 runs are left",
         ),
     ],

@@ -23,7 +23,9 @@ NAN = float("nan")
 
 
 def classification():
-    return ClassificationTask("t", NAMES, ClassificationConfig("classification", "x", 0.1)), torch.tensor([2, 0, 1])
+    return ClassificationTask("t", NAMES, ClassificationConfig(target="x", label_smoothing=0.1)), torch.tensor(
+        [2, 0, 1]
+    )
 
 
 def multilabel():

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
+
+from hybridvit.config import Config
 
 RAND_OPS, RAND_MAGNITUDE, MIX_PROBABILITY = 2, 9, 1.0
 MAGNITUDES = 31  # levels of strength that the policies choose from
 
 
-@dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
+class AugmentConfig(Config):
     """What is done to training images, to each sample alone; nothing by default.
 
     In this order: crop, flip, policy, normalisation, erasing, cutout, mixing.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import ceil
 from typing import Protocol
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from hybridvit.config import Config
 from hybridvit.data.augment.transforms import PLACED
 from hybridvit.data.batch import Batch
 from hybridvit.data.samples import Column
@@ -18,8 +18,7 @@ from hybridvit.data.samples import Column
 Sizes = tuple[tuple[float, int], ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProgressiveConfig:
+class ProgressiveConfig(Config):
     """How large training images are over a run (cf. EfficientNetV2, arXiv 2104.00298, §4); evaluation sees all pixels.
 
     Attributes:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridvit.config import Config
+
 PERIOD = 1000  # slots after which the pattern of sources repeats
 
 
-@dataclass(frozen=True, kw_only=True)
-class SamplingConfig:
+class SamplingConfig(Config):
     """How often each of several data sets is drawn from; one data set is drawn evenly.
 
     Attributes:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Discriminator
+
+from hybridvit.config import Config
 
 
-@dataclass(frozen=True, kw_only=True)
-class SumConfig:
+class SumConfig(Config):
     """The plain sum of the losses, which well-tuned baselines rest on (Kurin et al., arXiv 2201.04122)."""
 
     kind: Literal["sum"] = "sum"
 
 
-@dataclass(frozen=True, kw_only=True)
-class FixedConfig:
+class FixedConfig(Config):
     """A sum with fixed weights.
 
     Attributes:
@@ -33,8 +34,7 @@ class FixedConfig:
             raise ValueError("weights must hold at least one that is above 0")
 
 
-@dataclass(frozen=True, kw_only=True)
-class UncertaintyConfig:
+class UncertaintyConfig(Config):
     """Weights from learned task uncertainties (Kendall et al., arXiv 1705.07115, eq. 10).
 
     Attributes:
@@ -48,8 +48,7 @@ class UncertaintyConfig:
         _check_positive(lr=self.lr)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DWAConfig:
+class DWAConfig(Config):
     """Dynamic weight average: more weight where the loss falls slowly (Liu et al., arXiv 1803.10704, eq. 7).
 
     Attributes:
@@ -67,8 +66,7 @@ class DWAConfig:
             raise ValueError(f"window must be at least 1, given {self.window}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class GradNormConfig:
+class GradNormConfig(Config):
     """Weights that make the tasks train at one pace (Chen et al., arXiv 1711.02257, algorithm 1).
 
     Attributes:
@@ -86,8 +84,7 @@ class GradNormConfig:
         _check_positive(lr=self.lr)
 
 
-@dataclass(frozen=True, kw_only=True)
-class FAMOConfig:
+class FAMOConfig(Config):
     """All losses fall at one rate, from the losses alone (Liu et al., arXiv 2306.03792, algorithm 1).
 
     One more forward pass for every update.
@@ -107,8 +104,7 @@ class FAMOConfig:
             raise ValueError(f"decay must be a finite number from 0 up, given {self.decay}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class GradientConfig:
+class GradientConfig(Config):
     """What all methods share that compare the tasks' gradients.
 
     With ``at="parameters"`` and ``every=1`` a method is the published one, and an update takes a backward pass
@@ -135,21 +131,18 @@ class GradientConfig:
             raise ValueError(f"every {self.every} saves no backward pass with at='features': leave it at 1")
 
 
-@dataclass(frozen=True, kw_only=True)
 class PCGradConfig(GradientConfig):
     """Each task's gradient without what conflicts with the others' (Yu et al., arXiv 2001.06782, algorithm 1)."""
 
     kind: Literal["pcgrad"] = "pcgrad"
 
 
-@dataclass(frozen=True, kw_only=True)
 class MGDAConfig(GradientConfig):
     """The shortest convex combination of the gradients (Sener and Koltun, arXiv 1810.04650, algorithm 2)."""
 
     kind: Literal["mgda"] = "mgda"
 
 
-@dataclass(frozen=True, kw_only=True)
 class CAGradConfig(GradientConfig):
     """The best for the worst-off task, near the mean gradient (Liu et al., arXiv 2110.14048, algorithm 1).
 
@@ -166,28 +159,25 @@ class CAGradConfig(GradientConfig):
             raise ValueError(f"c must be a finite number from 0 up, given {self.c}")
 
 
-@dataclass(frozen=True, kw_only=True)
 class NashMTLConfig(GradientConfig):
     """The Nash bargaining solution of the tasks (Navon et al., arXiv 2202.01017, algorithm 1)."""
 
     kind: Literal["nash_mtl"] = "nash_mtl"
 
 
-@dataclass(frozen=True, kw_only=True)
 class UPGradConfig(GradientConfig):
     """The mean of the gradients, each moved until it harms no task (Quinton and Rey, arXiv 2406.16232)."""
 
     kind: Literal["upgrad"] = "upgrad"
 
 
-@dataclass(frozen=True, kw_only=True)
 class AlignedMTLConfig(GradientConfig):
     """The mean of gradients made orthogonal and equally long (Senushkin et al., arXiv 2305.19000, algorithm 1)."""
 
     kind: Literal["aligned_mtl"] = "aligned_mtl"
 
 
-BalanceConfig = (
+BalanceConfig = Annotated[
     SumConfig
     | FixedConfig
     | UncertaintyConfig
@@ -199,8 +189,9 @@ BalanceConfig = (
     | CAGradConfig
     | NashMTLConfig
     | UPGradConfig
-    | AlignedMTLConfig
-)
+    | AlignedMTLConfig,
+    Discriminator("kind"),
+]
 
 
 def _check_positive(**values: float) -> None:

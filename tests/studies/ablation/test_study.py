@@ -54,24 +54,24 @@ STUDY = Ablation(
 def test_a_row_differs_in_its_ingredient_alone(change, message):
     row = replace(BASE, **change)
     with pytest.raises(ValueError, match=message):
-        Ablation("q", BASE, {"x": row})
+        Ablation(title="q", base=BASE, without={"x": row})
     with pytest.raises(ValueError, match=message.replace("without x", "baseline")):
-        Ablation("q", BASE, STUDY.without, baseline=row)
+        Ablation(title="q", base=BASE, without=STUDY.without, baseline=row)
 
 
 def test_what_else_is_refused():
     shifts = STUDY.without["shifts"]
     with pytest.raises(ValueError, match="without b is the same recipe as without a"):
-        Ablation("q", BASE, {"a": shifts, "b": shifts})
+        Ablation(title="q", base=BASE, without={"a": shifts, "b": shifts})
     with pytest.raises(ValueError, match="baseline is the same recipe as without a"):
-        Ablation("q", BASE, {"a": shifts}, baseline=shifts)
+        Ablation(title="q", base=BASE, without={"a": shifts}, baseline=shifts)
     with pytest.raises(ValueError, match="names no ingredient"):
-        Ablation("q", BASE, {})
+        Ablation(title="q", base=BASE, without={})
     with pytest.raises(ValueError, match="at least 1, given 0"):
         replace(STUDY, seeds=0)
     ink = replace(BASE, tasks={"ink": BASE.tasks["ink"]})
     with pytest.raises(ValueError, match="first task, ink, is a regression"):
-        Ablation("q", ink, {"a": replace(ink, augment=AugmentConfig())})
+        Ablation(title="q", base=ink, without={"a": replace(ink, augment=AugmentConfig())})
 
 
 def test_a_flag_on_the_base_reaches_every_row():

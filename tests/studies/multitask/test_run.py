@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hybridvit.hydra.balance.config import PCGradConfig, SumConfig
-from hybridvit.recipe import LaunchConfig, Study
+from hybridvit.recipe import Study
 from hybridvit.studies import conduct as study_run
 from hybridvit.studies.conduct import StudyFolder
 from hybridvit.studies.multitask.cells import distinct, task_cells
@@ -111,7 +111,9 @@ def test_joint_runs_of_the_first_seed_keep_their_folder(comparison, ran, tmp_pat
 
 
 def test_a_folder_of_something_else_is_refused(comparison, ran, tmp_path):
-    other = Study("q", comparison.base, dict(comparison.trunks), "ResNet", (30,), launch=LaunchConfig())
+    other = Study(
+        title="q", base=comparison.base, models=dict(comparison.trunks), reference="ResNet", train_sizes=(30,)
+    )
     StudyFolder(tmp_path / "learning", other).start()
     with pytest.raises(ValueError, match="already holds another study"):
         StudyFolder(tmp_path / "learning", comparison)
