@@ -1,0 +1,1 @@
+"""Data: samples and batches as a function of the seed and the step."""

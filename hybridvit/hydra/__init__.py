@@ -1,0 +1,1 @@
+"""HydraNet: one shared backbone with many heads, several cameras, and methods that balance the tasks."""

@@ -1,1 +1,1 @@
-"""The only place where configurations become objects: models, and runs of recipes."""
+"""Runs: a recipe becomes a run, and a run folder becomes a model again."""

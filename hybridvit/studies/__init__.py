@@ -1,0 +1,1 @@
+"""Studies: grids of runs that resume, their statistics and their reports."""

@@ -1,0 +1,1 @@
+"""Training: one visible loop, optimisers, weight averaging, checkpoints and evaluation."""

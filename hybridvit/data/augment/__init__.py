@@ -1,0 +1,1 @@
+"""Augmentation, drawn for each sample alone and vectorised over the batch."""

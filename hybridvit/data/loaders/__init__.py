@@ -1,0 +1,1 @@
+"""Batches from memory, from a device or from files."""

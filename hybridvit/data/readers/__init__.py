@@ -1,0 +1,1 @@
+"""Readers of what people have on disk: folders, tables and arrays."""

@@ -1,0 +1,1 @@
+"""Synthetic scenes of several cameras, whose every label is known."""

@@ -1,0 +1,1 @@
+"""Balancing the tasks of a shared backbone: loss weighting and gradient surgery."""

@@ -1,0 +1,1 @@
+"""Ablations: what each ingredient of a recipe is worth."""

@@ -1,0 +1,1 @@
+"""Learning curves: test error against the number of training images, for several models."""
