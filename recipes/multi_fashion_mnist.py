@@ -8,7 +8,7 @@ The published setting (ResNet-18, 120,000 pictures of 36x36 pixels), for a GPU; 
 
 from hybridvit.backbones import ConvConfig, ResNetConfig, ViTConfig
 from hybridvit.data.load import DataConfig
-from hybridvit.hydra.balance.config import PCGradConfig, SumConfig, UncertaintyConfig
+from hybridvit.hydra.balance.kinds import PCGradConfig, SumConfig, UncertaintyConfig
 from hybridvit.recipe import MultiTaskStudy, Recipe
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig

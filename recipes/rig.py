@@ -11,7 +11,7 @@ what is nearest in front 97.5 % (``results/rig.json``).
 
 from hybridvit.backbones import ResNetConfig
 from hybridvit.data.load import DataConfig, SyntheticConfig
-from hybridvit.hydra.balance.config import FixedConfig
+from hybridvit.hydra.balance.base import FixedConfig
 from hybridvit.hydra.views_config import ViewsConfig
 from hybridvit.recipe import Recipe
 from hybridvit.tasks.classification import ClassificationConfig

@@ -14,7 +14,7 @@ from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.load import DataConfig, SyntheticConfig
 from hybridvit.data.loaders.progressive import ProgressiveConfig
 from hybridvit.data.loaders.sampling import SamplingConfig
-from hybridvit.hydra.balance.config import BalanceConfig, FixedConfig, SumConfig
+from hybridvit.hydra.balance.kinds import BalanceConfig, FixedConfig, SumConfig
 from hybridvit.hydra.views_config import ViewsConfig
 from hybridvit.recipe import LaunchConfig, MultiTaskStudy, Recipe, Study, TaskConfig
 from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig

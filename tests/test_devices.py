@@ -25,7 +25,7 @@ from hybridvit.config import to_yaml
 from hybridvit.data.augment.policies import OPERATIONS, Drawn, apply, draw_rand, draw_trivial
 from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.loaders.progressive import ProgressiveConfig
-from hybridvit.hydra.balance.config import (
+from hybridvit.hydra.balance.kinds import (
     DWAConfig,
     FAMOConfig,
     GradNormConfig,

@@ -17,7 +17,7 @@ from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.loaders.device_loader import DeviceLoader, Normalisation
 from hybridvit.data.loaders.sampling import BatchSampler, SamplingConfig
 from hybridvit.data.samples import ONE_VIEW, Column, Samples
-from hybridvit.hydra.balance.config import SumConfig
+from hybridvit.hydra.balance.base import SumConfig
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.models import create_backbone
 

@@ -17,8 +17,9 @@ from hybridvit.bench.models import random_images
 from hybridvit.bench.sizes import Sizes
 from hybridvit.data.batch import Batch
 from hybridvit.data.synthetic.dataset import ring_of_cameras
-from hybridvit.hydra.balance.build import create_balance
-from hybridvit.hydra.balance.config import BalanceConfig, PCGradConfig, SumConfig
+from hybridvit.hydra.balance.base import SumConfig
+from hybridvit.hydra.balance.kinds import BalanceConfig
+from hybridvit.hydra.balance.torchjd_methods import PCGradConfig
 from hybridvit.hydra.feature_cache import FeatureCache, FrozenTrunk
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.hydra.views_config import ViewsConfig
@@ -126,7 +127,7 @@ def trainer(sizes: Sizes, tasks: int, balance: BalanceConfig | None = None) -> T
 def trainer_of(net: HydraNet, tasks: int, balance: BalanceConfig) -> Trainer:
     """The trainer of a net, ready for single updates."""
     every = {f"task{number}": task(number) for number in range(tasks)}
-    method = create_balance(balance, tuple(every), 1, net)
+    method = balance.build(tuple(every), net)
     config, nothing = TrainConfig(steps=STEPS, precision="fp32"), _Nothing()
     accelerator = make_accelerator("fp32", cpu=DEVICE.type == "cpu")
     made = Trainer(net, every, method, nothing, nothing, config, OptimConfig(), accelerator)

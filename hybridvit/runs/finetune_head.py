@@ -11,8 +11,7 @@ import torch
 from hybridvit.config import to_yaml
 from hybridvit.data.load import load
 from hybridvit.data.loaders.sampling import BatchSampler, SamplingConfig
-from hybridvit.hydra.balance.build import create_balance
-from hybridvit.hydra.balance.config import SumConfig
+from hybridvit.hydra.balance.base import SumConfig
 from hybridvit.hydra.feature_cache import FrozenTrunk
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.recipe import HeadFinetuneConfig
@@ -91,7 +90,7 @@ class HeadFinetune:
         tasks = {name: self.task}
         folder.start(self._about())
         trainer = Trainer(
-            net, tasks, create_balance(SumConfig(), (name,), accelerator.num_processes), parts["train"],
+            net, tasks, SumConfig().build((name,), net, accelerator.num_processes), parts["train"],
             parts["validation"], self.config.train, self.config.optim, accelerator, folder,
         )  # fmt: skip
         history = trainer.fit(on_step)

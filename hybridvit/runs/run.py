@@ -19,7 +19,6 @@ from hybridvit.data.loaders.progressive import Progressive
 from hybridvit.data.loaders.sampling import BatchSampler
 from hybridvit.data.samples import Samples, Splits
 from hybridvit.diagnostics.gates import gates
-from hybridvit.hydra.balance.build import create_balance
 from hybridvit.layers.gpsa import GPSA
 from hybridvit.layers.whitening import MOST_IMAGES
 from hybridvit.recipe import Recipe
@@ -99,7 +98,7 @@ class Run:
         self.trainer = Trainer(
             self.net,
             {**self.tasks, **auxiliary},
-            create_balance(recipe.balance, (*self.tasks, *auxiliary), self.accelerator.num_processes, self.net),
+            recipe.balance.build((*self.tasks, *auxiliary), self.net, self.accelerator.num_processes),
             source,
             self.validation,
             recipe.train,

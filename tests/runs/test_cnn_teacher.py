@@ -13,7 +13,7 @@ from hybridvit.data.load import load
 from hybridvit.data.loaders.choose import training_batches
 from hybridvit.data.loaders.sampling import BatchSampler
 from hybridvit.hydra.balance.base import SumBalance
-from hybridvit.hydra.balance.config import FAMOConfig
+from hybridvit.hydra.balance.kinds import FAMOConfig
 from hybridvit.runs.cnn_teacher import CNNTeacher
 from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
 from hybridvit.runs.dataset_info import DatasetInfo

@@ -12,7 +12,7 @@ from PIL import Image
 from hybridvit.config import to_yaml
 from hybridvit.data.load import DataConfig, SyntheticConfig
 from hybridvit.data.loaders.sampling import SamplingConfig
-from hybridvit.hydra.balance.config import FAMOConfig, FixedConfig, PCGradConfig, UncertaintyConfig
+from hybridvit.hydra.balance.kinds import FAMOConfig, FixedConfig, PCGradConfig, UncertaintyConfig
 from hybridvit.hydra.views_config import ViewsConfig
 from hybridvit.recipe import MultiTaskStudy
 from hybridvit.runs.diagnosis import some_images

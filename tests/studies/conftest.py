@@ -16,7 +16,7 @@ LOWER = {"mae", "distance"}
 def comparison():
     """Four kinds of tasks on two trunks with two balances, three seeds."""
     from hybridvit.backbones import PatchConfig, ResNetConfig, ViTConfig
-    from hybridvit.hydra.balance.config import SumConfig, UncertaintyConfig
+    from hybridvit.hydra.balance.kinds import SumConfig, UncertaintyConfig
     from hybridvit.recipe import LaunchConfig, MultiTaskStudy, Recipe
     from hybridvit.tasks.classification import ClassificationConfig
     from hybridvit.tasks.keypoints import KeypointsConfig

@@ -10,8 +10,7 @@ from torch import nn
 
 from hybridvit.config import to_yaml
 from hybridvit.data.batch import Batch
-from hybridvit.hydra.balance.build import create_balance
-from hybridvit.hydra.balance.config import SumConfig
+from hybridvit.hydra.balance.kinds import SumConfig
 from hybridvit.runs.run import Run
 from hybridvit.tasks.base import Task
 from hybridvit.tasks.classification import ClassificationConfig, ClassificationTask
@@ -88,7 +87,7 @@ def trainer(task=None, steps=4, validation=(), optim=OptimConfig(), folder=None,
     config = TrainConfig(steps=steps, batch_size=2, precision="fp32", **{"log_every": 1, "evaluate_every": 1, **train})
     task = task or Scripted()
     accelerator = make_accelerator("fp32", cpu=True)
-    balance = create_balance(SumConfig(), ("t",))
+    balance = SumConfig().build(("t",))
     return Trainer(Net(), {"t": task}, balance, Source(), validation, config, optim, accelerator, folder)
 
 
@@ -270,7 +269,7 @@ def test_several_tasks_add_their_losses():
     batch = Source().batch(0)
     logits = net(batch.images)
     expected = sum(nn.functional.cross_entropy(logits[name], batch.targets["label"]) for name in tasks)
-    balance = create_balance(SumConfig(), tuple(tasks))
+    balance = SumConfig().build(tuple(tasks))
     loop = Trainer(net, tasks, balance, Source(), (), config, OptimConfig(), make_accelerator("fp32", cpu=True))
     history = loop.fit()
     assert history.loss == pytest.approx([expected.item()])

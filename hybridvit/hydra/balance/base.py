@@ -1,26 +1,60 @@
-"""Several losses, one update: what every balancing method does, and the plain and the fixed sum."""
+"""What every balancing method does with the losses of several tasks, and the plain and the fixed sum."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from hybridvit.config import Config, NonNegativeFloat, nearest
 from hybridvit.hydra.hydranet import HydraNet
 
 Losses = Mapping[str, Tensor]
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam, for the methods that learn weights
 
 
-class Balance(ABC):
-    """Turns the losses of several tasks into gradients; made by ``build.create_balance``.
+class MethodConfig(Config):
+    """Base of the balancing methods' configurations; each gives its ``kind`` and makes its method.
 
-    A task without any label in the batch is absent: the others get what the method gives them alone, and nothing
-    that is remembered of the absent task moves. A task that is alone gets its plain gradient.
+    Attributes:
+        distributed: whether the method trains in several processes. Most methods do not. Each process has its own
+            losses and missing labels, so learned weights would drift apart. Gradients of single tasks bypass the
+            averaging that distributed training hooks into the one backward pass.
+    """
+
+    kind: str
+    distributed: ClassVar[bool] = False
+
+    def build(self, task_names: Sequence[str], net: HydraNet | None = None, num_processes: int = 1) -> Balance:
+        """The method for these tasks.
+
+        Args:
+            task_names: the tasks, as in the net's heads.
+            net: the net to be trained; methods with ``at="features"`` add a forward hook to its backbone.
+            num_processes: processes that train together.
+
+        Raises:
+            ValueError: weights that do not fit the tasks, several processes, a missing package, or no net where the
+                method needs one.
+        """
+        if num_processes > 1 and not self.distributed:
+            raise ValueError(f"balance {self.kind} trains in 1 process, not in {num_processes}: choose sum or fixed")
+        return self.method(tuple(task_names), net)
+
+    def method(self, tasks: tuple[str, ...], net: HydraNet | None) -> Balance:
+        """The method, whose arguments :meth:`build` has checked."""
+        raise NotImplementedError
+
+
+class Balance(ABC):
+    """Turns the losses of several tasks into gradients.
+
+    A task without any label in the batch is absent. The others get what the method gives them alone, and the memory
+    of the absent task does not change. A task that is alone gets its plain gradient.
 
     Args:
         tasks: names of the tasks.
@@ -45,25 +79,29 @@ class Balance(ABC):
             losses: task name -> mean over its labelled samples, a scalar; 0 without any.
             present: task name -> bool scalar, whether the batch has any label of the task.
             net: the shared trunk ``backbone`` and each task's own ``heads``.
-            backward: as ``accelerator.backward``; called where one scalar is all that a method needs.
+            backward: as ``accelerator.backward``; called where the method needs a single backward pass.
 
         Returns:
-            The total that was minimised, for the log, detached; of methods on gradients the sum of the losses.
+            The minimised total for the log, detached; methods on gradients return the sum of the losses.
         """
 
     def after_step(self, losses: Callable[[], Losses]) -> None:
-        """What to learn from the update; ``losses()`` is each task's loss on the same batch, now."""
-        assert not self.needs_second_forward, "a method that looks again says what it learns"
+        """Learns from the update; ``losses()`` gives each task's loss on the same batch after it."""
+        assert not self.needs_second_forward, "a method that needs a second forward pass overrides after_step"
 
     def weights(self) -> dict[str, float]:
-        """Task name -> factor on its gradient in the last update that had the task; empty if that says nothing."""
+        """Task name -> factor on its gradient in the last update that had the task; empty if there is none to log."""
         if self._used is None:
             return {}
         used = zip(self.tasks, self._used.tolist(), strict=True)
         return {name: weight for name, weight in used if not math.isnan(weight)}
 
+    def log(self, weights: Tensor) -> None:
+        """Notes the weights ``[t]`` of an update for :meth:`weights`; NaN for absent tasks."""
+        self._used = weights if self._used is None else torch.where(weights.isnan(), self._used, weights)
+
     def state(self) -> dict[str, Tensor]:
-        """What ``load_state`` needs to go on exactly: scalars on the CPU, QUANTITY.TASK."""
+        """The memory, from which ``load_state`` resumes exactly: scalars on the CPU, QUANTITY.TASK."""
         return {
             f"{quantity}.{task}": values[index].detach().cpu().clone()
             for quantity, values in self.memory.items()
@@ -71,19 +109,29 @@ class Balance(ABC):
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Puts back what :meth:`state` took.
+        """Restores what :meth:`state` returned.
 
         Raises:
-            ValueError: it is that of other tasks or of another method.
+            ValueError: the state is that of other tasks or of another method.
         """
-        wanted = {f"{quantity}.{task}" for quantity in self.memory for task in self.tasks}
-        if wanted != state.keys():
-            odd = sorted(wanted ^ state.keys())[0]
-            fault = "lacks" if odd in wanted else "has"
-            raise ValueError(f"the checkpoint is of other tasks or of another way to balance them: it {fault} {odd}")
+        expected = {f"{quantity}.{task}" for quantity in self.memory for task in self.tasks}
+        if expected != state.keys():
+            key = sorted(expected ^ state.keys())[0]
+            fault = "lacks" if key in expected else "has"
+            raise ValueError(f"the checkpoint is of other tasks or of another way to balance them: it {fault} {key}")
         for quantity, values in self.memory.items():
-            found = torch.stack([state[f"{quantity}.{task}"] for task in self.tasks])
-            self.memory[quantity] = found.to(values.device, values.dtype)
+            restored = torch.stack([state[f"{quantity}.{task}"] for task in self.tasks])
+            self.memory[quantity] = restored.to(values.device, values.dtype)
+
+
+class SumConfig(MethodConfig):
+    """The plain sum of the losses, which well-tuned baselines use (Kurin et al., arXiv 2201.04122)."""
+
+    kind: Literal["sum"] = "sum"
+    distributed = True
+
+    def method(self, tasks: tuple[str, ...], net: HydraNet | None) -> Balance:
+        return SumBalance(tasks)
 
 
 class SumBalance(Balance):
@@ -93,38 +141,43 @@ class SumBalance(Balance):
         if len(self.tasks) == 1:
             total = losses[self.tasks[0]]
         else:
-            there = torch.stack([present[name] for name in self.tasks])
-            total = torch.stack([losses[name] for name in self.tasks]).where(there, 0).sum()
+            mask = torch.stack([present[name] for name in self.tasks])
+            total = torch.stack([losses[name] for name in self.tasks]).where(mask, 0).sum()
         backward(total)
         return total.detach()
 
 
 class WeightedBalance(Balance):
-    """A weighted sum of the losses, in one backward pass. Where nothing has a label the gradients are zeros."""
+    """A weighted sum of the losses, in one backward pass. A batch without any label gives gradients of zero."""
 
     def backward(self, losses: Losses, present: Losses, net: HydraNet, backward: Callable[[Tensor], None]) -> Tensor:
         values = torch.stack([losses[name] for name in self.tasks])
-        there = torch.stack([present[name] for name in self.tasks])
+        mask = torch.stack([present[name] for name in self.tasks])
         self.memory = {name: memory.to(values.device) for name, memory in self.memory.items()}
-        used = self.weigh(values.detach().float(), there, losses, net)
-        before = torch.full_like(used, torch.nan) if self._used is None else self._used
-        self._used = torch.where(there, used, before)
-        total = (values.where(there, 0) * used.where(there, 0)).sum()
+        weights = self.weigh(values.detach().float(), mask, losses, net)
+        self.log(weights.where(mask, torch.nan))
+        total = (values.where(mask, 0) * weights.where(mask, 0)).sum()
         backward(total)
         return total.detach()
 
     @abstractmethod
-    def weigh(self, values: Tensor, there: Tensor, losses: Losses, net: HydraNet) -> Tensor:
-        """The weights for this batch, ``[t]``; what absent tasks get is not used.
+    def weigh(self, values: Tensor, mask: Tensor, losses: Losses, net: HydraNet) -> Tensor:
+        """The weights for this batch, ``[t]``; those of absent tasks are not used.
 
         Args:
             values: the losses ``[t]``, detached.
-            there: which tasks are present, bool ``[t]``.
+            mask: which tasks are present, bool ``[t]``.
             losses: the losses with their graphs.
             net: the net that made them.
         """
 
-    def adam(self, quantity: str, gradient: Tensor, there: Tensor, lr: float, decay: float = 0.0) -> None:
+    def learn(self, quantity: str, initial: float) -> None:
+        """Adds a quantity to the memory that :meth:`adam` updates."""
+        self.memory[quantity] = torch.full((len(self.tasks),), initial)
+        for name in ("mean", "square", "steps"):
+            self.memory[f"{quantity}_{name}"] = torch.zeros(len(self.tasks))
+
+    def adam(self, quantity: str, gradient: Tensor, mask: Tensor, lr: float, decay: float = 0.0) -> None:
         """One step of Adam (arXiv 1412.6980) on a remembered quantity, for present tasks only."""
         names = (quantity, f"{quantity}_mean", f"{quantity}_square", f"{quantity}_steps")
         old = [self.memory[name] for name in names]
@@ -135,13 +188,32 @@ class WeightedBalance(Balance):
         unbiased = (square / (1 - BETAS[1] ** steps)).sqrt() + EPSILON
         value = old[0] - lr * mean / (1 - BETAS[0] ** steps) / unbiased
         for name, new, before in zip(names, (value, mean, square, steps), old, strict=True):
-            self.memory[name] = torch.where(there, new, before)
+            self.memory[name] = torch.where(mask, new, before)
 
-    def learns(self, quantity: str, start: float) -> None:
-        """Remembers a quantity that :meth:`adam` moves."""
-        self.memory[quantity] = torch.full((len(self.tasks),), start)
-        for name in ("mean", "square", "steps"):
-            self.memory[f"{quantity}_{name}"] = torch.zeros(len(self.tasks))
+
+class FixedConfig(MethodConfig):
+    """A sum with fixed weights.
+
+    Attributes:
+        weights: task name -> factor on its loss; every task is named.
+    """
+
+    kind: Literal["fixed"] = "fixed"
+    weights: dict[str, NonNegativeFloat]
+    distributed = True
+
+    def __post_init__(self) -> None:
+        if not any(self.weights.values()):
+            raise ValueError("weights must hold at least one that is above 0")
+
+    def method(self, tasks: tuple[str, ...], net: HydraNet | None) -> Balance:
+        for name in self.weights:
+            if name not in tasks:
+                raise ValueError(f"balance.weights names no task {name!r}: {nearest(name, tasks)}")
+        for name in tasks:
+            if name not in self.weights:
+                raise ValueError(f"balance.weights lacks task {name!r}: every task needs a weight")
+        return FixedBalance({name: self.weights[name] for name in tasks})
 
 
 class FixedBalance(WeightedBalance):
@@ -155,9 +227,14 @@ class FixedBalance(WeightedBalance):
         super().__init__(tuple(weights))
         self.fixed = torch.tensor(list(weights.values()))
 
-    def weigh(self, values: Tensor, there: Tensor, losses: Losses, net: HydraNet) -> Tensor:
+    def weigh(self, values: Tensor, mask: Tensor, losses: Losses, net: HydraNet) -> Tensor:
         self.fixed = self.fixed.to(values.device)
         return self.fixed
 
     def weights(self) -> dict[str, float]:
         return {}
+
+
+def masked_softmax(x: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the present entries ``[t]``; 0 for the others."""
+    return x.masked_fill(~mask, -torch.inf).softmax(dim=0).nan_to_num(0.0)

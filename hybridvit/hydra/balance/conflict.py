@@ -31,8 +31,8 @@ class GradientCosines(NamedTuple):
 def gradient_cosines(losses: Mapping[str, Tensor], present: Mapping[str, Tensor], net: HydraNet) -> GradientCosines:
     """Cosine between every two tasks' gradients in every stage of the trunk; below 0 they conflict.
 
-    Takes a backward pass for each task that has a label, fills no ``.grad`` and keeps the graph, so that the same
-    losses can train the net afterwards.
+    Takes a backward pass for each task that has a label. It fills no ``.grad`` and keeps the graph, so the same losses
+    can train the net afterwards.
 
     Args:
         losses: task name -> scalar.
@@ -42,17 +42,17 @@ def gradient_cosines(losses: Mapping[str, Tensor], present: Mapping[str, Tensor]
     tasks, groups = tuple(losses), stages(net.backbone)
     parameters = [p for group in groups.values() for p in group]
     cosines = np.full((len(groups), len(tasks), len(tasks)), np.nan)
-    there = [index for index, task in enumerate(tasks) if bool(present[task])]
+    labelled = [index for index, task in enumerate(tasks) if bool(present[task])]
     if parameters:
         rows = [
             torch.autograd.grad(losses[tasks[index]], parameters, retain_graph=True, allow_unused=True)
-            for index in there
+            for index in labelled
         ]
         start = 0
         for stage, group in enumerate(groups.values()):
             products = gramian([row[start : start + len(group)] for row in rows]).numpy()
             norms = np.sqrt(np.diagonal(products))
             norms = np.where(norms > 0, norms, np.nan)
-            cosines[stage][np.ix_(there, there)] = np.clip(products / np.outer(norms, norms), -1, 1)
+            cosines[stage][np.ix_(labelled, labelled)] = np.clip(products / np.outer(norms, norms), -1, 1)
             start += len(group)
     return GradientCosines(tasks, tuple(groups), cosines)

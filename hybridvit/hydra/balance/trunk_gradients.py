@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-CHUNK = 1 << 18  # numbers of each gradient that are multiplied at a time: what fits a cache
+CHUNK = 1 << 18  # numbers of each gradient that are multiplied at a time; they fit a cache
 
 Gradients = Sequence[Tensor | None]
 
@@ -22,19 +22,19 @@ def gramian(rows: Sequence[Gradients]) -> Tensor:
     Args:
         rows: for each of t tasks one gradient for every parameter, the same parameters for all; None is zero.
     """
-    places = [g.device for row in rows for g in row if g is not None]
-    total = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=places[0] if places else "cpu")
+    device = next((g.device for row in rows for g in row if g is not None), torch.device("cpu"))
+    total = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=device)
     for column in zip(*rows, strict=True):
-        known = [index for index, g in enumerate(column) if g is not None]
+        reached = [index for index, g in enumerate(column) if g is not None]
         flat = [g.flatten().split(CHUNK) for g in column if g is not None]
         for parts in zip(*flat, strict=True):
             block = torch.stack(parts)
             block = block if block.dtype == torch.float64 else block.float()
             products = (block @ block.T).double()
-            if len(known) == len(rows):
+            if len(reached) == len(rows):
                 total += products
             else:
-                index = torch.tensor(known, device=total.device)
+                index = torch.tensor(reached, device=device)
                 total[index[:, None], index] += products
     return total.cpu()
 
@@ -42,15 +42,15 @@ def gramian(rows: Sequence[Gradients]) -> Tensor:
 def stages(backbone: nn.Module) -> dict[str, list[nn.Parameter]]:
     """Stage name -> its trainable parameters, from the images to the features; "stem" is the first.
 
-    The stages are the backbone's ``parameter_layers``, without those that hold nothing to train.
+    The stages are the backbone's ``parameter_layers``; stages without trainable parameters are left out.
     """
     owner: Any = backbone
     groups: list[tuple[str, ...]] = owner.parameter_layers()
     trained = [(name, p) for name, p in backbone.named_parameters() if p.requires_grad]
     members: list[tuple[tuple[str, ...], list[nn.Parameter]]] = []
     for group in groups:
-        found = [(prefix, p) for prefix in group for name, p in trained if f"{name}.".startswith(f"{prefix}.")]
-        members.append((tuple(dict.fromkeys(prefix for prefix, _ in found)), [p for _, p in found]))
+        matches = [(prefix, p) for prefix in group for name, p in trained if f"{name}.".startswith(f"{prefix}.")]
+        members.append((tuple(dict.fromkeys(prefix for prefix, _ in matches)), [p for _, p in matches]))
     common = [_common(prefixes) for prefixes, _ in members]
     named: dict[str, list[nn.Parameter]] = {}
     for index, (prefixes, parameters) in enumerate(members):
@@ -62,7 +62,7 @@ def stages(backbone: nn.Module) -> dict[str, list[nn.Parameter]]:
 
 
 def _common(prefixes: tuple[str, ...]) -> str:
-    """The part of dotted names that all begin with."""
+    """The common beginning of dotted names."""
     columns = zip(*(prefix.split(".") for prefix in prefixes), strict=False)
     return ".".join(column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns))
 
@@ -75,5 +75,5 @@ def _numbered(name: str) -> str:
 
 
 def _short(name: str) -> str:
-    """Without the module that wraps the whole trunk."""
+    """The name without the module that wraps the whole trunk."""
     return name.removeprefix("trunk.").removeprefix("model.")

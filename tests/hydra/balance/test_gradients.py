@@ -11,8 +11,8 @@ from torch import nn
 
 from hybridvit.backbones import PatchConfig, ViTConfig
 from hybridvit.backbones.features import Features
-from hybridvit.hydra.balance.build import create_balance
-from hybridvit.hydra.balance.config import (
+from hybridvit.hydra.balance.gradients import FeatureTap
+from hybridvit.hydra.balance.kinds import (
     AlignedMTLConfig,
     CAGradConfig,
     MGDAConfig,
@@ -20,7 +20,6 @@ from hybridvit.hydra.balance.config import (
     PCGradConfig,
     UPGradConfig,
 )
-from hybridvit.hydra.balance.gradients import FeatureTap
 from hybridvit.hydra.balance.trunk_gradients import gramian
 from hybridvit.hydra.hydranet import HydraNet, ViewFeatures
 from hybridvit.models import create_backbone
@@ -63,7 +62,7 @@ def update(config, rows, balance=None):
     """What a method makes of these gradients in the trunk, ``[11]``."""
     names = NAMES[: len(rows)]
     net = HydraNet(Trunk(), {name: Head() for name in names})
-    balance = balance or create_balance(config, names)
+    balance = balance or config.build(names)
     losses = linear_losses(net, rows)
     balance.backward(losses, {name: HERE[name] for name in names}, net, torch.Tensor.backward)
     assert net.backbone.unused.grad is None
@@ -193,7 +192,7 @@ def test_an_absent_task_fed_in_as_a_zero_loss_would_stop_mgda_but_ours_goes_on()
     rows[1] = 0
     assert float(update(MGDAConfig(), rows).norm()) == pytest.approx(0, abs=1e-9)
     net = HydraNet(Trunk(), {name: Head() for name in NAMES})
-    losses, balance = linear_losses(net, rows), create_balance(MGDAConfig(), NAMES)
+    losses, balance = linear_losses(net, rows), MGDAConfig().build(NAMES)
     balance.backward(losses, HERE | {"b": torch.tensor(False)}, net, torch.Tensor.backward)
     found = torch.cat([net.backbone.one.grad, net.backbone.two.grad.flatten()])
     torch.testing.assert_close(found, update(MGDAConfig(), rows[[0, 2, 3]]))
@@ -204,20 +203,20 @@ def test_an_absent_task_fed_in_as_a_zero_loss_would_stop_mgda_but_ours_goes_on()
 
 def test_comparing_every_third_update_keeps_the_weights_between():
     config = UPGradConfig(every=3)
-    balance = create_balance(config, NAMES)
+    balance = config.build(NAMES)
     matrices = [jacobian(seed) for seed in range(5)]
     found = [update(config, rows, balance) for rows in matrices]
     fresh = [update(UPGradConfig(), rows) for rows in matrices]
     torch.testing.assert_close(found[0], fresh[0])
     torch.testing.assert_close(found[3], fresh[3])
     for between, last in ((1, 0), (2, 0), (4, 3)):
-        weights = create_balance(UPGradConfig(), NAMES)._weighting(matrices[last] @ matrices[last].T)
+        weights = UPGradConfig().weighting()(matrices[last] @ matrices[last].T)
         torch.testing.assert_close(found[between], weights @ matrices[between])
         assert not torch.allclose(found[between], fresh[between], rtol=1e-3)
 
 
 def test_a_change_of_the_present_tasks_compares_anew():
-    balance, rows = create_balance(UPGradConfig(every=9), NAMES), jacobian(0)
+    balance, rows = UPGradConfig(every=9).build(NAMES), jacobian(0)
     net = HydraNet(Trunk(), {name: Head() for name in NAMES})
     for present in (HERE, HERE | {"b": torch.tensor(False)}):
         net.zero_grad()
@@ -227,15 +226,15 @@ def test_a_change_of_the_present_tasks_compares_anew():
 
 
 def test_a_failing_solver_is_a_plain_sum_and_one_warning(monkeypatch):
-    rows, balance = jacobian(0), create_balance(CAGradConfig(), NAMES)
+    rows, balance = jacobian(0), CAGradConfig().build(NAMES)
 
     def fail(products):
         raise RuntimeError("no\nsolution")
 
-    monkeypatch.setattr(balance, "_weighting", fail)
+    monkeypatch.setattr(balance, "weighting", fail)
     with pytest.warns(UserWarning, match="balance cagrad: RuntimeError: no solution; a plain sum for this update"):
         torch.testing.assert_close(update(None, rows, balance), rows.sum(dim=0))
-    monkeypatch.setattr(balance, "_weighting", lambda products: products[0] * torch.nan)
+    monkeypatch.setattr(balance, "weighting", lambda products: products[0] * torch.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         torch.testing.assert_close(update(None, rows, balance), rows.sum(dim=0))
@@ -253,20 +252,20 @@ def test_a_gradient_that_is_not_finite_is_let_through_and_named():
 def test_a_missing_solver_is_named_with_its_extra(config, monkeypatch):
     monkeypatch.setattr("torchjd._mixins.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=rf"balance {config.kind} needs .*: pip install 'hybridvit\[balancing\]'"):
-        create_balance(config, NAMES)
+        config.build(NAMES)
 
 
 def test_a_frozen_trunk_is_refused():
     net = HydraNet(Trunk().requires_grad_(False), {name: Head() for name in NAMES})
     losses = {name: head.own.sum() for name, head in net.heads.items()}
     with pytest.raises(ValueError, match="pcgrad has no effect: nothing in the trunk is trained"):
-        create_balance(PCGradConfig(), NAMES).backward(losses, HERE, net, torch.Tensor.backward)
+        PCGradConfig().build(NAMES).backward(losses, HERE, net, torch.Tensor.backward)
 
 
 def test_gradients_are_laid_out_as_their_parameters():
     net = HydraNet(Trunk(), {name: Head() for name in NAMES})
     net.backbone.two.data = torch.zeros(3, 2, dtype=torch.float64).T
-    create_balance(PCGradConfig(), NAMES).backward(linear_losses(net, jacobian(0)), HERE, net, torch.Tensor.backward)
+    PCGradConfig().build(NAMES).backward(linear_losses(net, jacobian(0)), HERE, net, torch.Tensor.backward)
     assert net.backbone.two.grad.stride() == net.backbone.two.stride() == (1, 2)
 
 
@@ -314,14 +313,14 @@ def test_at_features_the_weights_are_those_of_the_features_gradients(config, vit
         parts = [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)]
         rows.append(torch.cat([part.flatten() for part in parts]))
     exact = type(config)()
-    weights = create_balance(exact, tuple(vit.heads))._weighting(torch.stack(rows) @ torch.stack(rows).T)
+    weights = exact.weighting()(torch.stack(rows) @ torch.stack(rows).T)
     losses = vit_losses(vit, images)
     shared = list(vit.backbone.parameters())
     total = sum(w * loss for w, loss in zip(weights.tolist(), losses.values(), strict=True))
     expected = torch.autograd.grad(total, shared, retain_graph=True)
     own = torch.autograd.grad(sum(losses.values()), list(vit.heads.parameters()))
 
-    balance = create_balance(config, tuple(vit.heads), net=vit)
+    balance = config.build(tuple(vit.heads), net=vit)
     losses = vit_losses(vit, images)
     balance.backward(losses, {name: HERE[name] for name in losses}, vit, torch.Tensor.backward)
     torch.testing.assert_close([p.grad for p in shared], list(expected))
@@ -332,7 +331,7 @@ def test_at_features_the_weights_are_those_of_the_features_gradients(config, vit
 def test_at_features_predictions_stay_and_evaluation_is_not_watched(vit):
     images = torch.randn(5, 3, 6, 10, dtype=torch.float64)
     before = vit(images)
-    balance = create_balance(PCGradConfig(at="features"), tuple(vit.heads), net=vit)
+    balance = PCGradConfig(at="features").build(tuple(vit.heads), net=vit)
     after = vit(images)
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert len(balance.tap.take()) == 3
@@ -343,7 +342,7 @@ def test_at_features_predictions_stay_and_evaluation_is_not_watched(vit):
 
 def test_a_copy_of_a_watched_net_sees_its_own_features(vit):
     images = torch.randn(5, 3, 6, 10, dtype=torch.float64)
-    balance = create_balance(PCGradConfig(at="features"), tuple(vit.heads), net=vit)
+    balance = PCGradConfig(at="features").build(tuple(vit.heads), net=vit)
     vit(images)
     other = copy.deepcopy(vit)
     other(images)
@@ -368,7 +367,7 @@ def test_the_features_of_every_camera_are_seen():
 
 def test_at_features_needs_the_net():
     with pytest.raises(ValueError, match=r"balance mgda at features needs the net"):
-        create_balance(MGDAConfig(at="features"), NAMES)
+        MGDAConfig(at="features").build(NAMES)
 
 
 def test_a_sample_unlabelled_for_one_task_changes_only_the_others_rows(vit):

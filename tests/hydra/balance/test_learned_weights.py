@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hybridvit.hydra.balance.build import create_balance
-from hybridvit.hydra.balance.config import DWAConfig, FAMOConfig, GradNormConfig, UncertaintyConfig
+from hybridvit.hydra.balance.kinds import DWAConfig, FAMOConfig, GradNormConfig, UncertaintyConfig
 from hybridvit.hydra.hydranet import HydraNet
 
 NAMES = ("a", "b", "c")
@@ -48,7 +47,7 @@ def run(balance, values, slopes=None, after=None):
 
 
 def test_uncertainty_is_adam_on_the_log_variances():
-    balance = create_balance(UncertaintyConfig(lr=0.2), NAMES)
+    balance = UncertaintyConfig(lr=0.2).build(NAMES)
     s = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     adam = torch.optim.Adam([s], lr=0.2)
     generator = torch.Generator().manual_seed(0)
@@ -62,14 +61,14 @@ def test_uncertainty_is_adam_on_the_log_variances():
 
 
 def test_uncertainty_settles_at_half_the_inverse_loss():
-    balance = create_balance(UncertaintyConfig(lr=0.05), NAMES)
+    balance = UncertaintyConfig(lr=0.05).build(NAMES)
     for _ in range(400):
         found = run(balance, (0.25, 1.0, 4.0))
     assert found == pytest.approx([2.0, 0.5, 0.125], rel=0.02)
 
 
 def test_dwa_by_hand():
-    balance = create_balance(DWAConfig(temperature=2.0, window=2), NAMES)
+    balance = DWAConfig(temperature=2.0, window=2).build(NAMES)
     course = [(1.0, 2.0, 3.0), (3.0, 2.0, 1.0), (1.0, 1.0, 4.0), (2.0, 1.0, 2.0), (9.0, 9.0, 9.0), (1.0, 1.0, 1.0)]
     found = [run(balance, values) for values in course]
     assert found[:4] == [pytest.approx([1, 1, 1])] * 4  # two windows of two are over after the fourth
@@ -82,7 +81,7 @@ def test_dwa_by_hand():
 
 
 def test_dwa_counts_only_updates_that_have_the_task():
-    balance, net = create_balance(DWAConfig(window=2), NAMES), HydraNet(Trunk(), {})
+    balance, net = DWAConfig(window=2).build(NAMES), HydraNet(Trunk(), {})
     for step in range(6):
         losses = losses_with(net, torch.tensor([1.0, 2.0 + step, 3.0]), torch.ones(3, 2))
         present = HERE | {"b": torch.tensor(step % 2 == 0)}
@@ -94,7 +93,7 @@ def test_dwa_counts_only_updates_that_have_the_task():
 
 def test_gradnorm_by_hand():
     alpha, lr = 1.5, 0.1
-    balance = create_balance(GradNormConfig(alpha=alpha, lr=lr), NAMES)
+    balance = GradNormConfig(alpha=alpha, lr=lr).build(NAMES)
     slopes = torch.tensor([[3.0, 4.0], [0.6, 0.8], [0.0, 2.0]])  # norms 5, 1, 2
     first, second = (2.0, 4.0, 1.0), (2.26, 4.0, 0.87)
     assert run(balance, first, slopes) == pytest.approx([1, 1, 1])
@@ -116,7 +115,7 @@ def test_gradnorm_by_hand():
 
 
 def test_gradnorm_evens_the_norms_out():
-    balance = create_balance(GradNormConfig(alpha=0.0, lr=0.01), NAMES)
+    balance = GradNormConfig(alpha=0.0, lr=0.01).build(NAMES)
     slopes = torch.tensor([[3.0, 4.0], [0.6, 0.8], [0.0, 2.0]])
     for _ in range(400):
         found = run(balance, (1.0, 2.0, 3.0), slopes)
@@ -129,14 +128,14 @@ def test_gradnorm_needs_a_matrix_in_the_trunk():
     net.backbone.middle.requires_grad_(False)
     losses = losses_with(net, torch.ones(3), torch.ones(3, 2))
     with pytest.raises(ValueError, match="gradnorm has no effect"):
-        create_balance(GradNormConfig(), NAMES).backward(losses, HERE, net, torch.Tensor.backward)
+        GradNormConfig().build(NAMES).backward(losses, HERE, net, torch.Tensor.backward)
 
 
 def test_famo_is_that_of_torchjd():
     from torchjd.scalarization import FAMO
 
     oracle = FAMO(3, lr=0.1, weight_decay=0.01)
-    balance = create_balance(FAMOConfig(lr=0.1, decay=0.01), NAMES)
+    balance = FAMOConfig(lr=0.1, decay=0.01).build(NAMES)
     assert balance.needs_second_forward
     generator = torch.Generator().manual_seed(0)
     for _ in range(13):
@@ -149,7 +148,7 @@ def test_famo_is_that_of_torchjd():
 
 
 def test_famo_gives_weight_to_the_loss_that_falls_least():
-    balance = create_balance(FAMOConfig(lr=0.1), NAMES)
+    balance = FAMOConfig(lr=0.1).build(NAMES)
     for _ in range(20):
         found = run(balance, (1.0, 1.0, 1.0), after=(0.5, 0.9, 0.5))
     assert found[1] > 0.5

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hybridvit.hydra.balance.config import PCGradConfig, SumConfig
+from hybridvit.hydra.balance.kinds import PCGradConfig, SumConfig
 from hybridvit.recipe import Study
 from hybridvit.studies import conduct as study_run
 from hybridvit.studies.conduct import StudyFolder

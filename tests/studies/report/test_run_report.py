@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from hybridvit.config import to_yaml
-from hybridvit.hydra.balance.config import DWAConfig
+from hybridvit.hydra.balance.kinds import DWAConfig
 from hybridvit.runs.loaded_run import LoadedRun
 from hybridvit.runs.run import Run
 from hybridvit.studies.report.run_report import write_run_report

@@ -1,0 +1,35 @@
+"""The balancing methods to choose from."""
+
+from typing import Annotated
+
+from pydantic import Discriminator
+
+from hybridvit.hydra.balance.base import FixedConfig, SumConfig
+from hybridvit.hydra.balance.dwa import DWAConfig
+from hybridvit.hydra.balance.famo import FAMOConfig
+from hybridvit.hydra.balance.gradnorm import GradNormConfig
+from hybridvit.hydra.balance.nash_mtl import NashMTLConfig
+from hybridvit.hydra.balance.torchjd_methods import (
+    AlignedMTLConfig,
+    CAGradConfig,
+    MGDAConfig,
+    PCGradConfig,
+    UPGradConfig,
+)
+from hybridvit.hydra.balance.uncertainty import UncertaintyConfig
+
+BalanceConfig = Annotated[
+    SumConfig
+    | FixedConfig
+    | UncertaintyConfig
+    | DWAConfig
+    | GradNormConfig
+    | FAMOConfig
+    | PCGradConfig
+    | MGDAConfig
+    | CAGradConfig
+    | NashMTLConfig
+    | UPGradConfig
+    | AlignedMTLConfig,
+    Discriminator("kind"),
+]

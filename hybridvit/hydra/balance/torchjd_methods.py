@@ -1,0 +1,77 @@
+"""Methods on gradients whose weights torchjd computes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from hybridvit.config import NonNegativeFloat
+from hybridvit.hydra.balance.gradients import GradientConfig, Weighting
+
+
+class TorchJDConfig(GradientConfig):
+    """Base of the methods whose weights torchjd computes."""
+
+    def weighting(self) -> Weighting:
+        try:
+            from torchjd import aggregation
+
+            solve: Weighting = self.torchjd_weighting(aggregation)
+        except ImportError as error:
+            needs = f"balance {self.kind} needs torchjd and its solvers"
+            raise ValueError(f"{needs}: pip install 'hybridvit[balancing]'") from error
+        # None of these weights depends on the gradients' scale, but torchjd takes short gradients for zeros.
+        return lambda products: solve(products / products.trace())
+
+    def torchjd_weighting(self, aggregation: Any) -> Any:
+        """The method's weighting from the module ``torchjd.aggregation``."""
+        raise NotImplementedError
+
+
+class PCGradConfig(TorchJDConfig):
+    """Each task's gradient without what conflicts with the others' (Yu et al., arXiv 2001.06782, algorithm 1)."""
+
+    kind: Literal["pcgrad"] = "pcgrad"
+
+    def torchjd_weighting(self, aggregation: Any) -> Any:
+        return aggregation.PCGradWeighting()
+
+
+class MGDAConfig(TorchJDConfig):
+    """The shortest convex combination of the gradients (Sener and Koltun, arXiv 1810.04650, algorithm 2)."""
+
+    kind: Literal["mgda"] = "mgda"
+
+    def torchjd_weighting(self, aggregation: Any) -> Any:
+        return aggregation.MGDAWeighting()
+
+
+class CAGradConfig(TorchJDConfig):
+    """The best gradient for the worst-off task, near the mean (Liu et al., arXiv 2110.14048, algorithm 1).
+
+    Attributes:
+        c: how far from the mean gradient, as a share of its length; 0: the mean.
+    """
+
+    kind: Literal["cagrad"] = "cagrad"
+    c: NonNegativeFloat = 0.4
+
+    def torchjd_weighting(self, aggregation: Any) -> Any:
+        return aggregation.CAGradWeighting(c=self.c)
+
+
+class UPGradConfig(TorchJDConfig):
+    """The mean of the gradients, each moved until it harms no task (Quinton and Rey, arXiv 2406.16232)."""
+
+    kind: Literal["upgrad"] = "upgrad"
+
+    def torchjd_weighting(self, aggregation: Any) -> Any:
+        return aggregation.UPGradWeighting()
+
+
+class AlignedMTLConfig(TorchJDConfig):
+    """The mean of gradients made orthogonal and equally long (Senushkin et al., arXiv 2305.19000, algorithm 1)."""
+
+    kind: Literal["aligned_mtl"] = "aligned_mtl"
+
+    def torchjd_weighting(self, aggregation: Any) -> Any:
+        return aggregation.AlignedMTLWeighting()
