@@ -182,6 +182,8 @@ def _expected(kind: str, text: str, context: dict[str, Any]) -> str:
         return f"{bounds[kind]} {next(iter(context.values())):g}"
     if kind == "literal_error":
         return str(context["expected"]).replace("'", "")
+    if kind in ("tuple_type", "too_long"):
+        return f"a list of at most {context['max_length']}" if context else "a list"
     return text.removeprefix("Input should be ").replace("a valid ", "a ").replace("a integer", "an integer")
 
 
