@@ -12,7 +12,7 @@ PACKAGE = DOCS.parent / "hybridvit"
 BEGIN, END = "<!-- parts -->\n", "<!-- end of parts -->"
 EVERYWHERE = "config"  # every part may import it, so its arrows would only hide the others
 
-# A recipe names the configurations of what comes before a training. They stand beside it in runs; that is no use of runs.
+# A recipe names the configurations of what comes before a training. They stand in runs; that is no use of runs.
 NAMED_ONLY = ("recipe", "runs")
 
 WIDTH, HEIGHT, LANE, GAP, RISE, MARGIN = 112, 36, 4, 30, 72, 16  # in pixels; LANE: what an arrow takes beside boxes
