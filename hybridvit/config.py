@@ -157,7 +157,8 @@ def message(cls: type, error: ValidationError) -> str:
             return f"{path}: {context['error']}" if path else str(context["error"])
         case "union_tag_invalid" | "union_tag_not_found" if isinstance(given, dict):
             tags = [_label(member) for member in _members(kind)]
-            return f"{path}.kind is {given.get('kind')!r}: {nearest(str(given.get('kind')), tags)}"
+            tag = given.get("kind", "")
+            return f"{path}.kind is {repr(tag) if tag else 'missing'}: {nearest(str(tag), tags)}"
     if any(dataclasses.is_dataclass(member) for member in _members(kind)):
         names = [member.__name__ for member in _members(kind)]
         return f"{path} must be {'one of ' if len(names) > 1 else 'a '}{', '.join(names)}, given {_shown(given)}"

@@ -21,7 +21,8 @@ from hybridvit.runs.net import evaluation_batch
 from hybridvit.runs.run import Run
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.kinds import OptimConfig
+from hybridvit.training.optimisers.muon import MuonConfig
 
 MOST_CHANNELS = 4
 MOST_CELLS = 16  # along a side of the default model's grid of tokens
@@ -135,7 +136,7 @@ class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             data=DataConfig(validation=self.validation, test=0.0),
             augment=self.augment or AugmentConfig(crop_padding=shift, crop_fill="reflect", flip=True),
             tasks={"label": ClassificationConfig(label_smoothing=self.label_smoothing)},
-            optim=self.optim or OptimConfig(kind="muon", lr=2e-3, muon_lr=0.04, beta2=0.99),
+            optim=self.optim or MuonConfig(lr=2e-3, muon_lr=0.04, beta2=0.99),
             train=TrainConfig(
                 steps=self.steps,
                 batch_size=self.batch_size,

@@ -26,7 +26,8 @@ from hybridvit.tasks.multilabel import MultilabelConfig
 from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.tasks.segmentation import SegmentationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.optimisers.kinds import OptimConfig
 
 TaskConfig = Annotated[
     ClassificationConfig
@@ -77,7 +78,7 @@ class Recipe(Config):
     balance: BalanceConfig = SumConfig()
     sampling: SamplingConfig = SamplingConfig()
     views: ViewsConfig | None = None
-    optim: OptimConfig = OptimConfig()
+    optim: OptimConfig = AdamWConfig()
     train: TrainConfig = TrainConfig()
     seed: int = 0
     weights: str | None = None
@@ -113,7 +114,7 @@ class HeadFinetuneConfig(Config):
 
     head: TaskConfig
     fresh: bool = False
-    optim: OptimConfig = OptimConfig(lr=1e-3, weight_decay=0.01)
+    optim: OptimConfig = AdamWConfig(lr=1e-3, weight_decay=0.01)
     train: TrainConfig = TrainConfig(steps=500, batch_size=128, precision="fp32")
     seed: int = 0
 

@@ -20,7 +20,7 @@ from hybridvit.tasks.multilabel import MultilabelConfig
 from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.tasks.segmentation import SegmentationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 
 HYBRID = ViTConfig(
     embed_dim=128,
@@ -44,7 +44,7 @@ def recipe() -> Recipe:
             "present": MultilabelConfig(target="present"),
             "road": RegressionConfig(target="road_share"),
         },
-        optim=OptimConfig(lr=1.5e-3, weight_decay=0.05, beta2=0.98),
+        optim=AdamWConfig(lr=1.5e-3, weight_decay=0.05, beta2=0.98),
         train=TrainConfig(steps=400, batch_size=8, precision="fp32", ema=0.98, log_every=20, evaluate_every=200),
     )
 

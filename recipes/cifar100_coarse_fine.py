@@ -13,7 +13,7 @@ from hybridvit.data.load import DataConfig
 from hybridvit.recipe import MultiTaskStudy, Recipe
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 
 HYBRID = ViTConfig(
     embed_dim=128,
@@ -36,7 +36,7 @@ def base() -> Recipe:
             "fine": ClassificationConfig(target="fine", label_smoothing=0.1),
             "coarse": ClassificationConfig(target="coarse", label_smoothing=0.1),
         },
-        optim=OptimConfig(lr=2e-3, weight_decay=0.1, beta2=0.98),
+        optim=AdamWConfig(lr=2e-3, weight_decay=0.1, beta2=0.98),
         train=TrainConfig(steps=300, batch_size=64, precision="fp32", ema=0.98, log_every=20, evaluate_every=300),
     )
 

@@ -16,7 +16,7 @@ from hybridvit.data.loaders.progressive import ProgressiveConfig
 from hybridvit.recipe import LaunchConfig, Recipe, Study
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.muon import MuonConfig
 
 HYBRID = ViTConfig(
     embed_dim=128,
@@ -39,7 +39,7 @@ def recipe() -> Recipe:
         augment=AugmentConfig(crop_padding=4, crop_fill="reflect", flip=True, cutout=8),
         progressive=ProgressiveConfig(sizes=((0.0, 16), (0.45, 24), (0.8, 32))),
         tasks={"label": ClassificationConfig(label_smoothing=0.1)},
-        optim=OptimConfig(kind="muon", lr=2e-3, muon_lr=0.04, beta2=0.99),
+        optim=MuonConfig(lr=2e-3, muon_lr=0.04, beta2=0.99),
         train=TrainConfig(steps=6000, batch_size=32, precision="fp32", ema=0.998, log_every=100, evaluate_every=3000),
         whitening_init=True,
         tta=True,

@@ -14,7 +14,7 @@ from hybridvit.data.load import DataConfig
 from hybridvit.recipe import Recipe
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 
 
 def recipe() -> Recipe:
@@ -34,6 +34,6 @@ def recipe() -> Recipe:
         data=DataConfig(dataset="cifar10", validation=0.0),
         augment=AugmentConfig(crop_padding=4, flip=True),
         tasks={"label": ClassificationConfig(label_smoothing=0.1)},
-        optim=OptimConfig(lr=2e-3, beta2=0.99),
+        optim=AdamWConfig(lr=2e-3, beta2=0.99),
         train=TrainConfig(steps=6000, batch_size=64, ema=0.998, log_every=100, evaluate_every=3000),
     )

@@ -15,7 +15,7 @@ from hybridvit.data.loaders.progressive import ProgressiveConfig
 from hybridvit.recipe import LaunchConfig, Recipe, Study
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.muon import MuonConfig
 
 HYBRID = ViTConfig(
     embed_dim=384,
@@ -39,7 +39,7 @@ def recipe() -> Recipe:
         ),
         progressive=ProgressiveConfig(sizes=((0.0, 24), (0.6, 32))),
         tasks={"label": ClassificationConfig(label_smoothing=0.1)},
-        optim=OptimConfig(kind="muon", lr=2e-3, beta2=0.99, schedule="linear"),
+        optim=MuonConfig(lr=2e-3, beta2=0.99, schedule="linear"),
         train=TrainConfig(
             steps=4000, batch_size=500, precision="bf16", ema=0.999, compile=True, log_every=200, evaluate_every=4000
         ),

@@ -14,7 +14,7 @@ from hybridvit.data.load import DataConfig
 from hybridvit.recipe import Recipe, Study
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 
 VIT = ViTConfig(
     embed_dim=64,
@@ -36,7 +36,7 @@ def base() -> Recipe:
         model=VIT,
         data=DataConfig(validation=0.2),
         tasks={"label": ClassificationConfig(label_smoothing=0.1)},
-        optim=OptimConfig(lr=1e-2, weight_decay=0.5, beta2=0.95),
+        optim=AdamWConfig(lr=1e-2, weight_decay=0.5, beta2=0.95),
         train=TrainConfig(steps=300, batch_size=48, precision="fp32", ema=0.98, log_every=20, evaluate_every=300),
     )
 

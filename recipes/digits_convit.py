@@ -9,7 +9,7 @@ from hybridvit.backbones import PatchConfig, ViTConfig
 from hybridvit.recipe import Recipe
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 
 
 def recipe() -> Recipe:
@@ -28,6 +28,6 @@ def recipe() -> Recipe:
         name="digits_convit",
         model=model,
         tasks={"label": ClassificationConfig(label_smoothing=0.1)},
-        optim=OptimConfig(lr=6e-3, beta2=0.98),
+        optim=AdamWConfig(lr=6e-3, beta2=0.98),
         train=replace(TrainConfig(), steps=600, batch_size=64, ema=0.98),
     )

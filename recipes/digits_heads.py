@@ -23,7 +23,7 @@ from hybridvit.tasks.keypoints import KeypointsConfig
 from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.tasks.segmentation import SegmentationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 
 HYBRID = ViTConfig(
     embed_dim=64,
@@ -50,7 +50,7 @@ def recipe() -> Recipe:
             "strokes": SegmentationConfig(target="strokes", width=32),
             "box": DetectionConfig(target="box", width=32),
         },
-        optim=OptimConfig(lr=3e-3, weight_decay=0.1, beta2=0.98),
+        optim=AdamWConfig(lr=3e-3, weight_decay=0.1, beta2=0.98),
         train=TrainConfig(steps=600, batch_size=64, precision="fp32", ema=0.98, log_every=20, evaluate_every=100),
     )
 

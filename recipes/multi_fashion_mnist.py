@@ -12,7 +12,7 @@ from hybridvit.hydra.balance.kinds import PCGradConfig, SumConfig, UncertaintyCo
 from hybridvit.recipe import MultiTaskStudy, Recipe
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 
 RESNET18 = ResNetConfig(stem="imagenet")
 HYBRID = ViTConfig(
@@ -37,7 +37,7 @@ def base() -> Recipe:
             "digit": ClassificationConfig(target="left", label_smoothing=0.1),
             "clothing": ClassificationConfig(target="right", label_smoothing=0.1),
         },
-        optim=OptimConfig(lr=1e-3, weight_decay=0.05),
+        optim=AdamWConfig(lr=1e-3, weight_decay=0.05),
         train=TrainConfig(steps=9400, batch_size=256, ema=0.999, log_every=50, evaluate_every=940),
     )
 

@@ -13,7 +13,7 @@ from hybridvit.data.load import DataConfig
 from hybridvit.recipe import MultiTaskStudy, Recipe
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 
 RESNET = ResNetConfig(stem="imagenet", width=24)
 HYBRID = ViTConfig(
@@ -37,7 +37,7 @@ def base() -> Recipe:
             "digit": ClassificationConfig(target="left", label_smoothing=0.1),
             "clothing": ClassificationConfig(target="right", label_smoothing=0.1),
         },
-        optim=OptimConfig(lr=2e-3, weight_decay=0.1, beta2=0.98),
+        optim=AdamWConfig(lr=2e-3, weight_decay=0.1, beta2=0.98),
         train=TrainConfig(steps=400, batch_size=64, precision="fp32", ema=0.99, log_every=25, evaluate_every=400),
     )
 

@@ -12,7 +12,7 @@ from hybridvit.data.load import DataConfig
 from hybridvit.recipe import Recipe
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 
 
 def recipe() -> Recipe:
@@ -32,6 +32,6 @@ def recipe() -> Recipe:
         data=DataConfig(root="FOLDER", image_size=64),
         augment=AugmentConfig(crop_padding=8, flip=True),
         tasks={"label": ClassificationConfig(label_smoothing=0.1)},
-        optim=OptimConfig(lr=2e-3, weight_decay=0.1),
+        optim=AdamWConfig(lr=2e-3, weight_decay=0.1),
         train=TrainConfig(steps=600, batch_size=32, ema=0.99),
     )

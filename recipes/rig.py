@@ -18,7 +18,7 @@ from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.tasks.segmentation import SegmentationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 
 RESNET = ResNetConfig(depths=(1, 1, 1), width=16)
 
@@ -37,6 +37,6 @@ def recipe() -> Recipe:
             "front": ClassificationConfig(target="nearest_front", view="front"),
         },
         balance=FixedConfig(weights={"occupancy": 5.0, "count": 0.5, "heading": 0.5, "front": 0.5}),
-        optim=OptimConfig(lr=3e-3, weight_decay=0.05, beta2=0.98),
+        optim=AdamWConfig(lr=3e-3, weight_decay=0.05, beta2=0.98),
         train=TrainConfig(steps=400, batch_size=16, precision="fp32", ema=0.98, log_every=20, evaluate_every=400),
     )

@@ -18,7 +18,7 @@ from hybridvit.data.load import DataConfig
 from hybridvit.recipe import Recipe, Study
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 
 VIT = ViTConfig(embed_dim=192, depth=9, num_heads=4, tokenizer=PatchConfig(patch_size=4), pooling="seq", drop_path=0.1)
 CONVIT = replace(VIT, attention=("gpsa",) * 7 + ("mhsa",) * 2)
@@ -47,7 +47,7 @@ def base() -> Recipe:
             crop_padding=4, flip=True, policy="trivial", erasing=0.25, cutmix=1.0, mix_probability=0.5
         ),
         tasks={"label": ClassificationConfig(label_smoothing=0.1)},
-        optim=OptimConfig(lr=1e-3, weight_decay=0.1, beta2=0.99),
+        optim=AdamWConfig(lr=1e-3, weight_decay=0.1, beta2=0.99),
         train=TrainConfig(steps=10_000, batch_size=256, ema=0.999, log_every=100, evaluate_every=5000),
     )
 

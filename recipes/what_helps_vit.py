@@ -22,7 +22,8 @@ from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
 from hybridvit.runs.pretrain_config import PretrainConfig
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.optimisers.muon import MuonConfig
 
 CNN = ResNetConfig(depths=(1, 1, 1), width=16)
 
@@ -34,7 +35,7 @@ def recipe() -> Recipe:
         base,
         name="what_helps_vit_cnn",
         model=CNN,
-        optim=OptimConfig(lr=2e-3),
+        optim=AdamWConfig(lr=2e-3),
         train=replace(base.train, ema=None),
         whitening_init=False,
         pretrain=None,
@@ -52,13 +53,13 @@ def study() -> Ablation:
         data=DataConfig(dataset="cifar10", train_images=5_000, validation=0.0),
         augment=AugmentConfig(crop_padding=4, flip=True),
         tasks={"label": ClassificationConfig(label_smoothing=0.1)},
-        optim=OptimConfig(kind="muon", lr=2e-3, beta2=0.99),
+        optim=MuonConfig(lr=2e-3, beta2=0.99),
         train=TrainConfig(steps=600, batch_size=64, precision="fp32", ema=0.99, evaluate_every=600),
         pretrain=PretrainConfig(steps=600),
         teacher=CNNTeacherConfig(model=CNN, steps=600),
         whitening_init=True,
     )
-    adamw = OptimConfig(lr=2e-3, beta2=0.99)
+    adamw = AdamWConfig(lr=2e-3, beta2=0.99)
     return Ablation(
         title="What lets a pure ViT learn from 5,000 images?",
         base=base,

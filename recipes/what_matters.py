@@ -16,7 +16,7 @@ from hybridvit.cli.request import read_recipe
 from hybridvit.data.loaders.progressive import ProgressiveConfig
 from hybridvit.recipe import Ablation, LaunchConfig
 from hybridvit.tasks.classification import ClassificationConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 
 CNN = ResNetConfig(depths=(1, 1, 1), width=16)
 
@@ -40,7 +40,7 @@ def study() -> Ablation:
         title="What is each ingredient of the laptop recipe worth?",
         base=base,
         without={
-            "Muon (AdamW instead)": replace(base, optim=OptimConfig(lr=full.optim.lr, beta2=full.optim.beta2)),
+            "Muon (AdamW instead)": replace(base, optim=AdamWConfig(lr=full.optim.lr, beta2=full.optim.beta2)),
             "attention (its CNN alone)": replace(base, model=CNN),
             "whitening start": replace(base, whitening_init=False),
             "growing images": replace(base, progressive=ProgressiveConfig()),

@@ -23,7 +23,8 @@ from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.keypoints import KeypointsConfig
 from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.optimisers.muon import MuonConfig
 
 # Every field of every section but the model away from its default.
 FULL = Recipe(
@@ -82,8 +83,7 @@ FULL = Recipe(
         mlp_ratio=3.0,
         dropout=0.3,
     ),
-    optim=OptimConfig(
-        kind="muon",
+    optim=MuonConfig(
         lr=1e-05,
         muon_lr=0.03,
         schedule="linear",
@@ -136,7 +136,7 @@ def test_every_field_comes_back_from_yaml(config):
 def test_the_sample_of_every_field_differs_from_the_defaults():
     """...or the test above would miss a field that is not read; those of models are in test_config_models.py."""
     plain = recipe(ViTConfig())
-    defaults = {"views": ViewsConfig()}  # a recipe of one camera has none
+    defaults = {"views": ViewsConfig(), "optim": MuonConfig()}  # other kinds than the defaults have these fields
     for section in ("data", "augment", "sampling", "views", "optim", "train"):
         ours, default = getattr(FULL, section), defaults.get(section, getattr(plain, section))
         same = [f.name for f in dataclasses.fields(ours) if getattr(ours, f.name) == getattr(default, f.name)]
@@ -194,8 +194,8 @@ def test_a_field_that_may_be_none_is_none_in_yaml_too():
 
 
 def test_fields_left_out_have_their_defaults():
-    config = from_yaml(Recipe, "name: x\nmodel: {kind: resnet}\noptim: {lr: 0.5}")
-    assert config == Recipe(name="x", model=ResNetConfig(), optim=OptimConfig(lr=0.5))
+    config = from_yaml(Recipe, "name: x\nmodel: {kind: resnet}\noptim: {kind: adamw, lr: 0.5}")
+    assert config == Recipe(name="x", model=ResNetConfig(), optim=AdamWConfig(lr=0.5))
 
 
 def changed(path, value):
@@ -253,11 +253,12 @@ def test_an_unknown_field_is_refused_with_the_nearest_name(path, message):
         ),
         ("train.precision", 16, "train.precision must be auto, fp32 or bf16, given 16"),
         ("model", "convit_tiny", "model must be one of ViTConfig, .*, given 'convit_tiny'"),
-        ("optim", None, "optim must be a.* OptimConfig, given None"),
+        ("optim", None, "optim must be one of AdamWConfig, MuonConfig, SGDConfig, given None"),
+        ("optim", {"lr": 0.5}, "optim.kind is missing: choose from adamw, muon, sgd"),
         ("model.tokenizer", [2], r"model.tokenizer must be one of PatchConfig, .*, given \[2\]"),
         ("model.kind", "vitt", "model.kind is 'vitt': did you mean vit"),
         ("model.tokenizer.kind", "xyz", "model.tokenizer.kind is 'xyz': choose from patch, overlap, conv, conv_pool, "),
-        ("optim.lr", -1.0, "optim: lr must be positive, given -1.0"),
+        ("optim.lr", -1.0, "optim.lr must be above 0, given -1.0"),
         ("model.num_heads", 7, "model: embed_dim 36 is not divisible by num_heads 7"),
         ("model.tokenizer.strides", [0, 1], "model.tokenizer: channels and strides must be positive"),
         ("seed", -1, "^seed cannot be negative, given -1"),

@@ -40,8 +40,7 @@ from hybridvit.recipe import Recipe
 from hybridvit.runs.run import Run
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.muon import Muon, orthogonalised
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.muon import Muon, MuonConfig, orthogonalised
 from hybridvit.training.run_folder import RunFolder
 
 DEVICES = [
@@ -186,7 +185,7 @@ RECIPE = Recipe(
         tokenizer=StagesConfig(cnn=ResNetConfig(depths=(1,), width=8, stem="pool")),
     ),
     progressive=ProgressiveConfig(sizes=((0.0, 4), (0.5, 8))),
-    optim=OptimConfig(kind="muon", lr=2e-3),
+    optim=MuonConfig(lr=2e-3),
     train=TrainConfig(steps=8, batch_size=64, precision="fp32", ema=0.5, log_every=1, evaluate_every=4),
     whitening_init=True,
     tta=True,

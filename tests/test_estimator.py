@@ -18,7 +18,7 @@ from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.estimator import as_images, default_model
 from hybridvit.models import create_backbone
 from hybridvit.runs.run import Run
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 
 TINY = ViTConfig(embed_dim=16, depth=1, num_heads=2, tokenizer=PatchConfig(patch_size=2), pooling="mean")
 CNN = ResNetConfig(depths=(1, 1), width=8)
@@ -139,7 +139,7 @@ def test_scikit_learn_treats_it_as_its_own(fitted):
         quick().set_params(learning_rate=1)
     scores = cross_val_score(quick(), images[:120], labels[:120], cv=3)
     assert scores.shape == (3,)
-    search = GridSearchCV(quick(steps=1), {"optim": [OptimConfig(lr=1e-9), OptimConfig(lr=1e-2)]}, cv=2)
+    search = GridSearchCV(quick(steps=1), {"optim": [AdamWConfig(lr=1e-9), AdamWConfig(lr=1e-2)]}, cv=2)
     search.fit(images[:120], labels[:120])
     assert set(search.best_params_) == {"optim"}
     scaled = make_pipeline(FunctionTransformer(lambda x: x / 16), quick()).fit(images[:50] * 16, labels[:50])

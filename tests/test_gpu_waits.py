@@ -22,7 +22,8 @@ from hybridvit.data.loaders.progressive import ProgressiveConfig
 from hybridvit.recipe import Recipe
 from hybridvit.runs.run import Run
 from hybridvit.training.engine import TrainConfig, Trainer
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.optimisers.muon import MuonConfig
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Accessing the data pointer of Fake"),
@@ -48,7 +49,6 @@ RECIPE = Recipe(
     model=MODELS["resnet"],
     augment=AUGMENT,
     progressive=ProgressiveConfig(sizes=((0.0, 4), (0.5, 8))),
-    optim=OptimConfig(clip_norm=1.0),
     train=TrainConfig(steps=8, batch_size=16, ema=0.9),
 )
 
@@ -125,10 +125,10 @@ def gpu(monkeypatch):
     return steps_of
 
 
-@pytest.mark.parametrize("optim", ["adamw", "muon"])  # torch has no fake kernel of SGD
+@pytest.mark.parametrize("optim", [AdamWConfig(), MuonConfig()], ids=lambda one: one.kind)  # SGD has no fake kernel
 @pytest.mark.parametrize("model", MODELS)
 def test_a_step_stays_on_the_gpu_and_never_waits(model, optim, gpu):
-    recipe = replace(RECIPE, model=MODELS[model], optim=replace(RECIPE.optim, kind=optim))
+    recipe = replace(RECIPE, model=MODELS[model], optim=optim)
     with gpu(recipe) as (run, trainer):
         assert run.batches.ahead == device_loader.AHEAD
         for step in (0, 1, 5):

@@ -27,7 +27,7 @@ from hybridvit.models import create_backbone, create_model
 from hybridvit.runs.views import create_views_backbone
 from hybridvit.tasks.classification import ClassificationConfig, ClassificationTask
 from hybridvit.training.engine import TrainConfig, Trainer, make_accelerator
-from hybridvit.training.optim import OptimConfig, build_optimiser, build_schedule
+from hybridvit.training.optimisers.adamw import AdamWConfig
 
 CLASSES = 10
 FUSIONS: tuple[Literal["attention", "ground"], ...] = ("attention", "ground")
@@ -130,7 +130,7 @@ def trainer_of(net: HydraNet, tasks: int, balance: BalanceConfig) -> Trainer:
     method = balance.build(tuple(every), net)
     config, nothing = TrainConfig(steps=STEPS, precision="fp32"), _Nothing()
     accelerator = make_accelerator("fp32", cpu=DEVICE.type == "cpu")
-    made = Trainer(net, every, method, nothing, nothing, config, OptimConfig(), accelerator)
+    made = Trainer(net, every, method, nothing, nothing, config, AdamWConfig(), accelerator)
     made.net.train()
     return made
 
@@ -152,9 +152,9 @@ class _Nothing:
 def classifier_step(name: str, images: Tensor) -> Run:
     """Forward, cross entropy, backward, clipping, AdamW and schedule, written out."""
     model = create_model(name, CLASSES, images.shape[-1]).to(DEVICE).train()
-    optim = OptimConfig()
-    optimiser = build_optimiser(model, optim)
-    schedule = build_schedule(optimiser, STEPS, optim)
+    optim = AdamWConfig()
+    optimiser = optim.build(model)
+    schedule = optim.build_schedule(optimiser, STEPS)
     labels = torch.randint(CLASSES, (len(images),)).to(DEVICE)
     parameters = list(model.parameters())
 

@@ -35,7 +35,7 @@ from hybridvit.tasks.teacher import (
 )
 from hybridvit.training import checkpoint
 from hybridvit.training.engine import BatchSource, TrainConfig, Trainer, read_or_offer
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 from hybridvit.training.run_folder import RunFolder
 
 FOLDER = "teacher"
@@ -247,7 +247,7 @@ def _of_teacher(config: CNNTeacherConfig, recipe: Recipe) -> Recipe:
         augment=recipe.augment,
         tasks={name: task for name, task in recipe.tasks.items() if not isinstance(task, DistillationConfig)},
         sampling=recipe.sampling,
-        optim=OptimConfig(lr=config.lr),
+        optim=AdamWConfig(lr=config.lr),
         train=TrainConfig(
             steps=config.steps,
             batch_size=recipe.train.batch_size,

@@ -28,7 +28,7 @@ from hybridvit.runs.pretrain_config import PretrainConfig
 from hybridvit.tasks.reconstruction import ReconstructionTask
 from hybridvit.training import checkpoint
 from hybridvit.training.engine import BatchSource, TrainConfig, Trainer, read_or_offer
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 from hybridvit.training.run_folder import RunFolder
 
 FOLDER, TASK = "pretraining", "reconstruction"
@@ -95,7 +95,7 @@ def pretrain(
             masked,
             [],
             train,
-            OptimConfig(lr=config.lr),
+            AdamWConfig(lr=config.lr),
             accelerator,
             run_folder,
         )

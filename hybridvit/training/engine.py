@@ -26,7 +26,7 @@ from hybridvit.training.ema import WeightAverage
 from hybridvit.training.evaluation import evaluate, mean_score
 from hybridvit.training.history import History
 from hybridvit.training.memory_format import to_channels_last
-from hybridvit.training.optim import OptimConfig, build_optimiser, build_schedule, lr_share
+from hybridvit.training.optimisers.kinds import OptimConfig
 from hybridvit.training.run_folder import RunFolder
 
 KEPT_CHECKPOINTS = 2
@@ -123,8 +123,8 @@ class Trainer:
     ) -> None:
         self.accelerator = accelerator
         self.average = WeightAverage(net.to(accelerator.device), config.ema) if config.ema else None
-        self.optimiser = build_optimiser(net, optim)
-        self.schedule = build_schedule(self.optimiser, config.steps, optim)
+        self.optimiser = optim.build(net)
+        self.schedule = optim.build_schedule(self.optimiser, config.steps)
         self.net, self.optimiser = accelerator.prepare(net, self.optimiser)
         self.plain: HydraNet = accelerator.unwrap_model(self.net)  # without what spreads it over processes
         self.parameters = list(self.net.parameters())
@@ -177,7 +177,7 @@ class Trainer:
             last = done == config.steps
             batch = self.train.batch(step)
             look = partial(self._log_conflict, done) if done % look_every == 0 or last else None
-            lr = self.optim.lr * lr_share(step, config.steps, self.optim)  # that of the heads, where parts differ
+            lr = self.optim.lr * self.optim.lr_share(step, config.steps)  # that of the heads, where parts differ
             loss, own, present = self.update(batch, look)
             loss_sum += loss
             own_sum += own  # 0 where nothing is labelled
@@ -356,7 +356,7 @@ class Trainer:
             best = read_or_offer(self.folder.checkpoints / checkpoint.BEST, checkpoint.WEIGHTS, "start anew elsewhere")
             self.best_weights = {k: v.to(self.accelerator.device) for k, v in best.items()}
         step = int(state["step"])
-        self.schedule = build_schedule(self.optimiser, self.config.steps, self.optim, step)
+        self.schedule = self.optim.build_schedule(self.optimiser, self.config.steps, step)
         self.folder.rewind(step)
         return step
 

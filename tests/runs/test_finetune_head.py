@@ -19,7 +19,7 @@ from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.tasks.segmentation import SegmentationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 from hybridvit.training.run_folder import RunFolder
 
 TASKS = {
@@ -38,7 +38,7 @@ def run(tiny_recipe, tmp_path):
 
 
 def tune(run, name, head, **settings):
-    config = HeadFinetuneConfig(head=head, train=SHORT, optim=OptimConfig(lr=1e-2), **settings)
+    config = HeadFinetuneConfig(head=head, train=SHORT, optim=AdamWConfig(lr=1e-2), **settings)
     return HeadFinetune(LoadedRun(run), name, config).fit()
 
 
@@ -65,7 +65,7 @@ def test_tuning_one_head_changes_no_bit_of_the_others(run, name):
 
 def test_a_head_that_goes_on_starts_where_the_run_left_it_and_a_fresh_one_does_not(run):
     start = LoadedRun(run).net.heads["digit"].state_dict()
-    still = HeadFinetuneConfig(TASKS["digit"], train=replace(SHORT, steps=1), optim=OptimConfig(lr=1e-12))
+    still = HeadFinetuneConfig(head=TASKS["digit"], train=replace(SHORT, steps=1), optim=AdamWConfig(lr=1e-12))
     HeadFinetune(LoadedRun(run), "digit", still).fit()
     tuned = LoadedRun(run).net.heads["digit"].state_dict()
     assert all(torch.allclose(tuned[key], value, atol=1e-6) for key, value in start.items())
@@ -77,7 +77,9 @@ def test_tuning_learns_what_the_trunk_would_have_shown(run):
     """A step from the cache is the step through the frozen trunk, on the same samples."""
     trained = LoadedRun(run)
     tuning = HeadFinetune(
-        trained, "digit", HeadFinetuneConfig(TASKS["digit"], train=replace(SHORT, steps=1), optim=OptimConfig(lr=1e-2))
+        trained,
+        "digit",
+        HeadFinetuneConfig(head=TASKS["digit"], train=replace(SHORT, steps=1), optim=AdamWConfig(lr=1e-2)),
     )
     tuning.fit()
     images = trained.data.normalisation["image"](torch.from_numpy(tuning.splits.train.views["image"]))
@@ -135,7 +137,7 @@ def test_all_heads_share_one_cache_that_grows_with_what_they_need(run):
         written.append(part)
 
     def tuned(name):
-        config = HeadFinetuneConfig(TASKS[name], train=replace(SHORT, steps=1))
+        config = HeadFinetuneConfig(head=TASKS[name], train=replace(SHORT, steps=1))
         HeadFinetune(LoadedRun(run), name, config).fit(on_features=told)
         return len(written)
 
@@ -171,7 +173,7 @@ def test_a_tuning_that_was_interrupted_goes_on(run):
         if done == 8:
             raise Stop
 
-    config = HeadFinetuneConfig(TASKS["ink"], train=SHORT, optim=OptimConfig(lr=1e-2))
+    config = HeadFinetuneConfig(head=TASKS["ink"], train=SHORT, optim=AdamWConfig(lr=1e-2))
     before = outputs(run)
     with pytest.raises(Stop):
         HeadFinetune(LoadedRun(run), "ink", config).fit(on_step=stop)

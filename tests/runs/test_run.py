@@ -20,7 +20,7 @@ from hybridvit.recipe import Recipe
 from hybridvit.runs.loaded_run import LoadedRun
 from hybridvit.runs.run import Run
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 from hybridvit.training.run_folder import RunFolder
 
 SMALL = ViTConfig(embed_dim=16, depth=3, num_heads=4, mlp_ratio=2.0, tokenizer=PatchConfig(patch_size=2))
@@ -139,7 +139,7 @@ def test_a_run_learns_the_digits(model):
     recipe = Recipe(
         name="learn",
         model=model,
-        optim=OptimConfig(lr=5e-3),
+        optim=AdamWConfig(lr=5e-3),
         train=TrainConfig(steps=60, batch_size=64, log_every=20),
     )
     result = Run(recipe, cpu=True).fit()
@@ -198,7 +198,7 @@ def test_unlabelled_images_change_nothing_but_the_batch(tmp_path):
         model=replace(SMALL, pooling="mean"),
         data=DataConfig(root=str(tmp_path / "set.npz")),
         train=TrainConfig(steps=30, batch_size=32),
-        optim=OptimConfig(lr=5e-3),
+        optim=AdamWConfig(lr=5e-3),
     )
     run = Run(recipe, cpu=True)
     assert run.splits.columns["label"].names == ("0", "1", "2")

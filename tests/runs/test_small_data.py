@@ -14,7 +14,7 @@ from hybridvit.recipe import Recipe
 from hybridvit.runs.run import Run
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.segmentation import SegmentationConfig
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.muon import MuonConfig
 from hybridvit.training.run_folder import RunFolder
 
 EVERYTHING = AugmentConfig(
@@ -32,7 +32,7 @@ def recipe(tiny_recipe):
         tiny_recipe(steps=6, evaluate_every=3),
         augment=EVERYTHING,
         progressive=ProgressiveConfig(sizes=((0.0, 4), (0.4, 6), (0.7, 8))),
-        optim=OptimConfig(kind="muon", lr=2e-3, schedule="linear"),
+        optim=MuonConfig(lr=2e-3, schedule="linear"),
         whitening_init=True,
         tta=True,
     )

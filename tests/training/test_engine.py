@@ -17,7 +17,7 @@ from hybridvit.tasks.classification import ClassificationConfig, ClassificationT
 from hybridvit.training import checkpoint
 from hybridvit.training.engine import NonFiniteLoss, TrainConfig, Trainer, make_accelerator
 from hybridvit.training.evaluation import evaluate
-from hybridvit.training.optim import OptimConfig, lr_share
+from hybridvit.training.optimisers.adamw import AdamWConfig
 from hybridvit.training.run_folder import RunFolder
 
 
@@ -83,7 +83,7 @@ class Trunk(nn.Module):
         return [("fc",)]
 
 
-def trainer(task=None, steps=4, validation=(), optim=OptimConfig(), folder=None, **train):  # noqa: B008
+def trainer(task=None, steps=4, validation=(), optim=AdamWConfig(), folder=None, **train):  # noqa: B008
     config = TrainConfig(steps=steps, batch_size=2, precision="fp32", **{"log_every": 1, "evaluate_every": 1, **train})
     task = task or Scripted()
     accelerator = make_accelerator("fp32", cpu=True)
@@ -128,7 +128,7 @@ def test_without_validation_the_last_weights_are_used():
 
 def test_the_loop_equals_adamw_by_hand():
     """Two samples, no clipping: the same weights as a loop of six lines."""
-    optim = OptimConfig(lr=0.05, weight_decay=0.1, clip_norm=None)
+    optim = AdamWConfig(lr=0.05, weight_decay=0.1, clip_norm=None)
     torch.manual_seed(3)
     loop = trainer(optim=optim, steps=5)
     torch.manual_seed(3)
@@ -139,7 +139,7 @@ def test_the_loop_equals_adamw_by_hand():
     losses = []
     for step in range(5):
         for group in plain.param_groups:
-            group["lr"] = 0.05 * lr_share(step, 5, optim)
+            group["lr"] = 0.05 * optim.lr_share(step, 5)
         batch = Source().batch(step)
         loss = nn.functional.cross_entropy(net(batch.images)["t"], batch.targets["label"])
         plain.zero_grad()
@@ -163,7 +163,7 @@ def test_logged_loss_is_the_mean_since_the_last_line():
 
 @pytest.mark.parametrize("clip", [0.01, None])
 def test_gradients_are_clipped_to_the_norm(clip):
-    loop, norms = trainer(optim=OptimConfig(clip_norm=clip)), []
+    loop, norms = trainer(optim=AdamWConfig(clip_norm=clip)), []
 
     def before_step(*_):
         norms.append(torch.stack([p.grad.norm() for p in loop.net.parameters()]).norm().item())
@@ -270,7 +270,7 @@ def test_several_tasks_add_their_losses():
     logits = net(batch.images)
     expected = sum(nn.functional.cross_entropy(logits[name], batch.targets["label"]) for name in tasks)
     balance = SumConfig().build(tuple(tasks))
-    loop = Trainer(net, tasks, balance, Source(), (), config, OptimConfig(), make_accelerator("fp32", cpu=True))
+    loop = Trainer(net, tasks, balance, Source(), (), config, AdamWConfig(), make_accelerator("fp32", cpu=True))
     history = loop.fit()
     assert history.loss == pytest.approx([expected.item()])
     each = [nn.functional.cross_entropy(logits[name], batch.targets["label"]).item() for name in tasks]

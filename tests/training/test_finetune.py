@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from hybridvit.runs.run import Run
-from hybridvit.training.optim import OptimConfig
+from hybridvit.training.optimisers.adamw import AdamWConfig
 from hybridvit.training.run_folder import RunFolder
 
 
@@ -32,7 +32,7 @@ def test_backbone_starts_from_the_checkpoint_and_the_head_is_fresh(trained, tiny
 
 
 def test_layers_learn_at_their_own_rate(trained, tiny_recipe):
-    recipe = replace(tiny_recipe(steps=4), weights=str(trained), optim=OptimConfig(lr=0.01, layer_decay=0.5))
+    recipe = replace(tiny_recipe(steps=4), weights=str(trained), optim=AdamWConfig(lr=0.01, layer_decay=0.5))
     run = Run(recipe)
     rates = {group["lr_scale"] for group in run.trainer.optimiser.param_groups}
     assert rates == {0.5**k for k in range(6)}  # three blocks: tokens, blocks, last norm, and the head
@@ -65,7 +65,7 @@ def test_the_learning_rate_in_the_metrics_is_that_of_the_head(tmp_path, tiny_rec
 
     from hybridvit.config import to_yaml
 
-    optim = OptimConfig(lr=0.01, layer_decay=0.5, warmup=0.0, final_lr=1.0)
+    optim = AdamWConfig(lr=0.01, layer_decay=0.5, warmup=0.0, final_lr=1.0)
     recipe = replace(tiny_recipe(steps=4), optim=optim)
     Run(recipe, RunFolder(tmp_path / "run", to_yaml(recipe))).fit()
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()

@@ -54,15 +54,7 @@ def tasks_in_words(recipe: Recipe) -> str:
 
 def optimiser_in_words(recipe: Recipe) -> str:
     """The optimiser and its schedule, without the learning rate."""
-    optim = recipe.optim
-    kind = {
-        "adamw": f"AdamW, betas {optim.beta1:g} and {optim.beta2:g}",
-        "muon": f"Muon at {optim.muon_lr:g} for matrices and kernels, AdamW for the rest",
-        "sgd": f"SGD with Nesterov momentum {optim.beta1:g}",
-    }[optim.kind]
-    decay = "no decay" if optim.schedule == "constant" else f"{optim.schedule} decay"
-    clip = "" if optim.clip_norm is None else f", gradient norm at most {optim.clip_norm:g}"
-    return f"{kind}, weight decay {optim.weight_decay:g}, warm-up over {optim.warmup:.0%} of the steps, {decay}{clip}"
+    return recipe.optim.describe()
 
 
 def further_in_words(recipe: Recipe) -> list[tuple[str, str]]:

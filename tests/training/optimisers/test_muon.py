@@ -11,11 +11,12 @@ from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, ViTConfig
 from hybridvit.config import to_yaml
 from hybridvit.models import create_backbone, create_model
 from hybridvit.runs.run import Run
-from hybridvit.training import muon
 from hybridvit.training.checkpoint import load_optimiser, optimiser_tensors, read_tensors, save_checkpoint
 from hybridvit.training.engine import make_accelerator
-from hybridvit.training.muon import Muon, orthogonalised
-from hybridvit.training.optim import OptimConfig, build_optimiser, build_schedule, hidden_matrices
+from hybridvit.training.optimisers import muon
+from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.optimisers.muon import Muon, MuonConfig, hidden_matrices, orthogonalised
+from hybridvit.training.optimisers.sgd import SGDConfig
 from hybridvit.training.run_folder import RunFolder
 
 SHAPES = [(7, 13), (13, 7), (7, 13), (11, 11), (1, 5)]
@@ -175,14 +176,14 @@ def test_hidden_matrices_of_cnns():
 
 
 def test_every_group_has_its_own_rate():
-    config = OptimConfig(kind="muon", lr=0.004, muon_lr=0.05, weight_decay=0.3, layer_decay=0.5, warmup=0.5)
+    config = MuonConfig(lr=0.004, muon_lr=0.05, weight_decay=0.3, layer_decay=0.5, warmup=0.5)
     model = create_model(vit(), num_classes=3, image_size=8)
-    optimiser = build_optimiser(model, config)
+    optimiser = config.build(model)
     assert isinstance(optimiser, Muon)
     found = {id(p): group for group in optimiser.param_groups for p in group["params"]}
     assert len(found) == len(list(model.parameters()))
     matrices = hidden_matrices(model)
-    schedule = build_schedule(optimiser, 6, config)
+    schedule = config.build_schedule(optimiser, 6)
     for name, p in model.named_parameters():
         group = found[id(p)]
         assert group["muon"] == (name in matrices)
@@ -195,20 +196,26 @@ def test_every_group_has_its_own_rate():
     assert max(group["lr"] for group in optimiser.param_groups if group["muon"]) == pytest.approx(0.05 / 4 * 2 / 4)
 
 
+CONFIGS = {
+    "adamw": AdamWConfig(lr=0.01, layer_decay=0.8, beta1=0.85),
+    "muon": MuonConfig(lr=0.01, layer_decay=0.8, beta1=0.85),
+    "sgd": SGDConfig(lr=0.01, layer_decay=0.8, momentum=0.85),
+}
+
+
 def training(kind, weights=None, tensors=None, done=0):
     """A tiny model in training, from the start or from what was saved after some steps."""
     torch.manual_seed(5)
     model = create_model(vit(), num_classes=3, image_size=8)
     if weights is not None:
         model.load_state_dict(weights)
-    fields = {"kind": kind, "lr": 0.01, "layer_decay": 0.8, "beta1": 0.85}
-    config = OptimConfig(**fields)
-    optimiser = build_optimiser(model, config)
-    schedule = build_schedule(optimiser, 9, config)
+    config = CONFIGS[kind]
+    optimiser = config.build(model)
+    schedule = config.build_schedule(optimiser, 9)
     model, optimiser = make_accelerator("fp32", cpu=True).prepare(model, optimiser)
     if tensors is not None:
         load_optimiser(optimiser, tensors)
-        schedule = build_schedule(optimiser, 9, config, done)
+        schedule = config.build_schedule(optimiser, 9, done)
     losses = []
 
     def step(number):
@@ -224,7 +231,7 @@ def training(kind, weights=None, tensors=None, done=0):
     return model, optimiser, step, losses
 
 
-@pytest.mark.parametrize("kind", ["adamw", "muon", "sgd"])
+@pytest.mark.parametrize("kind", CONFIGS)
 def test_training_goes_on_to_the_bit_from_a_checkpoint(kind, tmp_path):
     model, optimiser, step, losses = training(kind)
     for number in range(4):
@@ -260,7 +267,7 @@ def test_both_parts_learn_and_share_one_state():
 
 def test_a_parameter_without_a_gradient_stays_as_it_is():
     model = create_model(vit(), num_classes=3, image_size=8)
-    optimiser = build_optimiser(model, OptimConfig(kind="muon"))
+    optimiser = MuonConfig().build(model)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     qkv = model.backbone.blocks[1].attention.qkv.weight
     qkv.grad = torch.randn_like(qkv)
@@ -270,7 +277,7 @@ def test_a_parameter_without_a_gradient_stays_as_it_is():
 
 
 def test_a_run_with_muon_resumes(tiny_recipe, tmp_path):
-    recipe = replace(tiny_recipe(steps=5, evaluate_every=2), optim=OptimConfig(kind="muon", schedule="linear"))
+    recipe = replace(tiny_recipe(steps=5, evaluate_every=2), optim=MuonConfig(schedule="linear"))
 
     def stop(done, _):
         if done == 3:

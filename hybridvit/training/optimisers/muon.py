@@ -3,17 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
+
+from hybridvit.config import Fraction, PositiveFloat
+from hybridvit.training.optimisers.base import OptimiserConfig
+from hybridvit.training.optimisers.parameter_groups import backbone_of
 
 MOMENTUM = 0.95
 # Of the polynomial p(s) = a·s + b·s³ + c·s⁵, steep at 0; five rounds bring singular values near 1, to 0.7 .. 1.2.
 A, B, C = 3.4445, -4.7750, 2.0315
 ROUNDS = 5
 SMALLEST_NORM = 1e-7
+
+
+class MuonConfig(OptimiserConfig):
+    """Orthogonalised momentum of 0.95 for the weight matrices and kernels of the backbone but the first, and AdamW for
+    all other parameters.
+
+    Attributes:
+        lr: highest learning rate of what AdamW updates; other shared fields as in :class:`OptimiserConfig`.
+        muon_lr: highest learning rate of what Muon updates: the spectral norm of an update is about
+            muon_lr · √max(1, rows / columns).
+        beta1: decay of the gradient's running mean in AdamW.
+        beta2: decay of the squared gradient's running mean in AdamW.
+    """
+
+    kind: Literal["muon"] = "muon"
+    muon_lr: PositiveFloat = 0.02
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+
+    def build(self, model: nn.Module) -> Muon:
+        """The optimiser of a model.
+
+        Raises:
+            ValueError: the model has no backbone, or the backbone no hidden matrix.
+        """
+        groups = self.groups(model, hidden_matrices(model))
+        for group in groups:
+            if group["muon"]:
+                group["lr"] = self.muon_lr * group["lr_scale"]
+        return Muon(groups, (self.beta1, self.beta2))
+
+    def method(self) -> str:
+        return f"Muon at {self.muon_lr:g} for matrices and kernels, AdamW for the rest"
+
+
+def hidden_matrices(model: nn.Module) -> set[str]:
+    """Names of the weights of linear maps and convolutions in the backbone but the first, which reads the images.
+
+    Depthwise and other grouped kernels are left out too: their rows are no map of one space.
+
+    Args:
+        model: a backbone, or a module that holds one as ``backbone``.
+
+    Raises:
+        ValueError: there are none that are trained.
+    """
+    backbone, path = backbone_of(model, "kind 'muon'")
+    maps = [(name, m) for name, m in backbone.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    grouped = {name for name, m in maps if isinstance(m, nn.Conv2d) and m.groups > 1}
+    names = {f"{path}{name}.weight" for name, m in maps[1:] if m.weight.requires_grad and name not in grouped}
+    if not names:
+        raise ValueError(f"kind 'muon' finds no trained matrix behind the first of {type(backbone).__name__}")
+    return names
 
 
 def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
