@@ -53,7 +53,8 @@ class Config(metaclass=_Checked):
     """Base of all configurations: frozen, keyword-only, checked when made.
 
     Attributes:
-        renamed: old name of a field -> its present one, for whoever still writes the old name.
+        renamed: old name of a field, or FIELD=VALUE with an old value of a literal -> the present name or value; errors
+            name it.
 
     Raises:
         ValueError: a field is unknown, missing, of another type or out of range; one line that names the field, what
@@ -165,9 +166,11 @@ def message(cls: type, error: ValidationError) -> str:
     choices = [_expected(one["type"], one["msg"], one.get("ctx", {})) for one in same]
     hint = ""
     if fault["type"] == "literal_error":
+        present = getattr(owner, "renamed", {}).get(f"{name}={given}")
         options = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
         close = nearest(str(given), options)
         hint = f": {close}" if close.startswith("did you mean") else ""
+        hint = f": it is now called {present}" if present else hint
     return f"{path} must be {' or '.join(dict.fromkeys(choices))}, given {_shown(given)}{hint}"
 
 

@@ -1,7 +1,8 @@
 """Six cameras around a vehicle, made-up scenes with known answers: what stands where, how many, which way we head.
 
-The cameras share a trunk; cells on the ground look along their rays (cross-view attention, arXiv 2205.02833). A tenth
-of the cameras is missing in every split, and more are hidden in training. Nothing is downloaded. Two CPU cores.
+The cameras share a trunk; the cells of a bird's-eye view look along their rays (cross-view attention, arXiv
+2205.02833). A tenth of the cameras is missing in every split, and more are hidden in training. Nothing is downloaded.
+Two CPU cores.
 
     hybridvit train recipes/rig.py
 
@@ -12,7 +13,7 @@ what is nearest in front 97.5 % (``results/rig.json``).
 from hybridvit.backbones import ResNetConfig
 from hybridvit.data.load import DataConfig, SyntheticConfig
 from hybridvit.hydra.balance.base import FixedConfig
-from hybridvit.hydra.views_config import ViewsConfig
+from hybridvit.hydra.views import ViewsConfig
 from hybridvit.recipe import Recipe
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.regression import RegressionConfig
@@ -29,7 +30,7 @@ def recipe() -> Recipe:
         name="rig",
         model=RESNET,
         data=DataConfig(synthetic=SyntheticConfig(samples=3000, missing=0.1)),
-        views=ViewsConfig(fusion="ground", grid=(16, 16), embed_dim=64, dropout=0.05),
+        views=ViewsConfig(fusion="bev", grid=(16, 16), embed_dim=64, dropout=0.05),
         tasks={
             "occupancy": SegmentationConfig(target="occupancy", width=64),
             "count": RegressionConfig(target="count"),

@@ -15,7 +15,7 @@ from hybridvit.data.load import DataConfig, SyntheticConfig
 from hybridvit.data.loaders.progressive import ProgressiveConfig
 from hybridvit.data.loaders.sampling import SamplingConfig
 from hybridvit.hydra.balance.kinds import BalanceConfig, FixedConfig, SumConfig
-from hybridvit.hydra.views_config import ViewsConfig
+from hybridvit.hydra.views import ViewsConfig
 from hybridvit.recipe import LaunchConfig, MultiTaskStudy, Recipe, Study, TaskConfig
 from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
 from hybridvit.runs.pretrain_config import PretrainConfig
@@ -74,7 +74,7 @@ FULL = Recipe(
     sampling=SamplingConfig(kind="temperature", temperature=3.0),
     views=ViewsConfig(
         stems="separate",
-        fusion="ground",
+        fusion="bev",
         grid=(3, 5),
         extent=(-1.0, 2.0, -3.0, 4.0),
         embed_dim=36,

@@ -18,19 +18,19 @@ from hybridvit.bench.sizes import Sizes
 from hybridvit.data.batch import Batch
 from hybridvit.data.synthetic.dataset import ring_of_cameras
 from hybridvit.hydra.balance.base import SumConfig
+from hybridvit.hydra.balance.gradient_methods import PCGradConfig
 from hybridvit.hydra.balance.kinds import BalanceConfig
-from hybridvit.hydra.balance.torchjd_methods import PCGradConfig
 from hybridvit.hydra.feature_cache import FeatureCache, FrozenTrunk
 from hybridvit.hydra.hydranet import HydraNet
-from hybridvit.hydra.views_config import ViewsConfig
+from hybridvit.hydra.views import ViewsConfig
 from hybridvit.models import create_backbone, create_model
-from hybridvit.runs.views import create_views_backbone
+from hybridvit.runs.views import Trunk
 from hybridvit.tasks.classification import ClassificationConfig, ClassificationTask
 from hybridvit.training.engine import TrainConfig, Trainer, make_accelerator
 from hybridvit.training.optimisers.adamw import AdamWConfig
 
 CLASSES = 10
-FUSIONS: tuple[Literal["attention", "ground"], ...] = ("attention", "ground")
+FUSIONS: tuple[Literal["attention", "bev"], ...] = ("attention", "bev")
 STEPS = 10_000  # of the schedule; a bench takes far fewer
 
 
@@ -92,12 +92,11 @@ def missing_camera(sizes: Sizes) -> Iterator[Row]:
     rig = ring_of_cameras(len(shapes), (32, 48))
     for fusion in FUSIONS:
         config = ViewsConfig(fusion=fusion, grid=(4, 4), embed_dim=32)
-        backbone = create_views_backbone(ResNetConfig(depths=(1, 1), width=8), config, shapes, rig).to(DEVICE).eval()
+        backbone = config.build(Trunk(ResNetConfig(depths=(1, 1), width=8)), shapes, rig).to(DEVICE).eval()
         views = {view: torch.randn(4, *shape).to(DEVICE) for view, shape in shapes.items()}
-        there = {view: torch.ones(4, dtype=torch.bool, device=DEVICE) for view in views}
-        masked = {**there, "rear": torch.zeros_like(there["rear"])}
+        present = {view: torch.full((4,), view != "rear", device=DEVICE) for view in views}
         with torch.no_grad():
-            hidden = backbone({**views, "rear": torch.full_like(views["rear"], torch.nan)}, masked).fused.tokens
+            hidden = backbone({**views, "rear": torch.full_like(views["rear"], torch.nan)}, present).fused.tokens
             without = backbone({view: v for view, v in views.items() if view != "rear"}).fused.tokens
         difference = (hidden - without).abs().max().item()
         what = f"difference of the outputs, a masked camera of NaN against none, fusion by {fusion}"

@@ -6,7 +6,8 @@ The coordinates, stated here and used everywhere:
 - camera: x right, y down, z forward, in metres; the origin is the optical centre.
 - pixels: u to the right and v down, continuous: 0 is the left (upper) edge of the image, its width (height) the
   right (lower) one, so that the centre of the first pixel is at 0.5.
-- ground grid: row 0 is furthest forward and column 0 furthest left, as on a map with the vehicle driving upwards.
+- bird's-eye view (BEV): row 0 is furthest forward and column 0 furthest left, as on a map on which the vehicle
+  drives upwards.
 """
 
 from __future__ import annotations
@@ -122,6 +123,10 @@ class Rig:
             if (height, width) != tuple(size):
                 raise ValueError(f"camera {view!r} takes {height}x{width} pixels, its images have {size[0]}x{size[1]}")
 
+    def bev_cells(self, grid: tuple[int, int], extent: tuple[float, float, float, float]) -> Floats:
+        """The cells of a bird's-eye view in the vehicle's coordinates, as :func:`bev_cells`."""
+        return bev_cells(grid, extent)
+
     def write(self, path: Path) -> None:
         """Writes the JSON file."""
         path.write_text(self.to_json(), encoding="utf-8")
@@ -187,7 +192,7 @@ class Rig:
 
 
 def bev_cells(grid: tuple[int, int], extent: tuple[float, float, float, float]) -> Floats:
-    """Centres (x, y) of the cells of a ground grid, in metres: ``[rows, columns, 2]``.
+    """Centres (x, y) of the cells of a bird's-eye view, in metres: ``[rows, columns, 2]``.
 
     Args:
         grid: rows, from front to back, and columns, from left to right.

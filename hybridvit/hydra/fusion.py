@@ -1,18 +1,24 @@
-"""Several cameras become one: queries that attend to the tokens of all of them at once."""
+"""Several cameras become one: queries that attend to the tokens of all cameras at once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Features, FeatureSpec
-from hybridvit.layers.attention import merge_heads, no_autocast
+from hybridvit.layers.attention import no_autocast
 from hybridvit.layers.block import NORM_EPS
 from hybridvit.layers.feedforward import MLP
 from hybridvit.layers.initialisation import linear
+
+if TYPE_CHECKING:
+    from hybridvit.hydra.views import ViewsConfig
 
 
 class CrossAttention(nn.Module):
@@ -30,15 +36,14 @@ class CrossAttention(nn.Module):
         self.kv = linear(dim, 2 * dim)
         self.proj = linear(dim, dim)
 
-    def forward(self, x: Tensor, tokens: Tensor, there: Tensor | None) -> Tensor:
-        """x ``[b, q, dim]``, tokens ``[b, n, dim]``, which of them are there ``[b, n]`` bool -> ``[b, q, dim]``."""
-        q = self.q(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-        k, v = self.kv(tokens).unflatten(-1, (2, self.num_heads, -1)).transpose(1, 3).unbind(2)
-        mask = None if there is None else there[:, None, None, :]
+    def forward(self, x: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """x ``[b, q, dim]``, tokens ``[b, n, dim]``, tokens that are present ``[b, n]`` bool -> ``[b, q, dim]``."""
+        q = rearrange(self.q(x), "b q (h d) -> b h q d", h=self.num_heads)
+        k, v = rearrange(self.kv(tokens), "b n (kv h d) -> kv b h n d", kv=2, h=self.num_heads)
         # Exact for every dtype: all of torch's kernels keep the softmax in fp32.
         with no_autocast(v.device.type):
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.proj(merge_heads(out))
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask[:, None, None, :])
+        return self.proj(rearrange(out, "b h q d -> b q (h d)"))
 
 
 class CrossBlock(nn.Module):
@@ -46,7 +51,7 @@ class CrossBlock(nn.Module):
 
     Args:
         dim: width of the queries.
-        attention: what they look at the cameras with.
+        attention: reads the cameras.
         hidden_dim: width in between of the MLP.
     """
 
@@ -57,81 +62,83 @@ class CrossBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.feedforward = MLP(dim, hidden_dim)
 
-    def forward(self, x: Tensor, *seen: Tensor | list[Tensor] | None) -> Tensor:
-        """queries ``[b, q, dim]`` and what the attention takes beside them -> queries."""
-        x = x + self.attention(self.norm1(x), *seen)
+    def forward(self, x: Tensor, *context: Any) -> Tensor:
+        """queries ``[b, q, dim]`` and the attention's further arguments -> queries."""
+        x = x + self.attention(self.norm1(x), *context)
         out: Tensor = x + self.feedforward(self.norm2(x))
         return out
 
 
-class AttentionFusion(nn.Module):
-    """Learned queries attend to the tokens of all cameras, each with a learned embedding of its camera and cell.
+class Fusion(nn.Module):
+    """Base of the fusions: the cells of a grid are queries that attend to the tokens of all cameras.
 
-    The queries are the cells of a grid, so that heads for maps can read them. Where a camera hangs is not told but
-    learned: :class:`~hybridvit.hydra.bev.BEVFusion` is for rigs whose geometry is known.
+    A subclass makes its own parameters, then calls :meth:`add_blocks`.
 
     Args:
+        config: width, grid, heads and depth.
         grids: view name -> rows and columns of its tokens.
         in_dim: width of the cameras' tokens.
-        dim: width of queries and result.
-        grid: rows and columns of the queries.
-        num_heads: number of heads.
-        depth: number of blocks.
-        hidden_dim: width in between of the MLPs.
     """
 
-    def __init__(
-        self,
-        grids: Mapping[str, tuple[int, int]],
-        in_dim: int,
-        dim: int,
-        grid: tuple[int, int],
-        num_heads: int,
-        depth: int,
-        hidden_dim: int,
-    ) -> None:
+    def __init__(self, config: ViewsConfig, grids: Mapping[str, tuple[int, int]], in_dim: int) -> None:
         super().__init__()
-        self.spec = FeatureSpec(dim, grid, 0, "mean", {1: dim})
+        self.spec = FeatureSpec(config.embed_dim, config.grid, 0, "mean", {1: config.embed_dim})
         self.rows = token_rows(grids)
-        self.feature = nn.Sequential(nn.LayerNorm(in_dim, eps=NORM_EPS), linear(in_dim, dim))
-        self.embedding = nn.Parameter(torch.randn(sum(r * c for r, c in grids.values()), dim) * dim**-0.5)
-        self.position = nn.Parameter(torch.randn(grid[0] * grid[1], dim) * dim**-0.5)  # the queries
-        self.blocks = nn.ModuleList(CrossBlock(dim, CrossAttention(dim, num_heads), hidden_dim) for _ in range(depth))
+        self.feature = nn.Sequential(nn.LayerNorm(in_dim, eps=NORM_EPS), linear(in_dim, config.embed_dim))
+
+    def add_blocks(self, config: ViewsConfig, attention: Callable[[int, int], nn.Module]) -> None:
+        """Adds the queries' initial values and the blocks; ``attention`` is made of width and number of heads."""
+        dim, (rows, columns) = config.embed_dim, config.grid
+        hidden = round(dim * config.mlp_ratio)
+        self.position = nn.Parameter(torch.randn(rows * columns, dim) * dim**-0.5)
+        self.blocks = nn.ModuleList(
+            CrossBlock(dim, attention(dim, config.num_heads), hidden) for _ in range(config.depth)
+        )
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
 
-    def forward(self, tokens: Mapping[str, Tensor], there: Mapping[str, Tensor] | None = None) -> Features:
-        """Tokens of some of the cameras -> the queries' Features.
+    def context(self, tokens: Mapping[str, Tensor]) -> tuple[Any, ...]:
+        """What the attention takes between the queries and the mask."""
+        raise NotImplementedError
+
+    def forward(self, tokens: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Features:
+        """Tokens of some of the cameras -> Features of the grid, with a map at its own resolution.
 
         Args:
-            tokens: view name -> ``[b, gh·gw, in_dim]``; finite also where the camera is not there.
-            there: view name -> ``[b]`` bool, at least one camera in every sample; None: all.
+            tokens: view name -> ``[b, gh·gw, in_dim]``; finite also where the camera is missing.
+            present: view name -> ``[b]`` bool, at least one camera in every sample; None: all are present.
         """
-        embedding = torch.cat([self.embedding[self.rows[view]] for view in tokens])
-        keys = self.feature(torch.cat(list(tokens.values()), dim=1)) + embedding
-        seen = seen_tokens(tokens, there)
-        x = self.position.expand(len(keys), -1, -1)
+        context, mask = self.context(tokens), None
+        if present is not None:  # of every token [b, n], as its camera's
+            mask = torch.cat([present[view][:, None].expand(-1, x.shape[1]) for view, x in tokens.items()], dim=1)
+        x = self.position.expand(len(next(iter(tokens.values()))), -1, -1)
         for block in self.blocks:
-            x = block(x, keys, seen)
-        return fused_features(self.norm(x), self.spec)
+            x = block(x, *context, mask)
+        x = self.norm(x)
+        image = rearrange(x, "b (gh gw) d -> b d gh gw", gh=self.spec.grid[0])
+        return Features(x, x[:, :0], self.spec.grid, {1: image})
+
+
+class AttentionFusion(Fusion):
+    """Queries attend to the tokens of all cameras, each with a learned embedding of its camera and cell.
+
+    The cameras' poses are learned, not given: :class:`~hybridvit.hydra.bev.BEVFusion` is for rigs of known geometry.
+
+    Args:
+        config, grids, in_dim: as in :class:`Fusion`.
+    """
+
+    def __init__(self, config: ViewsConfig, grids: Mapping[str, tuple[int, int]], in_dim: int) -> None:
+        super().__init__(config, grids, in_dim)
+        tokens, dim = sum(rows * columns for rows, columns in grids.values()), config.embed_dim
+        self.embedding = nn.Parameter(torch.randn(tokens, dim) * dim**-0.5)
+        self.add_blocks(config, CrossAttention)
+
+    def context(self, tokens: Mapping[str, Tensor]) -> tuple[Tensor]:
+        embedding = torch.cat([self.embedding[self.rows[view]] for view in tokens])
+        return (self.feature(torch.cat(list(tokens.values()), dim=1)) + embedding,)
 
 
 def token_rows(grids: Mapping[str, tuple[int, int]]) -> dict[str, slice]:
-    """Where the tokens of every camera stand in a table of all of them."""
-    rows, start = {}, 0
-    for view, (height, width) in grids.items():
-        rows[view] = slice(start, start + height * width)
-        start += height * width
-    return rows
-
-
-def seen_tokens(tokens: Mapping[str, Tensor], there: Mapping[str, Tensor] | None) -> Tensor | None:
-    """Whether every token's camera is there, ``[b, n]`` bool for the n tokens of all cameras; None: all are."""
-    if there is None:
-        return None
-    return torch.cat([there[view][:, None].expand(-1, x.shape[1]) for view, x in tokens.items()], dim=1)
-
-
-def fused_features(x: Tensor, spec: FeatureSpec) -> Features:
-    """Fused tokens ``[b, q, d]`` as Features of this spec, with a map at the grid's own resolution."""
-    image = x.transpose(1, 2).unflatten(2, spec.grid)
-    return Features(x, x[:, :0], spec.grid, {1: image})
+    """The rows of every camera's tokens in a table of all tokens."""
+    ends = list(accumulate(rows * columns for rows, columns in grids.values()))
+    return {view: slice(start, end) for view, start, end in zip(grids, [0, *ends], ends, strict=False)}

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from hybridvit.backbones.features import Features
+from hybridvit.backbones.features import Features, frozen_statistics
 
 Images = Tensor | Mapping[str, Tensor]
 
 
 class ViewFeatures(NamedTuple):
-    """What a backbone of several cameras sees.
+    """The features of several cameras.
 
     Attributes:
-        fused: of all cameras that are there.
+        fused: of all cameras that are present.
         views: each camera's own, by name; undefined for samples that lack the camera.
     """
 
@@ -29,9 +29,9 @@ class HydraNet(nn.Module):
     """images or views -> {task name: prediction}; the backbone runs once for all heads.
 
     Args:
-        backbone: what the heads share: a ``Backbone``, or for several cameras a ``ViewsBackbone``.
+        backbone: shared by the heads: a ``Backbone``, or for several cameras a ``ViewsBackbone``.
         heads: task name -> module that reads Features.
-        reads: task name -> the camera whose own features the head reads; a head that is not named reads the fused ones.
+        reads: task name -> the camera whose own features the head reads; heads without an entry read the fused ones.
     """
 
     def __init__(
@@ -49,43 +49,36 @@ class HydraNet(nn.Module):
 
         Args:
             images: ``[b, c, h, w]``, or view name -> images.
-            present: view name -> ``[b]`` bool, for several cameras; None: the views given are there in every sample.
+            present: view name -> ``[b]`` bool, for several cameras; None: every given camera is present in all samples.
         """
         return self.read(self.features(images, present))
 
     def features(self, images: Images, present: Mapping[str, Tensor] | None = None) -> Features | ViewFeatures:
-        """What the heads read; arguments as for :meth:`forward`."""
-        found: Any = self.backbone(images) if isinstance(images, Tensor) else self.backbone(images, present)
-        return found
+        """The features that the heads read; arguments as for :meth:`forward`."""
+        features: Any = self.backbone(images) if isinstance(images, Tensor) else self.backbone(images, present)
+        return features
 
     def read(self, features: Features | ViewFeatures, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Predictions of the named heads (None: all) from features that are there already."""
+        """Predictions of the named heads (None: all) from the backbone's features."""
         names = self.heads if tasks is None else tasks
         return {name: self.heads[name](self.read_by(name, features)) for name in names}
 
     def read_by(self, task: str, features: Features | ViewFeatures) -> Features:
-        """The part of the features that one head reads."""
+        """The features that one head reads."""
         if isinstance(features, Features):
             return features
         return features.views[self.reads[task]] if task in self.reads else features.fused
 
-    @contextmanager
-    def frozen_batch_norm(self) -> Iterator[None]:
-        """A second forward pass over the same batch: batch norms use its statistics and do not count it again."""
-        norms = [m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-        for norm in norms:
-            norm.track_running_stats = False
-        try:
-            yield
-        finally:
-            for norm in norms:
-                norm.track_running_stats = True
+    def frozen_batch_norm(self) -> AbstractContextManager[None]:
+        """For a second forward pass over a batch: batch norms use its statistics and do not count it again."""
+        norms = [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        return frozen_statistics(norms)
 
     def add_head(self, name: str, head: nn.Module, view: str | None = None) -> None:
-        """Another head; the others and the backbone stay as they are, bit for bit.
+        """Adds a head; the other heads and the backbone stay as they are, bit for bit.
 
         Raises:
-            ValueError: there is a head of this name, or it cannot be one.
+            ValueError: there is a head of this name, or the name cannot be a head's.
         """
         _check_name(name)
         if name in self.heads:
@@ -95,7 +88,7 @@ class HydraNet(nn.Module):
             self.reads[name] = view
 
     def remove_head(self, name: str) -> nn.Module:
-        """Takes a head off and returns it.
+        """Removes a head and returns it.
 
         Raises:
             ValueError: there is no such head.
@@ -107,6 +100,6 @@ class HydraNet(nn.Module):
 
 
 def _check_name(name: str) -> None:
-    """Refuses names that a module cannot have a part called."""
+    """Refuses names that a module's attribute cannot have."""
     if not name or "." in name or hasattr(nn.ModuleDict, name):
         raise ValueError(f"a head cannot be called {name!r}: no dots, and no name of a method such as 'keys'")

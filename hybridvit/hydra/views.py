@@ -1,46 +1,157 @@
-"""A trunk that several cameras share, and what becomes of a camera that is not there."""
+"""A trunk that several cameras share; cameras may be missing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from hybridvit.backbones.features import Backbone, Features, FeatureSpec
+from hybridvit.config import Config, Fraction, PositiveFloat, PositiveInt
+from hybridvit.hydra.bev import BEVFusion, Rig
+from hybridvit.hydra.fusion import AttentionFusion, Fusion
 from hybridvit.hydra.hydranet import ViewFeatures
+from hybridvit.hydra.view_features import split_features, spread_features, zero_features
 
 Shape = tuple[int, int, int]
+
+
+class TrunkConfig(Protocol):
+    """A model's configuration."""
+
+    @property
+    def kind(self) -> str: ...
+    def build(self, image_size: tuple[int, int], in_channels: int) -> Backbone: ...
+
+
+class ViewsConfig(Config):
+    """A trunk for all cameras and the attention that fuses them.
+
+    Attributes:
+        stems: "shared", the whole trunk for all cameras, or "separate", first layers for each camera (a ViT's
+            tokenizer and position, a ResNet's first convolution) before shared ones, for cameras that differ in
+            channels or size.
+        fusion: "attention", learned queries over the tokens of all cameras, or "bev", the cells of a bird's-eye view
+            around the vehicle, which look along the cameras' rays and need the geometry of the rig.
+        grid: rows and columns of the fused features: of the queries, or of the cells.
+        extent: where the bird's-eye view begins and ends along x (forward), then along y (left), in metres.
+        embed_dim: width of the fused features.
+        num_heads: attention heads of the fusion.
+        depth: blocks of cross-attention and MLP.
+        mlp_ratio: hidden width of the MLPs, as a multiple of embed_dim.
+        dropout: probability that a camera is hidden from the fusion in training; a sample's last one never is.
+    """
+
+    renamed: ClassVar[dict[str, str]] = {"fusion=ground": "bev"}
+
+    kind: Literal["views"] = "views"
+    stems: Literal["shared", "separate"] = "shared"
+    fusion: Literal["attention", "bev"] = "attention"
+    grid: tuple[PositiveInt, PositiveInt] = (8, 8)
+    extent: tuple[float, float, float, float] = (-8.0, 8.0, -8.0, 8.0)
+    embed_dim: PositiveInt = 128
+    num_heads: PositiveInt = 4
+    depth: PositiveInt = 1
+    mlp_ratio: PositiveFloat = 2.0
+    dropout: Fraction = 0.0
+
+    def __post_init__(self) -> None:
+        if self.embed_dim % self.num_heads:
+            raise ValueError(f"embed_dim {self.embed_dim} is not divisible by num_heads {self.num_heads}")
+        if self.extent[0] >= self.extent[1] or self.extent[2] >= self.extent[3]:
+            raise ValueError(f"extent must be x from and to, y from and to, in metres, given {self.extent}")
+        if self.fusion != "bev" and self.extent != ViewsConfig.extent:
+            raise ValueError(f"extent {self.extent} has no effect with fusion {self.fusion}")
+
+    def build(self, model: TrunkConfig, shapes: Mapping[str, Shape], rig: Rig | None = None) -> ViewsBackbone:
+        """A backbone for several cameras, randomly initialised.
+
+        Args:
+            model: the configuration of the trunk.
+            shapes: view name -> channels, height and width of its images.
+            rig: the geometry of the cameras, for fusion "bev".
+
+        Raises:
+            ValueError: cameras, trunk and rig do not fit together.
+        """
+        if not shapes:
+            raise ValueError("a rig needs at least one camera, given none")
+        for view in shapes:
+            if not view.isidentifier() or hasattr(nn.ModuleDict, view):
+                raise ValueError(
+                    f"a camera's name is made of letters, digits and _ (and not 'keys' or the like), given {view!r}"
+                )
+        channels, height, width = next(iter(shapes.values()))
+        trunk = model.build((height, width), channels)
+        stems = self._stems(trunk, model, shapes)
+        specs = {view: stems.get(view, trunk).spec for view in shapes}
+        return ViewsBackbone(trunk, self._fusion(specs, shapes, rig), shapes, stems, self.dropout)
+
+    def _stems(self, trunk: Backbone, model: TrunkConfig, shapes: Mapping[str, Shape]) -> dict[str, Backbone]:
+        """A stem for each camera, which the trunk then lacks; none where cameras share the whole trunk."""
+        first, shape = next(iter(shapes.items()))
+        if self.stems == "shared":
+            for view, other in shapes.items():
+                if other != shape:
+                    raise ValueError(
+                        f"cameras {first!r} and {view!r} take images of {'x'.join(map(str, shape))} and "
+                        f"{'x'.join(map(str, other))}, which cannot share all layers: choose stems separate"
+                    )
+            return {}
+        if not trunk.stem_parts:
+            raise ValueError(
+                f"stems separate needs a vit or a resnet, whose first layers stand apart, given {model.kind}"
+            )
+        stems = {}
+        for view, (channels, height, width) in shapes.items():
+            stem = model.build((height, width), channels)
+            names = dict.fromkeys(name.partition(".")[0] for name, _ in stem.named_parameters())
+            _remove(stem, [name for name in names if name not in stem.stem_parts])
+            stems[view] = stem
+        _remove(trunk, trunk.stem_parts)
+        return stems
+
+    def _fusion(self, specs: Mapping[str, FeatureSpec], shapes: Mapping[str, Shape], rig: Rig | None) -> Fusion:
+        grids, in_dim = {view: spec.grid for view, spec in specs.items()}, next(iter(specs.values())).embed_dim
+        match self.fusion:
+            case "attention":
+                return AttentionFusion(self, grids, in_dim)
+            case "bev":
+                if rig is None:
+                    raise ValueError("fusion bev needs a rig, the geometry of the cameras, and this data has none")
+                rig.check(shapes)
+                return BEVFusion(self, grids, in_dim, rig)
 
 
 class ViewsBackbone(nn.Module):
     """Images of several cameras -> each camera's own features, and all of them fused.
 
-    Only images that are there go through the trunk, all cameras in one batch: a missing camera leaves no trace in any
-    result, gradient or batch statistic, whatever stands in its place. Cameras may be left out of a call altogether.
+    Only images that are present go through the trunk, all cameras in one batch: a missing camera leaves no trace in
+    any result, gradient or batch statistic, whatever stands in its place. A call may leave out cameras altogether.
 
     Args:
         trunk: the layers that all cameras share.
-        fusion: maps the tokens of the cameras, and which of them are there, to Features of its ``spec``.
+        fusion: maps the tokens of the cameras, and which of them are present, to Features of its ``spec``.
         shapes: view name -> channels, height and width of its images.
-        stems: view name -> what turns its images into what the trunk ``encode``s; None: the trunk takes images.
-        dropout: chance that a camera is hidden from the fusion in training; a sample's last one never is. A camera's
-            own features are not touched, as heads of this camera alone still have a label to answer for.
+        stems: view name -> its first layers, whose output the trunk ``encode``s; empty: the trunk takes images.
+        dropout: probability that a camera is hidden from the fusion in training; a sample's last one never is. The
+            camera's own features stay, as heads of this camera alone still have a label.
     """
 
     def __init__(
         self,
         trunk: Backbone,
-        fusion: nn.Module,
+        fusion: Fusion,
         shapes: Mapping[str, Shape],
-        stems: Mapping[str, Backbone] | None = None,
-        dropout: float = 0.0,
+        stems: Mapping[str, Backbone],
+        dropout: float,
     ) -> None:
         super().__init__()
         self.trunk = trunk
-        self.stems = None if stems is None else nn.ModuleDict(stems)
+        self.stems = nn.ModuleDict(stems) if stems else None
         self.fusion = fusion
         self.shapes = dict(shapes)
         self.dropout = dropout
@@ -49,8 +160,7 @@ class ViewsBackbone(nn.Module):
     @property
     def spec(self) -> FeatureSpec:
         """The shapes of the fused features."""
-        spec: FeatureSpec = self.fusion.spec  # type: ignore[assignment]
-        return spec
+        return self.fusion.spec
 
     def view_spec(self, view: str) -> FeatureSpec:
         """The shapes of one camera's own features.
@@ -67,8 +177,8 @@ class ViewsBackbone(nn.Module):
 
         Args:
             images: view name -> ``[b, c, h, w]``; cameras that are not named are missing in every sample.
-            present: view name -> ``[b]`` bool, whether the sample has this camera; one that is not named, or None: it
-                is there wherever images of it are given.
+            present: view name -> ``[b]`` bool, whether the sample has this camera; a camera without an entry (None:
+                every camera) is present wherever images of it are given.
 
         Returns:
             Fused features, and those of every camera, zeros for samples that lack it.
@@ -77,25 +187,26 @@ class ViewsBackbone(nn.Module):
             ValueError: unknown cameras, shapes that do not fit, or a sample without any camera.
         """
         batch = self._check_images(images)
-        there = self._there(images, present or {}, batch)
+        mask = self._mask(images, present or {}, batch)
         rows = {}
-        for index, view in enumerate(images):
-            column = there[:, index]
+        for view, column in zip(images, mask.unbind(1), strict=True):
             rows[view] = None if column.all() else column.nonzero().flatten().to(images[view].device)
-        seen = self._views_seen(images, rows)
-        some = next(iter(seen.values())).tokens
+        own = self._own_features(images, rows)
+        like = next(iter(own.values())).tokens
         views = {
-            view: _spread(seen[view], rows[view], batch) if view in seen else self._blank(view, batch, some)
-            for view in self.shapes
+            view: spread_features(own[view], rows[view], batch)
+            if view in own
+            else zero_features(self.view_spec(view), shape[1:], batch, like)
+            for view, shape in self.shapes.items()
         }
         if self.training and self.dropout:
-            there = drop_views(there, self.dropout)
-        tokens = {view: views[view].tokens for view in seen}
-        mask = None if there.all() else {v: there[:, i].to(some.device) for i, v in enumerate(images) if v in seen}
+            mask = drop_views(mask, self.dropout)
+        tokens = {view: views[view].tokens for view in own}
+        shown = None if mask.all() else {v: mask[:, i].to(like.device) for i, v in enumerate(images) if v in own}
         if self.grad_checkpointing and torch.is_grad_enabled():
-            fused: Any = checkpoint(self.fusion, tokens, mask, use_reentrant=False)
+            fused: Any = checkpoint(self.fusion, tokens, shown, use_reentrant=False)
         else:
-            fused = self.fusion(tokens, mask)
+            fused = self.fusion(tokens, shown)
         return ViewFeatures(fused, views)
 
     def parameter_layers(self) -> list[tuple[str, ...]]:
@@ -109,40 +220,39 @@ class ViewsBackbone(nn.Module):
         for backbone in (self.trunk, *(self.stems.values() if self.stems is not None else ())):
             backbone.set_grad_checkpointing(enable)  # type: ignore[operator]
 
-    def _views_seen(self, images: Mapping[str, Tensor], rows: Mapping[str, Tensor | None]) -> dict[str, Features]:
-        """What the trunk makes of the images that are there, without cameras that are missing in the whole batch."""
+    def _own_features(self, images: Mapping[str, Tensor], rows: Mapping[str, Tensor | None]) -> dict[str, Features]:
+        """The trunk's features of the images that are present, without cameras that the whole batch lacks."""
         kept = {view: x if (index := rows[view]) is None else x[index] for view, x in images.items()}
         kept = {view: x for view, x in kept.items() if len(x)}
+        counts = {view: len(x) for view, x in kept.items()}
         if self.stems is None:
-            return _split(self.trunk(torch.cat(list(kept.values()))), {view: len(x) for view, x in kept.items()})
+            return split_features(self.trunk(torch.cat(list(kept.values()))), counts)
         embedded = {view: self.stems[view].embed(x) for view, x in kept.items()}  # type: ignore[operator]
-        alike: dict[Any, list[str]] = {}  # cameras that can share a batch from here on
+        groups: dict[Any, list[str]] = {}  # cameras of equal shapes share a batch from here on
         for view, parts in embedded.items():
             shape = (parts.grid, *(x.shape[1:] for x in (parts.x, *parts.maps.values())))
-            alike.setdefault(shape, []).append(view)
-        seen: dict[str, Features] = {}
-        for group in alike.values():
-            x, grid, maps = (embedded[group[0]].x, embedded[group[0]].grid, embedded[group[0]].maps)
+            groups.setdefault(shape, []).append(view)
+        own: dict[str, Features] = {}
+        for group in groups.values():
+            x, grid, maps = embedded[group[0]]
             if len(group) > 1:
                 x = torch.cat([embedded[view].x for view in group])
                 maps = {stride: torch.cat([embedded[view].maps[stride] for view in group]) for stride in maps}
-            seen |= _split(self.trunk.encode(x, grid, maps), {view: len(kept[view]) for view in group})
-        return {view: seen[view] for view in kept}
+            own |= split_features(self.trunk.encode(x, grid, maps), {view: counts[view] for view in group})
+        return {view: own[view] for view in kept}
 
-    def _there(self, images: Mapping[str, Tensor], present: Mapping[str, Tensor], batch: int) -> Tensor:
+    def _mask(self, images: Mapping[str, Tensor], present: Mapping[str, Tensor], batch: int) -> Tensor:
         """Which samples have which of the given cameras, ``[b, views]`` bool; on the CPU, one transfer in all."""
         self._check_names(present)
         for view, values in present.items():
             if values.dtype != torch.bool or values.shape != (batch,):
                 raise ValueError(f"present[{view!r}] must be bool [{batch}], given {values.dtype} {list(values.shape)}")
-        named = [view for view in images if view in present]
-        there = torch.ones(batch, len(images), dtype=torch.bool)
-        if named:
-            columns = [index for index, view in enumerate(images) if view in present]
-            there[:, columns] = torch.stack([present[view] for view in named], dim=1).cpu()
-        for index in (~there.any(dim=1)).nonzero().flatten().tolist():
+        mask = torch.ones(batch, len(images), dtype=torch.bool)
+        if columns := {index: present[view] for index, view in enumerate(images) if view in present}:
+            mask[:, list(columns)] = torch.stack(list(columns.values()), dim=1).cpu()
+        for index in (~mask.any(dim=1)).nonzero().flatten().tolist():
             raise ValueError(f"sample {index} of the batch has no camera: every sample needs at least one")
-        return there
+        return mask
 
     def _check_images(self, images: Mapping[str, Tensor]) -> int:
         """The number of samples in a batch that fits."""
@@ -152,58 +262,29 @@ class ViewsBackbone(nn.Module):
         self._check_names(images)
         batch = len(next(iter(images.values())))
         for view, x in images.items():
-            if tuple(x.shape) != (batch, *self.shapes[view]):
-                wanted = [batch, *self.shapes[view]]
-                raise ValueError(f"expected images {wanted} of camera {view!r}, given {list(x.shape)}")
+            expected = [batch, *self.shapes[view]]
+            if list(x.shape) != expected:
+                raise ValueError(f"expected images {expected} of camera {view!r}, given {list(x.shape)}")
         return batch
 
-    def _check_names(self, views: Mapping[str, Tensor] | Sequence[str]) -> None:
+    def _check_names(self, views: Iterable[str]) -> None:
         for view in views:
             if view not in self.shapes:
                 raise ValueError(f"there is no camera {view!r}; the cameras are {', '.join(self.shapes)}")
 
-    def _blank(self, view: str, batch: int, like: Tensor) -> Features:
-        """Zeros in place of a camera's features, of the dtype and on the device of another's."""
-        spec, (_, height, width) = self.view_spec(view), self.shapes[view]
-        rows, columns = spec.grid
-        last = max(spec.map_channels, default=0)
-        maps = {}
-        for stride, channels in spec.map_channels.items():
-            size = spec.grid if stride == last else (-(-height // stride), -(-width // stride))
-            maps[stride] = like.new_zeros(batch, channels, *size)
-        tokens = like.new_zeros(batch, rows * columns, spec.embed_dim)
-        return Features(tokens, like.new_zeros(batch, spec.prefix_tokens, spec.embed_dim), spec.grid, maps)
 
+def drop_views(mask: Tensor, probability: float) -> Tensor:
+    """Drops each camera with this probability, but never a sample's last one: ``[b, views]`` bool -> the same.
 
-def drop_views(there: Tensor, chance: float) -> Tensor:
-    """Leaves out each camera with this chance, but never a sample's last one: ``[b, views]`` bool -> the same.
-
-    Draws from torch's global generator, on the CPU. If chance takes all, one of them stays, each as likely as another.
+    Draws from torch's global generator, on the CPU. If all are drawn, one of them stays, each as likely as another.
     """
-    draw = torch.rand(there.shape).masked_fill(~there, -1.0)
-    kept = draw >= chance
-    kept |= nn.functional.one_hot(draw.argmax(dim=1), there.shape[1]).bool()
-    return kept & there
+    draw = torch.rand(mask.shape).masked_fill(~mask, -1.0)
+    kept = draw >= probability
+    kept |= nn.functional.one_hot(draw.argmax(dim=1), mask.shape[1]).bool()
+    return kept & mask
 
 
-def _split(features: Features, counts: Mapping[str, int]) -> dict[str, Features]:
-    """Features of the images of several cameras, one camera after the other -> those of each."""
-    sizes = list(counts.values())
-    tokens, prefix = features.tokens.split(sizes), features.prefix.split(sizes)
-    maps = {stride: x.split(sizes) for stride, x in features.maps.items()}
-    return {
-        view: Features(tokens[i], prefix[i], features.grid, {stride: parts[i] for stride, parts in maps.items()})
-        for i, view in enumerate(counts)
-    }
-
-
-def _spread(features: Features, rows: Tensor | None, batch: int) -> Features:
-    """Features of some of a batch's samples, put in their rows with zeros between; None: of all samples."""
-    if rows is None:
-        return features
-
-    def spread(x: Tensor) -> Tensor:
-        return x.new_zeros(batch, *x.shape[1:]).index_copy(0, rows, x)
-
-    maps = {stride: spread(x) for stride, x in features.maps.items()}
-    return Features(spread(features.tokens), spread(features.prefix), features.grid, maps)
+def _remove(backbone: Backbone, names: Iterable[str]) -> None:
+    """Takes submodules and parameters out of a backbone."""
+    for name in names:
+        setattr(backbone, name, nn.Identity() if isinstance(getattr(backbone, name), nn.Module) else None)

@@ -210,7 +210,7 @@ def test_bench_gives_every_row_and_can_be_written_as_json(no_processes):
         "training step, PCGrad of four tasks, vit_tiny_16, 16 px, batch 2, fp32",
         "training step of one head from cached features, vit_tiny_16, 16 px, batch 2, fp32",
         "difference of the outputs, a masked camera of NaN against none, fusion by attention",
-        "difference of the outputs, a masked camera of NaN against none, fusion by ground",
+        "difference of the outputs, a masked camera of NaN against none, fusion by bev",
         "augmentation of 4 images, 8 px, batch 2, against torchvision in worker processes",
         "training step with augmentation, vit_lite_7_4, 8 px, batch 2, fp32",
         "import hybridvit, after torch, torchvision",

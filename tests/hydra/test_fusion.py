@@ -1,6 +1,7 @@
 """Fusion of cameras against slow loops of its formulas, and cameras that are not there."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from hybridvit.data.rig import bev_cells
 from hybridvit.hydra.bev import BEVFusion
 from hybridvit.hydra.fusion import AttentionFusion
-from hybridvit.hydra.views_config import ViewsConfig
+from hybridvit.hydra.views import ViewsConfig
 
 GRIDS = {"front": (2, 3), "left": (3, 2), "rear": (1, 5)}
 IN, DIM, HEADS, HIDDEN, GRID = 7, 12, 3, 13, (3, 5)
@@ -22,20 +23,28 @@ THERE = {
 }
 
 
+def config(depth, **fields):
+    return ViewsConfig(grid=GRID, embed_dim=DIM, num_heads=HEADS, depth=depth, mlp_ratio=HIDDEN / DIM, **fields)
+
+
 def attention(depth=1):
-    return AttentionFusion(GRIDS, IN, DIM, GRID, HEADS, depth, HIDDEN)
+    return AttentionFusion(config(depth), GRIDS, IN)
 
 
-def ground(depth=1):
-    generator = torch.Generator().manual_seed(5)
-    rays = {view: torch.randn(*grid, 3, generator=generator, dtype=torch.float64) for view, grid in GRIDS.items()}
-    rays = {view: ray / ray.norm(dim=-1, keepdim=True) for view, ray in rays.items()}
-    positions = {view: torch.randn(3, generator=generator, dtype=torch.float64) for view in GRIDS}
-    cells = torch.tensor(bev_cells(GRID, (-2.0, 9.0, -4.0, 3.0)))
-    return BEVFusion(GRIDS, rays, positions, cells, IN, DIM, HEADS, depth, HIDDEN)
+def bev(depth=1):
+    rng = np.random.default_rng(5)
+    cameras = {view: camera(rng.standard_normal((*grid, 3)), rng.standard_normal(3)) for view, grid in GRIDS.items()}
+    fields = config(depth, fusion="bev", extent=(-2.0, 9.0, -4.0, 3.0))
+    return BEVFusion(fields, GRIDS, IN, SimpleNamespace(cameras=cameras, bev_cells=bev_cells))
 
 
-KINDS = pytest.mark.parametrize("make", [attention, ground])
+def camera(rays, position):
+    """A camera whose tokens look along these rays ``[gh, gw, 3]``."""
+    unit = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+    return SimpleNamespace(rays=lambda grid: unit, position=position)
+
+
+KINDS = pytest.mark.parametrize("make", [attention, bev])
 
 
 def tokens():
@@ -104,7 +113,7 @@ def slow_attention(fusion, seen, sample):
     return np.stack(out)
 
 
-def slow_ground(fusion, seen, sample):
+def slow_bev(fusion, seen, sample):
     phi, start, rays = features_of(fusion, seen, sample), 0, {}
     for view, (height, width) in GRIDS.items():
         rays |= {(view, i): array(fusion.rays[start + i]) for i in range(height * width)}
@@ -126,7 +135,7 @@ def slow_ground(fusion, seen, sample):
     return np.stack(out)
 
 
-@pytest.mark.parametrize(("make", "slow"), [(attention, slow_attention), (ground, slow_ground)])
+@pytest.mark.parametrize(("make", "slow"), [(attention, slow_attention), (bev, slow_bev)])
 @pytest.mark.parametrize("depth", [1, 2])
 def test_the_formula_by_slow_loops_without_the_cameras_that_are_missing(make, slow, depth, randomise):
     fusion, given = randomise(make(depth)), tokens()
@@ -210,25 +219,24 @@ def test_half_precision_is_near_and_its_explicit_softmax_is_not_half(make):
     torch.testing.assert_close(half.float(), exact, rtol=0, atol=0.1)
     assert (half.float() - exact).abs().max() > 0
     assert torch.bfloat16 not in softmax.found
-    if make is ground:
+    if make is bev:
         assert softmax.found == [torch.float32, torch.float32]
 
 
 def test_at_the_start_a_cell_is_nearest_to_the_ray_that_points_at_it():
     """One camera over the origin looks at every cell: their embedded directions match one to one."""
-    cells = torch.tensor(bev_cells((3, 4), (1.0, 9.0, -4.0, 4.0)))
-    height = torch.tensor([0.0, 0.0, 1.5], dtype=torch.float64)
-    rays = torch.cat([cells, torch.zeros(3, 4, 1, dtype=torch.float64)], dim=-1) - height
-    rays = rays / rays.norm(dim=-1, keepdim=True)
-    fusion = BEVFusion({"eye": (3, 4)}, {"eye": rays}, {"eye": height}, cells, IN, 48, 3, 1, HIDDEN)
-    camera = fusion.camera_map(fusion.positions[0])
+    fields = ViewsConfig(fusion="bev", grid=(3, 4), extent=(1.0, 9.0, -4.0, 4.0), embed_dim=48, num_heads=3)
+    cells, height = bev_cells(fields.grid, fields.extent), np.array([0.0, 0.0, 1.5])
+    eye = camera(np.concatenate([cells, np.zeros((3, 4, 1))], axis=-1) - height, height)
+    fusion = BEVFusion(fields, {"eye": (3, 4)}, IN, SimpleNamespace(cameras={"eye": eye}, bev_cells=bev_cells))
+    position = fusion.camera_map(fusion.positions[0])
     keys = torch.nn.functional.normalize(fusion.ray_map(fusion.rays), dim=-1)
-    queries = torch.nn.functional.normalize(fusion.cell_map(fusion.cells) - camera, dim=-1)
+    queries = torch.nn.functional.normalize(fusion.cell_map(fusion.cells) - position, dim=-1)
     torch.testing.assert_close(keys, queries, rtol=0, atol=1e-5)
 
 
 def test_the_geometry_is_not_in_the_state_dict():
-    names = set(ground().state_dict())
+    names = set(bev().state_dict())
     assert "ray_map.weight" in names
     assert not names & {"rays", "positions", "cells"}
 
@@ -236,14 +244,15 @@ def test_the_geometry_is_not_in_the_state_dict():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"fusion": "sum"}, "fusion must be attention or ground, given 'sum'"),
+        ({"fusion": "sum"}, "fusion must be attention or bev, given 'sum'$"),
+        ({"fusion": "ground"}, "fusion must be attention or bev, given 'ground': it is now called bev"),
         ({"stems": "none"}, "stems must be shared or separate, given 'none'"),
-        ({"grid": (0, 3)}, r"grid must be rows and columns, at least 1 each, given \(0, 3\)"),
+        ({"grid": (0, 3)}, r"grid\.0 must be at least 1, given 0"),
         ({"depth": 0}, "depth must be at least 1, given 0"),
         ({"embed_dim": 10}, "embed_dim 10 is not divisible by num_heads 4"),
-        ({"mlp_ratio": 0.0}, "mlp_ratio must be positive"),
-        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), given 1.0"),
-        ({"fusion": "ground", "extent": (3.0, 3.0, 0.0, 1.0)}, "extent must be x from and to"),
+        ({"mlp_ratio": 0.0}, "mlp_ratio must be above 0, given 0.0"),
+        ({"dropout": 1.0}, "dropout must be below 1, given 1.0"),
+        ({"fusion": "bev", "extent": (3.0, 3.0, 0.0, 1.0)}, "extent must be x from and to"),
         ({"extent": (0.0, 9.0, -4.0, 4.0)}, "has no effect with fusion attention"),
     ],
 )

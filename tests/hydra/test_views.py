@@ -11,10 +11,9 @@ from hybridvit.data.rig import Rig
 from hybridvit.data.synthetic.dataset import ring_of_cameras
 from hybridvit.hydra.fusion import AttentionFusion
 from hybridvit.hydra.hydranet import HydraNet
-from hybridvit.hydra.views import drop_views
-from hybridvit.hydra.views_config import ViewsConfig
+from hybridvit.hydra.views import ViewsConfig, drop_views
 from hybridvit.models import create_backbone
-from hybridvit.runs.views import create_views_backbone
+from hybridvit.runs.views import Trunk
 from hybridvit.tasks.classification import ClassificationHead
 
 SIZE = (8, 12)
@@ -37,7 +36,7 @@ def rig(shapes=SHAPES):
 
 def net(model=VIT, shapes=SHAPES, **fields):
     config = ViewsConfig(**{"grid": (2, 3), "embed_dim": 16, **fields})
-    return create_views_backbone(model, config, shapes, rig() if config.fusion == "ground" else None)
+    return config.build(Trunk(model), shapes, rig() if config.fusion == "bev" else None)
 
 
 def images(shapes=SHAPES, batch=BATCH):
@@ -62,7 +61,7 @@ def check_features(features, spec, batch, size):
 
 
 @pytest.mark.parametrize("model", [VIT, CNN], ids=["vit", "cnn"])
-@pytest.mark.parametrize("fusion", ["attention", "ground"])
+@pytest.mark.parametrize("fusion", ["attention", "bev"])
 def test_shapes_are_those_that_were_declared(model, fusion):
     backbone = net(model, fusion=fusion).eval()
     fused, views = backbone(images())
@@ -84,7 +83,7 @@ def test_every_camera_sees_through_the_same_trunk():
         torch.testing.assert_close(views[view].maps[4], backbone.trunk(x).maps[4])
 
 
-@pytest.mark.parametrize("fusion", ["attention", "ground"])
+@pytest.mark.parametrize("fusion", ["attention", "bev"])
 @pytest.mark.parametrize("model", [VIT, CNN], ids=["vit", "cnn"])
 @pytest.mark.parametrize("stems", ["shared", "separate"])
 def test_a_masked_camera_is_a_rig_without_it(fusion, model, stems, randomise):
@@ -111,7 +110,7 @@ def test_a_masked_camera_is_a_rig_without_it(fusion, model, stems, randomise):
             torch.testing.assert_close(masked[part][name], value, rtol=1e-5, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize("fusion", ["attention", "ground"])
+@pytest.mark.parametrize("fusion", ["attention", "bev"])
 @pytest.mark.parametrize("model", [VIT, CNN], ids=["vit", "cnn"])
 def test_each_sample_of_a_mixed_batch_is_as_if_alone_with_its_cameras(fusion, model, randomise):
     backbone, given = randomise(net(model, fusion=fusion), scale=0.2).eval(), images()
@@ -126,7 +125,7 @@ def test_each_sample_of_a_mixed_batch_is_as_if_alone_with_its_cameras(fusion, mo
             torch.testing.assert_close(views[view].tokens[sample], tokens, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("fusion", ["attention", "ground"])
+@pytest.mark.parametrize("fusion", ["attention", "bev"])
 def test_gradients_of_a_mixed_batch_are_the_sum_of_the_samples(fusion, randomise):
     backbone, given = randomise(net(VIT, fusion=fusion), scale=0.2).double(), images()
     given = {view: x.double() for view, x in given.items()}
@@ -305,7 +304,7 @@ def test_every_parameter_has_one_layer_from_the_images_to_the_fusion(model, stem
 @pytest.mark.parametrize("stems", ["shared", "separate"])
 @pytest.mark.parametrize("model", [VIT, CNN, HYBRID], ids=["vit", "cnn", "hybrid"])
 def test_checkpointing_changes_no_gradient(model, stems):
-    backbone, given = net(model, stems=stems, fusion="ground"), images()
+    backbone, given = net(model, stems=stems, fusion="bev"), images()
 
     def result(enable):
         backbone.set_grad_checkpointing(enable)
@@ -337,7 +336,7 @@ def test_heads_read_the_fused_features_or_one_camera():
 
 
 def test_half_precision_on_the_cpu():
-    for fusion in ("attention", "ground"):
+    for fusion in ("attention", "bev"):
         backbone, given = net(fusion=fusion).eval(), images()
         exact = backbone(given, PRESENT).fused.tokens
         with torch.autocast("cpu", torch.bfloat16):
@@ -353,16 +352,17 @@ def test_half_precision_on_the_cpu():
             (WideResNetConfig(depth=10, width_factor=1), ViewsConfig(stems="separate"), SHAPES),
             "stems separate needs a vit or a resnet, .* given wide_resnet",
         ),
-        ((VIT, ViewsConfig(fusion="ground"), SHAPES), "fusion ground needs a rig"),
-        ((VIT, ViewsConfig(fusion="ground"), SHAPES, rig(["front", "left"])), "the rig has no camera 'rear'"),
+        ((VIT, ViewsConfig(fusion="bev"), SHAPES), "fusion bev needs a rig"),
+        ((VIT, ViewsConfig(fusion="bev"), SHAPES, rig(["front", "left"])), "the rig has no camera 'rear'"),
         ((VIT, ViewsConfig(), {}), "at least one camera"),
         ((VIT, ViewsConfig(), {"front.left": (3, 8, 12)}), "letters, digits and _.*given 'front.left'"),
         ((VIT, ViewsConfig(), {"keys": (3, 8, 12)}), "given 'keys'"),
     ],
 )
 def test_what_cannot_be_built_is_refused(arguments, message):
+    model, config, *rest = arguments
     with pytest.raises(ValueError, match=message):
-        create_views_backbone(*arguments)
+        config.build(Trunk(model), *rest)
 
 
 def test_an_unknown_camera_has_no_spec():
@@ -370,8 +370,8 @@ def test_an_unknown_camera_has_no_spec():
         net().view_spec("top")
 
 
-def test_ground_fusion_takes_the_rays_of_the_rig():
-    backbone = net(CNN, fusion="ground", extent=(-2.0, 6.0, -4.0, 4.0))
+def test_bev_fusion_takes_the_rays_of_the_rig():
+    backbone = net(CNN, fusion="bev", extent=(-2.0, 6.0, -4.0, 4.0))
     eye = rig().cameras["left"]
     grid = backbone.view_spec("left").grid
     rays = backbone.fusion.rays[backbone.fusion.rows["left"]]
@@ -382,7 +382,7 @@ def test_ground_fusion_takes_the_rays_of_the_rig():
 
 
 def test_the_default_is_attention_over_a_shared_trunk():
-    backbone = create_views_backbone(VIT, None, SHAPES)
+    backbone = ViewsConfig().build(Trunk(VIT), SHAPES)
     assert backbone.spec.embed_dim == ViewsConfig().embed_dim
     assert isinstance(backbone.fusion, AttentionFusion)
     assert backbone.stems is None

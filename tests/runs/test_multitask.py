@@ -13,7 +13,7 @@ from hybridvit.config import to_yaml
 from hybridvit.data.load import DataConfig, SyntheticConfig
 from hybridvit.data.loaders.sampling import SamplingConfig
 from hybridvit.hydra.balance.kinds import FAMOConfig, FixedConfig, PCGradConfig, UncertaintyConfig
-from hybridvit.hydra.views_config import ViewsConfig
+from hybridvit.hydra.views import ViewsConfig
 from hybridvit.recipe import MultiTaskStudy
 from hybridvit.runs.diagnosis import some_images
 from hybridvit.runs.loaded_run import LoadedRun
@@ -219,7 +219,7 @@ RIG_TASKS = {
 }
 
 
-@pytest.mark.parametrize("fusion", ["attention", "ground"])
+@pytest.mark.parametrize("fusion", ["attention", "bev"])
 def test_several_cameras_end_to_end(recipe, tmp_path, fusion):
     views = ViewsConfig(fusion=fusion, grid=(6, 5), embed_dim=16, num_heads=2, dropout=0.2)
     ours = recipe(RIG_TASKS, RIG, views=views, augment=type(recipe().augment)())

@@ -229,7 +229,7 @@ def test_heads_answer_for_each_image_alone_on_any_grid(kind, grid, randomise):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_heads_read_a_ground_grid_of_cells(kind):
+def test_heads_read_a_birds_eye_view(kind):
     task, target = kind()
     spec = FeatureSpec(13, (28, 44), 0, "mean", {1: 13})
     image = torch.randn(3, 13, 28, 44)

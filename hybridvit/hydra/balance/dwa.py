@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -34,13 +33,9 @@ class DWABalance(WeightedBalance):
 
     The paper compares the mean losses of the last two epochs. Here these are the last two windows of updates that had
     a label of the task. Until a task has two windows, its r is 1.
-
-    Args:
-        tasks: names of the tasks.
-        config: temperature and window.
     """
 
-    def __init__(self, tasks: Sequence[str], config: DWAConfig) -> None:
+    def __init__(self, tasks: tuple[str, ...], config: DWAConfig) -> None:
         super().__init__(tasks)
         self.config = config
         self.memory |= {name: torch.zeros(len(tasks)) for name in ("sum", "count")}

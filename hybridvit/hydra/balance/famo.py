@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -36,15 +36,11 @@ class FAMOBalance(WeightedBalance):
 
     As in the paper and the authors' code, a second forward pass over the same batch judges an update. The next batch's
     losses would cost no forward pass, but they differ more by their images than by the update.
-
-    Args:
-        tasks: names of the tasks.
-        config: learning rate and decay of the logits.
     """
 
     needs_second_forward = True
 
-    def __init__(self, tasks: Sequence[str], config: FAMOConfig) -> None:
+    def __init__(self, tasks: tuple[str, ...], config: FAMOConfig) -> None:
         super().__init__(tasks)
         self.config = config
         self.learn("logit", 0.0)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from hybridvit.config import PositiveInt
 from hybridvit.hydra.balance.base import Balance, Losses, MethodConfig
-from hybridvit.hydra.balance.feature_tap import FeatureTap
 from hybridvit.hydra.balance.trunk_gradients import Gradients, gramian
 from hybridvit.hydra.hydranet import HydraNet
 
@@ -59,6 +58,40 @@ class GradientConfig(MethodConfig):
         return balance
 
 
+class FeatureTap:
+    """A forward hook that gives the heads aliases of the backbone's features, and holds these aliases.
+
+    Gradients of the heads can then be taken at the features, although one feature may be a view of another.
+    """
+
+    def __init__(self) -> None:
+        self.features: list[Tensor] = []
+
+    def __call__(self, backbone: nn.Module, inputs: Any, features: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return features
+        self.features = []
+        return self._alias(features)
+
+    def __reduce__(self) -> tuple[type[FeatureTap], tuple[()]]:
+        return FeatureTap, ()  # a copy of the net holds its own features
+
+    def take(self) -> list[Tensor]:
+        """The features of the last forward pass that can have a gradient; each forward pass gives them once."""
+        features, self.features = self.features, []
+        return features
+
+    def _alias(self, value: Any) -> Any:
+        if isinstance(value, Tensor) and value.requires_grad:
+            self.features.append(value.view_as(value))
+            return self.features[-1]
+        if isinstance(value, Mapping):
+            return {key: self._alias(entry) for key, entry in value.items()}
+        if isinstance(value, tuple) and hasattr(value, "_make"):
+            return value._make(self._alias(entry) for entry in value)
+        return value
+
+
 class GradientBalance(Balance):
     """A weighted sum of the tasks' gradients in the trunk, whose weights depend on the angles between them.
 
@@ -74,12 +107,9 @@ class GradientBalance(Balance):
         tasks: names of the tasks.
         config: the method, and where and how often gradients are compared.
         tap: holds the features, for ``at="features"``.
-
-    Raises:
-        ValueError: a package that the method needs is missing.
     """
 
-    def __init__(self, tasks: Sequence[str], config: GradientConfig, tap: FeatureTap | None = None) -> None:
+    def __init__(self, tasks: tuple[str, ...], config: GradientConfig, tap: FeatureTap | None = None) -> None:
         super().__init__(tasks)
         self.config, self.tap = config, tap
         self.weighting = config.weighting()

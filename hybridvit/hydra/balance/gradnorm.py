@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hybridvit.config import NonNegativeFloat, PositiveFloat
 from hybridvit.hydra.balance.base import EPSILON, Balance, Losses, MethodConfig, WeightedBalance
@@ -37,13 +36,9 @@ class GradNormBalance(WeightedBalance):
 
     Norms are taken at the last stage of the trunk that holds a matrix. This needs a backward pass of each task down to
     that stage. Present tasks keep the sum of their weights.
-
-    Args:
-        tasks: names of the tasks.
-        config: strength and learning rate.
     """
 
-    def __init__(self, tasks: Sequence[str], config: GradNormConfig) -> None:
+    def __init__(self, tasks: tuple[str, ...], config: GradNormConfig) -> None:
         super().__init__(tasks)
         self.config = config
         self.learn("weight", 1.0)
@@ -65,27 +60,18 @@ class GradNormBalance(WeightedBalance):
         self.memory["weight"] = torch.where(mask, moved * scale, weights)
         return weights * mask.sum() / weights.where(mask, 0).sum()
 
-    def _norms(self, present: Sequence[bool], losses: Losses, net: HydraNet) -> Tensor:
-        """Norm of every task's gradient, ``[t]``; 0 for absent ones."""
-        stage, norms = _last_matrices(net), []
+    def _norms(self, present: list[bool], losses: Losses, net: HydraNet) -> Tensor:
+        """Norm of every task's gradient in the last stage that holds a matrix, ``[t]``; 0 for absent tasks."""
+        stage = next((g for g in reversed(stages(net.backbone).values()) if any(p.ndim > 1 for p in g)), None)
+        if stage is None:
+            raise ValueError("balance gradnorm has no effect: the trunk has no matrix to train")
+        norms = []
         for name, is_present in zip(self.tasks, present, strict=True):
             loss = losses[name]
             gradients = torch.autograd.grad(loss, stage, retain_graph=True, allow_unused=True) if is_present else ()
             parts = [torch.linalg.vector_norm(g.float()) for g in gradients if g is not None]
             norms.append(torch.linalg.vector_norm(torch.stack(parts)) if parts else loss.new_zeros(()).float())
         return torch.stack(norms)
-
-
-def _last_matrices(net: HydraNet) -> list[nn.Parameter]:
-    """The parameters of the last stage of the trunk that holds a matrix.
-
-    Raises:
-        ValueError: no stage does.
-    """
-    for group in reversed(stages(net.backbone).values()):
-        if any(parameter.ndim > 1 for parameter in group):
-            return group
-    raise ValueError("balance gradnorm has no effect: the trunk has no matrix to train")
 
 
 def _mean(x: Tensor, mask: Tensor) -> Tensor:

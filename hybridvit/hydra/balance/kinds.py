@@ -7,15 +7,15 @@ from pydantic import Discriminator
 from hybridvit.hydra.balance.base import FixedConfig, SumConfig
 from hybridvit.hydra.balance.dwa import DWAConfig
 from hybridvit.hydra.balance.famo import FAMOConfig
-from hybridvit.hydra.balance.gradnorm import GradNormConfig
-from hybridvit.hydra.balance.nash_mtl import NashMTLConfig
-from hybridvit.hydra.balance.torchjd_methods import (
+from hybridvit.hydra.balance.gradient_methods import (
     AlignedMTLConfig,
     CAGradConfig,
     MGDAConfig,
+    NashMTLConfig,
     PCGradConfig,
     UPGradConfig,
 )
+from hybridvit.hydra.balance.gradnorm import GradNormConfig
 from hybridvit.hydra.balance.uncertainty import UncertaintyConfig
 
 BalanceConfig = Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -31,13 +30,9 @@ class UncertaintyBalance(WeightedBalance):
     """Minimises Σ exp(−s)·L + s/2 over the net and the log-variances s (arXiv 1705.07115, eq. 10).
 
     The paper's factor ½ on regression losses only moves s by log 2.
-
-    Args:
-        tasks: names of the tasks.
-        config: learning rate.
     """
 
-    def __init__(self, tasks: Sequence[str], config: UncertaintyConfig) -> None:
+    def __init__(self, tasks: tuple[str, ...], config: UncertaintyConfig) -> None:
         super().__init__(tasks)
         self.config = config
         self.learn("log_variance", 0.0)

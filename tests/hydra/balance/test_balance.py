@@ -331,5 +331,5 @@ def test_configurations_import_no_solver():
     code = "import sys, hybridvit.hydra.balance.kinds; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     loaded = set(done.stdout.split())
-    assert "hybridvit.hydra.balance.torchjd_methods" in loaded
+    assert "hybridvit.hydra.balance.gradient_methods" in loaded
     assert not {"torchjd", "cvxpy", "quadprog", "scipy"} & loaded
