@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import field, fields, replace
-from typing import Annotated, Literal
-
-from pydantic import Discriminator
+from typing import ClassVar, Literal
 
 from hybridvit.backbones.variants import ModelConfig
-from hybridvit.config import Config
+from hybridvit.config import Config, NonNegativeInt
 from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.load import DataConfig
 from hybridvit.data.loaders.progressive import ProgressiveConfig
@@ -19,26 +17,10 @@ from hybridvit.hydra.views import ViewsConfig
 from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
 from hybridvit.runs.pretrain_config import PretrainConfig
 from hybridvit.tasks.classification import ClassificationConfig
-from hybridvit.tasks.detection import DetectionConfig
-from hybridvit.tasks.distillation import DistillationConfig
-from hybridvit.tasks.keypoints import KeypointsConfig
-from hybridvit.tasks.multilabel import MultilabelConfig
-from hybridvit.tasks.regression import RegressionConfig
-from hybridvit.tasks.segmentation import SegmentationConfig
+from hybridvit.tasks.kinds import TaskConfig
 from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optimisers.adamw import AdamWConfig
 from hybridvit.training.optimisers.kinds import OptimConfig
-
-TaskConfig = Annotated[
-    ClassificationConfig
-    | MultilabelConfig
-    | RegressionConfig
-    | SegmentationConfig
-    | KeypointsConfig
-    | DetectionConfig
-    | DistillationConfig,
-    Discriminator("kind"),
-]
 
 
 def _one_label() -> dict[str, TaskConfig]:
@@ -69,6 +51,8 @@ class Recipe(Config):
         tta: report the test also for the mean prediction of each image and its mirror image, apart.
     """
 
+    renamed: ClassVar[dict[str, str]] = {"guide": "teacher", "test_flips": "tta", "whiten": "whitening_init"}
+
     name: str
     model: ModelConfig
     data: DataConfig = DataConfig()
@@ -80,7 +64,7 @@ class Recipe(Config):
     views: ViewsConfig | None = None
     optim: OptimConfig = AdamWConfig()
     train: TrainConfig = TrainConfig()
-    seed: int = 0
+    seed: NonNegativeInt = 0
     weights: str | None = None
     whitening_init: bool = False
     pretrain: PretrainConfig | None = None
@@ -88,8 +72,6 @@ class Recipe(Config):
     tta: bool = False
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed cannot be negative, given {self.seed}")
         if self.weights is not None and self.whitening_init:
             raise ValueError(
                 f"whitening_init has no effect with weights {self.weights}, which replace the start values"
@@ -116,7 +98,7 @@ class HeadFinetuneConfig(Config):
     fresh: bool = False
     optim: OptimConfig = AdamWConfig(lr=1e-3, weight_decay=0.01)
     train: TrainConfig = TrainConfig(steps=500, batch_size=128, precision="fp32")
-    seed: int = 0
+    seed: NonNegativeInt = 0
 
 
 class LaunchConfig(Config):

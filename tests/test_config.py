@@ -16,11 +16,12 @@ from hybridvit.data.loaders.progressive import ProgressiveConfig
 from hybridvit.data.loaders.sampling import SamplingConfig
 from hybridvit.hydra.balance.kinds import BalanceConfig, FixedConfig, SumConfig
 from hybridvit.hydra.views import ViewsConfig
-from hybridvit.recipe import LaunchConfig, MultiTaskStudy, Recipe, Study, TaskConfig
+from hybridvit.recipe import LaunchConfig, MultiTaskStudy, Recipe, Study
 from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
 from hybridvit.runs.pretrain_config import PretrainConfig
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.keypoints import KeypointsConfig
+from hybridvit.tasks.kinds import TaskConfig
 from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optimisers.adamw import AdamWConfig
@@ -213,6 +214,9 @@ def changed(path, value):
     ("path", "message"),
     [
         ("sed", "unknown field sed: did you mean seed"),
+        ("guide", "unknown field guide: it is now called teacher"),
+        ("whiten", "unknown field whiten: it is now called whitening_init"),
+        ("test_flips", "unknown field test_flips: it is now called tta"),
         ("optim.learning_rate", "unknown field optim.learning_rate: "),
         ("optim.weight_deacy", "unknown field optim.weight_deacy: did you mean weight_decay"),
         ("train.Steps", "unknown field train.Steps: did you mean steps"),
@@ -252,6 +256,11 @@ def test_an_unknown_field_is_refused_with_the_nearest_name(path, message):
             "model.position must be learned, sincos1d, sincos2d, relative or none, given 'Learned': did you mean",
         ),
         ("train.precision", 16, "train.precision must be auto, fp32 or bf16, given 16"),
+        (
+            "train.precision",
+            "fp16",
+            "train.precision must be auto, fp32 or bf16, given 'fp16': did you mean bf16 or fp32",
+        ),
         ("model", "convit_tiny", "model must be one of ViTConfig, .*, given 'convit_tiny'"),
         ("optim", None, "optim must be one of AdamWConfig, MuonConfig, SGDConfig, given None"),
         ("optim", {"lr": 0.5}, "optim.kind is missing: choose from adamw, muon, sgd"),
@@ -261,7 +270,7 @@ def test_an_unknown_field_is_refused_with_the_nearest_name(path, message):
         ("optim.lr", -1.0, "optim.lr must be above 0, given -1.0"),
         ("model.num_heads", 7, "model: embed_dim 36 is not divisible by num_heads 7"),
         ("model.tokenizer.strides", [0, 1], "model.tokenizer: channels and strides must be positive"),
-        ("seed", -1, "^seed cannot be negative, given -1"),
+        ("seed", -1, "^seed must be at least 0, given -1"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_by_name(path, value, message):

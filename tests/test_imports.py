@@ -81,7 +81,7 @@ def violations(source, module):
             yield f"{where}, which no rule allows"
         elif not within(inner, ("config", *MAY_IMPORT[part])) or part not in NOT_IMPORTED.get(target, (part,)):
             yield where
-        elif part == "recipe" and not name.endswith("Config"):
+        elif part == "recipe" and target != "config" and not name.endswith("Config"):
             yield f"{where}, which is no configuration"
 
 

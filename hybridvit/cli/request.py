@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from hybridvit.config import Config, field_paths, from_yaml, nearest
-from hybridvit.recipe import Ablation, HeadFinetuneConfig, LaunchConfig, MultiTaskStudy, Recipe, Study, TaskConfig
+from hybridvit.recipe import Ablation, HeadFinetuneConfig, LaunchConfig, MultiTaskStudy, Recipe, Study
+from hybridvit.tasks.kinds import TaskConfig
 
 C = TypeVar("C", Recipe, Study, MultiTaskStudy, Ablation, HeadFinetuneConfig)
 T = TypeVar("T")
@@ -140,10 +141,8 @@ def head_config(name: str, kind: str | None, held: TaskConfig | None, heads: Seq
     Raises:
         ValueError: an unknown kind, or a new head without one.
     """
-    kinds: dict[str, Any] = {
-        cls.__dataclass_fields__["kind"].default: cls for cls in typing.get_args(typing.get_args(TaskConfig)[0])
-    }
-    del kinds["distillation"]  # a teacher looks at images, of which a cache of features has none
+    configs: Any = typing.get_args(typing.get_args(TaskConfig)[0])
+    kinds = {config.kind: config for config in configs if config.in_data}  # a teacher looks at images, not at features
     if kind is None:
         if held is None:
             hint = nearest(name, heads)

@@ -24,7 +24,6 @@ from hybridvit.runs.net import create_net
 from hybridvit.runs.pretrain import own_randomness
 from hybridvit.tasks.base import Task
 from hybridvit.tasks.classification import ClassificationTask
-from hybridvit.tasks.distillation import DistillationConfig
 from hybridvit.tasks.teacher import (
     FeatureDistillationHead,
     FeatureDistillationTask,
@@ -234,7 +233,7 @@ def _check(recipe: Recipe, data: DatasetInfo) -> None:
         raise ValueError(f"a teacher needs one image for each sample, this data has cameras {', '.join(data.shapes)}")
     if recipe.balance.kind != "sum":
         raise ValueError(f"a teacher adds to the sum of the losses: choose balance sum, given {recipe.balance.kind}")
-    if all(isinstance(config, DistillationConfig) for config in recipe.tasks.values()):
+    if not any(config.in_data for config in recipe.tasks.values()):
         raise ValueError("a teacher learns the recipe's tasks, distillations aside, and this recipe has no other")
 
 
@@ -245,7 +244,7 @@ def _of_teacher(config: CNNTeacherConfig, recipe: Recipe) -> Recipe:
         model=config.model,
         data=recipe.data,
         augment=recipe.augment,
-        tasks={name: task for name, task in recipe.tasks.items() if not isinstance(task, DistillationConfig)},
+        tasks={name: task for name, task in recipe.tasks.items() if task.in_data},
         sampling=recipe.sampling,
         optim=AdamWConfig(lr=config.lr),
         train=TrainConfig(

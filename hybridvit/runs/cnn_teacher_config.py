@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import field
 from typing import Literal
 
 from hybridvit.backbones.resnet import ResNetConfig
 from hybridvit.backbones.variants import ModelConfig
-from hybridvit.config import Config
+from hybridvit.config import Config, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 def _resnet20() -> ModelConfig:
@@ -34,21 +33,12 @@ class CNNTeacherConfig(Config):
 
     kind: Literal["cnn"] = "cnn"
     model: ModelConfig = field(default_factory=_resnet20)
-    steps: int = 2000
-    lr: float = 2e-3
-    weight: float = 2.5
+    steps: PositiveInt = 2000
+    lr: PositiveFloat = 2e-3
+    weight: PositiveFloat = 2.5
     what: Literal["features", "logits", "both"] = "features"
-    layers: tuple[int, ...] = ()
+    layers: tuple[NonNegativeInt, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, given {self.steps}")
-        for name, value in (("lr", self.lr), ("weight", self.weight)):
-            if not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"{name} must be positive, given {value}")
-        if self.what not in ("features", "logits", "both"):
-            raise ValueError(f"what must be 'features', 'logits' or 'both', given {self.what!r}")
         if self.layers and self.what == "logits":
             raise ValueError(f"layers {self.layers} has no effect on what 'logits': set what to 'features' or 'both'")
-        if self.layers and min(self.layers) < 0:
-            raise ValueError(f"layers are counted from 0, given {self.layers}")

@@ -16,13 +16,14 @@ from hybridvit.data.load import load
 from hybridvit.data.loaders.choose import evaluation_batches
 from hybridvit.data.readers.image_io import read_image
 from hybridvit.data.samples import ONE_VIEW, Column, Splits
-from hybridvit.recipe import Recipe, TaskConfig
+from hybridvit.recipe import Recipe
 from hybridvit.runs.dataset_info import DatasetInfo
 from hybridvit.runs.net import create_net, evaluation_batch
 from hybridvit.runs.run_teacher import Teacher, TeacherBatches
 from hybridvit.runs.stored_heads import StoredHead, stored_heads
 from hybridvit.runs.tasks import column_requests, create_task
 from hybridvit.tasks.distillation import DistillationConfig
+from hybridvit.tasks.kinds import TaskConfig
 from hybridvit.training import checkpoint
 from hybridvit.training.engine import make_accelerator, read_or_offer
 from hybridvit.training.evaluation import evaluate

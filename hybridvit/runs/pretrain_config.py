@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
-from hybridvit.config import Config
+from hybridvit.config import Config, OpenFraction, PositiveFloat, PositiveInt
 
 
 class PretrainConfig(Config):
@@ -29,21 +28,9 @@ class PretrainConfig(Config):
     """
 
     kind: Literal["masked"] = "masked"
-    steps: int = 2000
-    lr: float = 1e-3
-    batch_size: int | None = None
-    mask_ratio: float = 0.5
-    mask_size: int = 4
+    steps: PositiveInt = 2000
+    lr: PositiveFloat = 1e-3
+    batch_size: PositiveInt | None = None
+    mask_ratio: OpenFraction = 0.5
+    mask_size: PositiveInt = 4
     normalise: bool = False
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, given {self.steps}")
-        if not (self.lr > 0 and math.isfinite(self.lr)):
-            raise ValueError(f"lr must be positive, given {self.lr}")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, or None for the training's, given {self.batch_size}")
-        if not 0 < self.mask_ratio < 1:
-            raise ValueError(f"mask_ratio must lie in (0, 1), given {self.mask_ratio}")
-        if self.mask_size < 1:
-            raise ValueError(f"mask_size must be at least 1 pixel, given {self.mask_size}")

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from hybridvit.config import from_yaml
 from hybridvit.data.samples import Column
-from hybridvit.recipe import HeadFinetuneConfig, TaskConfig
+from hybridvit.recipe import HeadFinetuneConfig
 from hybridvit.runs.dataset_info import DatasetInfo
+from hybridvit.tasks.kinds import TaskConfig
 from hybridvit.training import checkpoint
 from hybridvit.training.checkpoint import write_text
 

@@ -1,19 +1,77 @@
-"""What a task is: a head, a loss, metrics and the name of its target column."""
+"""What a task is: a head, a loss, metrics and the name of its target column; and what its configuration builds."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import FeatureSpec
+from hybridvit.config import Config
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 UNLABELLED = -1  # of class targets; NaN of real-valued ones
+
+
+@dataclass(frozen=True)
+class TargetInfo:
+    """What a task is told of its data.
+
+    Attributes:
+        names: classes, components or points of the target column.
+        image_size: height and width of the images that the head reads, in pixels; None: it reads several cameras.
+        mask_size: height and width of the column's masks, in pixels; None: it holds no masks.
+        values: the training targets ``[n, ...]``; None: the head's weights are loaded, with all that depends on them.
+    """
+
+    names: tuple[str, ...]
+    image_size: tuple[int, int] | None = None
+    mask_size: tuple[int, int] | None = None
+    values: NDArray[Any] | None = None
+
+    def pixels(self, name: str) -> tuple[int, int]:
+        """Height and width of the one image that a task finds things in.
+
+        Raises:
+            ValueError: the task reads several cameras.
+        """
+        if self.image_size is None:
+            raise ValueError(f"tasks.{name} finds things in an image: name the camera, as in --tasks.{name}.view VIEW")
+        return self.image_size
+
+
+class BaseTaskConfig(Config):
+    """What the configurations of all tasks share.
+
+    Attributes:
+        target: name of the target column.
+        view: the camera whose own features the head reads; None: those of all cameras, fused.
+    """
+
+    column: ClassVar[str]  # kind of the target column
+    in_data: ClassVar[bool] = True  # whether the column is read from the data; a teacher fills its own
+
+    kind: str
+    target: str
+    view: str | None = None
+
+    def build(self, name: str, data: TargetInfo) -> Task:
+        """The task whose head is called ``name``.
+
+        Raises:
+            ValueError: the task needs the pixels of one image and reads several cameras.
+        """
+        raise NotImplementedError
+
+    def higher_is_better(self) -> dict[str, bool]:
+        """Metric name -> whether more is better; known without data."""
+        return dict(self.build("", TargetInfo(("",), (32, 32), (32, 32))).higher_is_better)
 
 
 class Task(ABC):
@@ -36,6 +94,11 @@ class Task(ABC):
     target: str
     view: str | None = None
     higher_is_better: Mapping[str, bool]
+
+    def __init__(self, name: str, target: str, view: str | None = None) -> None:
+        self.name = name
+        self.target = target
+        self.view = view
 
     @abstractmethod
     def head(self, spec: FeatureSpec) -> nn.Module:

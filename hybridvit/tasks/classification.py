@@ -10,40 +10,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Backbone, Features, FeatureSpec
-from hybridvit.config import Config
+from hybridvit.config import Fraction
 from hybridvit.layers.initialisation import linear
-from hybridvit.tasks.base import UNLABELLED
+from hybridvit.tasks.base import UNLABELLED, TargetInfo
 from hybridvit.tasks.image_task import ImageTask
-from hybridvit.tasks.vector_head import HeadPooling, VectorHead, check_vector_head, hidden_layer
+from hybridvit.tasks.vector_head import HeadPooling, VectorHead, VectorTaskConfig, hidden_layer
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 
-class ClassificationConfig(Config):
+class ClassificationConfig(VectorTaskConfig):
     """Settings of a classification task; its classes come from the data.
 
     Attributes:
-        target: name of the target column.
-        label_smoothing: share of the target spread evenly over all classes (arXiv 1512.00567, §7).
-        view: the camera whose own features the head reads; None: those of all cameras, fused.
-        pooling: how tokens become one vector: "auto", as the backbone asks, or "mean" or "seq" of the patch tokens.
-        hidden: width of a GELU layer before the last, for a head tuned on a frozen trunk; None: no such layer.
+        label_smoothing: share of the target spread evenly over all classes (arXiv 1512.00567, §7); other fields as in
+            :class:`VectorTaskConfig`.
     """
 
-    column: ClassVar[Literal["class"]] = "class"
+    column: ClassVar[str] = "class"
 
     kind: Literal["classification"] = "classification"
     target: str = "label"
-    label_smoothing: float = 0.0
-    view: str | None = None
-    pooling: HeadPooling = "auto"
-    hidden: int | None = None
+    label_smoothing: Fraction = 0.0
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing must lie in [0, 1), given {self.label_smoothing}")
-        check_vector_head(self.pooling, self.hidden)
+    def build(self, name: str, data: TargetInfo) -> ClassificationTask:
+        return ClassificationTask(name, data.names, self)
 
 
 class ClassificationHead(VectorHead):
@@ -157,9 +149,7 @@ class ClassificationTask(ImageTask):
     """
 
     def __init__(self, name: str, class_names: Sequence[str], config: ClassificationConfig) -> None:
-        self.name = name
-        self.target = config.target
-        self.view = config.view
+        super().__init__(name, config.target, config.view)
         self.class_names = tuple(class_names)
         self.config = config
         self.higher_is_better = {"accuracy": True}
@@ -194,8 +184,12 @@ class ClassificationTask(ImageTask):
 
     def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
         """The most probable class and its probability for each row of logits."""
-        probability, index = prediction.float().softmax(dim=-1).max(dim=-1)
-        return [
-            {"class": self.class_names[i], "probability": p}
-            for i, p in zip(index.tolist(), probability.tolist(), strict=True)
-        ]
+        return most_probable(prediction, self.class_names)
+
+
+def most_probable(logits: Tensor, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """The class of the largest of ``[b, classes]`` logits, and its probability."""
+    probability, index = logits.float().softmax(dim=-1).max(dim=-1)
+    return [
+        {"class": class_names[i], "probability": p} for i, p in zip(index.tolist(), probability.tolist(), strict=True)
+    ]

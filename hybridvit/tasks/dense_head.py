@@ -6,9 +6,23 @@ import torch
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Features, FeatureSpec
+from hybridvit.config import PositiveInt
 from hybridvit.layers.dense import DenseNeck
+from hybridvit.tasks.base import BaseTaskConfig
 
 POINT_STRIDE = 4  # pixels: what heat maps have in most papers
+
+
+class DenseTaskConfig(BaseTaskConfig):
+    """What the configurations of tasks with a dense head share; other fields as in :class:`BaseTaskConfig`.
+
+    Attributes:
+        stride: of the predicted grid, in pixels; None: chosen by the feature maps.
+        width: channels of the head's joined feature map.
+    """
+
+    stride: PositiveInt | None = None
+    width: PositiveInt = 128
 
 
 class DenseHead(nn.Module):
@@ -44,15 +58,3 @@ def point_stride(spec: FeatureSpec, stride: int | None) -> int | None:
     if stride is not None or not spec.map_channels:
         return stride
     return min(POINT_STRIDE, max(spec.map_channels))
-
-
-def check_dense_head(width: int, stride: int | None) -> None:
-    """Refuses settings that no dense head has.
-
-    Raises:
-        ValueError: naming the setting.
-    """
-    if width < 1:
-        raise ValueError(f"width must be at least 1, given {width}")
-    if stride is not None and stride < 1:
-        raise ValueError(f"stride must be at least 1 pixel, or None to choose by the feature maps, given {stride}")

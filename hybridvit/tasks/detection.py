@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Features, FeatureSpec
-from hybridvit.config import Config
-from hybridvit.tasks.base import Task
+from hybridvit.config import Fraction
+from hybridvit.tasks.base import TargetInfo, Task
 from hybridvit.tasks.box_targets import BoxTargets, box_targets
-from hybridvit.tasks.dense_head import DenseHead, check_dense_head, point_stride
+from hybridvit.tasks.dense_head import DenseHead, DenseTaskConfig, point_stride
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
@@ -27,35 +28,24 @@ OVERLAP = 0.5  # intersection over union from which two boxes of a class are one
 COCO_MAXIMUM = 100  # boxes of an image that COCO's metric counts
 
 
-class DetectionConfig(Config):
+class DetectionConfig(DenseTaskConfig):
     """Settings of a detection task; its classes come from the data.
 
     Attributes:
-        target: name of the target column.
-        view: the camera whose own features the head reads; None: those of all cameras, fused.
         stride: of the grid of cells, in pixels, no larger than the smallest objects; None: 4, or the coarsest
             feature map's where all are finer.
-        width: channels of the head's joined feature map.
         score_threshold: decoded objects have at least this score; the metrics count all.
-        max_detections: most objects of an image.
+        max_detections: most objects of an image; other fields as in :class:`DenseTaskConfig`.
     """
 
-    column: ClassVar[Literal["boxes"]] = "boxes"
+    column: ClassVar[str] = "boxes"
 
     kind: Literal["detection"] = "detection"
-    target: str
-    view: str | None = None
-    stride: int | None = None
-    width: int = 128
-    score_threshold: float = 0.3
-    max_detections: int = COCO_MAXIMUM
+    score_threshold: Fraction = 0.3
+    max_detections: Annotated[int, Interval(ge=1, le=COCO_MAXIMUM)] = COCO_MAXIMUM
 
-    def __post_init__(self) -> None:
-        check_dense_head(self.width, self.stride)
-        if not 0 <= self.score_threshold < 1:
-            raise ValueError(f"score_threshold must lie in [0, 1), given {self.score_threshold}")
-        if not 1 <= self.max_detections <= COCO_MAXIMUM:
-            raise ValueError(f"max_detections must lie in 1 .. {COCO_MAXIMUM}, given {self.max_detections}")
+    def build(self, name: str, data: TargetInfo) -> DetectionTask:
+        return DetectionTask(name, data.names, self, data.pixels(name))
 
 
 class DetectionHead(DenseHead):
@@ -100,9 +90,7 @@ class DetectionTask(Task):
     def __init__(
         self, name: str, class_names: Sequence[str], config: DetectionConfig, image_size: tuple[int, int]
     ) -> None:
-        self.name = name
-        self.target = config.target
-        self.view = config.view
+        super().__init__(name, config.target, config.view)
         self.class_names = tuple(class_names)
         self.config = config
         self.image_size = image_size

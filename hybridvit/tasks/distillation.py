@@ -10,16 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Features, FeatureSpec
-from hybridvit.config import Config
+from hybridvit.config import PositiveFloat
 from hybridvit.layers.initialisation import linear
-from hybridvit.tasks.base import Task
+from hybridvit.tasks.base import BaseTaskConfig, TargetInfo, Task
+from hybridvit.tasks.classification import most_probable
 from hybridvit.tasks.vector_head import VectorHead
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 
-class DistillationConfig(Config):
+class DistillationConfig(BaseTaskConfig):
     """Settings of a distillation task; its target column is filled by the teacher.
 
     Attributes:
@@ -29,26 +30,24 @@ class DistillationConfig(Config):
             are (arXiv 1503.02531, §2).
         temperature: what both networks' logits are divided by in soft mode.
         target: name of the target column; two teachers need two.
-        view: the camera whose own features the head reads; None: those of all cameras, fused.
     """
 
-    column: ClassVar[Literal["teacher"]] = "teacher"
+    column: ClassVar[str] = "teacher"
+    in_data: ClassVar[bool] = False
 
     kind: Literal["distillation"] = "distillation"
     teacher: str
     task: str
     mode: Literal["hard", "soft"] = "hard"
-    temperature: float = 1.0
+    temperature: PositiveFloat = 1.0
     target: str = "teacher"
-    view: str | None = None
 
     def __post_init__(self) -> None:
-        if self.mode not in ("hard", "soft"):
-            raise ValueError(f"mode must be 'hard' or 'soft', given {self.mode!r}")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be positive, given {self.temperature}")
         if self.mode == "hard" and self.temperature != 1:
             raise ValueError(f"temperature has no effect on mode 'hard', given {self.temperature}: set mode to 'soft'")
+
+    def build(self, name: str, data: TargetInfo) -> DistillationTask:
+        return DistillationTask(name, data.names, self)
 
 
 class DistillationHead(nn.Module):
@@ -86,9 +85,7 @@ class DistillationTask(Task):
     mixable = True
 
     def __init__(self, name: str, class_names: Sequence[str], config: DistillationConfig) -> None:
-        self.name = name
-        self.target = config.target
-        self.view = config.view
+        super().__init__(name, config.target, config.view)
         self.class_names = tuple(class_names)
         self.config = config
         self.higher_is_better = {"agreement": True}
@@ -130,8 +127,4 @@ class DistillationTask(Task):
 
     def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
         """The most probable class and its probability for each row of logits."""
-        probability, index = prediction.float().softmax(dim=1).max(dim=1)
-        return [
-            {"class": self.class_names[i], "probability": p}
-            for i, p in zip(index.tolist(), probability.tolist(), strict=True)
-        ]
+        return most_probable(prediction, self.class_names)

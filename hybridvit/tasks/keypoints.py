@@ -3,48 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from hybridvit.backbones.features import FeatureSpec
-from hybridvit.config import Config
-from hybridvit.tasks.base import Task
-from hybridvit.tasks.dense_head import DenseHead, check_dense_head, point_stride
+from hybridvit.config import OpenFraction
+from hybridvit.tasks.base import TargetInfo, Task
+from hybridvit.tasks.dense_head import DenseHead, DenseTaskConfig, point_stride
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 
-class KeypointsConfig(Config):
+class KeypointsConfig(DenseTaskConfig):
     """Settings of a keypoint task; its points come from the data.
 
     Attributes:
-        target: name of the target column.
-        view: the camera whose own features the head reads; None: those of all cameras, fused.
         stride: of the heat maps, in pixels; None: 4, or the coarsest feature map's where all are finer.
-        width: channels of the head's joined feature map.
-        sigma: standard deviation of the Gaussian around a point that the heat map learns, in cells.
-        pck_threshold: a point counts as found within this share of the image's longer side.
+        sigma: standard deviation of the Gaussian around a point that the heat map learns, in cells; below 0.5 it would
+            not place points between cells.
+        pck_threshold: a point counts as found within this share of the image's longer side; other fields as in
+            :class:`DenseTaskConfig`.
     """
 
-    column: ClassVar[Literal["points"]] = "points"
+    column: ClassVar[str] = "points"
 
     kind: Literal["keypoints"] = "keypoints"
-    target: str
-    view: str | None = None
-    stride: int | None = None
-    width: int = 128
-    sigma: float = 1.0
-    pck_threshold: float = 0.05
+    sigma: Annotated[float, Interval(ge=0.5)] = 1.0
+    pck_threshold: OpenFraction = 0.05
 
-    def __post_init__(self) -> None:
-        check_dense_head(self.width, self.stride)
-        if not self.sigma >= 0.5:
-            raise ValueError(f"sigma must be at least 0.5 cells to place points between cells, given {self.sigma}")
-        if not 0 < self.pck_threshold < 1:
-            raise ValueError(f"pck_threshold must lie in (0, 1), given {self.pck_threshold}")
+    def build(self, name: str, data: TargetInfo) -> KeypointsTask:
+        return KeypointsTask(name, data.names, self, data.pixels(name))
 
 
 class KeypointsTask(Task):
@@ -65,9 +57,7 @@ class KeypointsTask(Task):
     def __init__(
         self, name: str, point_names: Sequence[str], config: KeypointsConfig, image_size: tuple[int, int]
     ) -> None:
-        self.name = name
-        self.target = config.target
-        self.view = config.view
+        super().__init__(name, config.target, config.view)
         self.point_names = tuple(point_names)
         self.config = config
         self.image_size = image_size

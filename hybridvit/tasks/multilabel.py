@@ -10,34 +10,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybridvit.backbones.features import FeatureSpec
-from hybridvit.config import Config
+from hybridvit.tasks.base import TargetInfo
 from hybridvit.tasks.image_task import ImageTask
-from hybridvit.tasks.vector_head import HeadPooling, VectorHead, check_vector_head
+from hybridvit.tasks.vector_head import VectorHead, VectorTaskConfig
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 
-class MultilabelConfig(Config):
-    """Settings of a multi-label task; its classes come from the data.
+class MultilabelConfig(VectorTaskConfig):
+    """Settings of a multi-label task; its classes come from the data. Fields as in :class:`VectorTaskConfig`."""
 
-    Attributes:
-        target: name of the target column.
-        view: the camera whose own features the head reads; None: those of all cameras, fused.
-        pooling: how tokens become one vector: "auto", as the backbone asks, or "mean" or "seq" of the patch tokens.
-        hidden: width of a GELU layer before the last, for a head tuned on a frozen trunk; None: no such layer.
-    """
-
-    column: ClassVar[Literal["multilabel"]] = "multilabel"
+    column: ClassVar[str] = "multilabel"
 
     kind: Literal["multilabel"] = "multilabel"
-    target: str
-    view: str | None = None
-    pooling: HeadPooling = "auto"
-    hidden: int | None = None
 
-    def __post_init__(self) -> None:
-        check_vector_head(self.pooling, self.hidden)
+    def build(self, name: str, data: TargetInfo) -> MultilabelTask:
+        return MultilabelTask(name, data.names, self)
 
 
 class MultilabelTask(ImageTask):
@@ -50,9 +39,7 @@ class MultilabelTask(ImageTask):
     """
 
     def __init__(self, name: str, class_names: Sequence[str], config: MultilabelConfig) -> None:
-        self.name = name
-        self.target = config.target
-        self.view = config.view
+        super().__init__(name, config.target, config.view)
         self.class_names = tuple(class_names)
         self.config = config
         self.higher_is_better = {"map": True, "f1": True}

@@ -52,8 +52,7 @@ class ReconstructionTask(Task):
     """
 
     def __init__(self, name: str, image_shape: tuple[int, int, int], target: str = "pixels") -> None:
-        self.name = name
-        self.target = target
+        super().__init__(name, target)
         self.image_shape = image_shape
         self.higher_is_better = {"r2": True, "l1": False}
 

@@ -6,47 +6,41 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hybridvit.backbones.features import Features, FeatureSpec
-from hybridvit.config import Config
+from hybridvit.tasks.base import TargetInfo
 from hybridvit.tasks.image_task import ImageTask
-from hybridvit.tasks.vector_head import HeadPooling, VectorHead, check_vector_head
+from hybridvit.tasks.vector_head import HeadPooling, VectorHead, VectorTaskConfig
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
-Angle = Literal["none", "degrees", "radians"]
 TURN = {"degrees": 360.0, "radians": 2 * math.pi}
 SHORT = 1e-6  # added to the squared length of (sin, cos): no infinite slope where both are 0
 
 
-class RegressionConfig(Config):
+class RegressionConfig(VectorTaskConfig):
     """Settings of a regression task; its components come from the data.
 
     Attributes:
-        target: name of the target column.
-        angle: "none", plain numbers; else every component is an angle in this unit, which any whole turn leaves alone.
-        view: the camera whose own features the head reads; None: those of all cameras, fused.
-        pooling: how tokens become one vector: "auto", as the backbone asks, or "mean" or "seq" of the patch tokens.
-        hidden: width of a GELU layer before the last, for a head tuned on a frozen trunk; None: no such layer.
+        angle: "none", plain numbers; else every component is an angle in this unit, which any whole turn leaves alone;
+            other fields as in :class:`VectorTaskConfig`.
     """
 
-    column: ClassVar[Literal["numbers"]] = "numbers"
+    column: ClassVar[str] = "numbers"
 
     kind: Literal["regression"] = "regression"
-    target: str
-    angle: Angle = "none"
-    view: str | None = None
-    pooling: HeadPooling = "auto"
-    hidden: int | None = None
+    angle: Literal["none", "degrees", "radians"] = "none"
 
-    def __post_init__(self) -> None:
-        if self.angle not in ("none", *TURN):
-            raise ValueError(f"angle must be one of none, {', '.join(TURN)}, given {self.angle!r}")
-        check_vector_head(self.pooling, self.hidden)
+    def build(self, name: str, data: TargetInfo) -> RegressionTask:
+        if data.values is None or self.angle != "none":
+            return RegressionTask(name, data.names, self)
+        return RegressionTask(name, data.names, self, *mean_and_std(data.values))
 
 
 class ScaledHead(VectorHead):
@@ -101,9 +95,7 @@ class RegressionTask(ImageTask):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
-        self.name = name
-        self.target = config.target
-        self.view = config.view
+        super().__init__(name, config.target, config.view)
         self.component_names = tuple(component_names)
         self.config = config
         self.is_angle = config.angle != "none"
@@ -177,3 +169,13 @@ class RegressionTask(ImageTask):
             names = ", ".join(self.component_names)
             raise ValueError(f"{what} of task {self.name!r} must be a finite number for each of {names}, given {found}")
         return found
+
+
+def mean_and_std(values: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Of each component of ``[n, k]`` over its labels, those that are not NaN; without contrast the latter is 1."""
+    values = values.astype(np.float64)
+    known = ~np.isnan(values)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, values, 0).sum(axis=0) / count
+    std = np.sqrt(np.where(known, (values - mean) ** 2, 0).sum(axis=0) / count)
+    return tuple(mean.tolist()), tuple(np.where(std > 1e-12, std, 1.0).tolist())

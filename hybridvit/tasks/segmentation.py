@@ -11,35 +11,29 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybridvit.backbones.features import FeatureSpec
-from hybridvit.config import Config
 from hybridvit.layers.dense import enlarge
-from hybridvit.tasks.base import UNLABELLED, Task
-from hybridvit.tasks.dense_head import DenseHead, check_dense_head
+from hybridvit.tasks.base import UNLABELLED, TargetInfo, Task
+from hybridvit.tasks.dense_head import DenseHead, DenseTaskConfig
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 
-class SegmentationConfig(Config):
+class SegmentationConfig(DenseTaskConfig):
     """Settings of a segmentation task; its classes come from the data.
 
     Attributes:
-        target: name of the target column.
-        view: the camera whose own features the head reads; None: those of all cameras, fused.
-        stride: of the predicted grid, in pixels; None: that of the finest feature map of at least 4, or the finest.
-        width: channels of the head's joined feature map.
+        stride: of the predicted grid, in pixels; None: that of the finest feature map of at least 4, or the finest;
+            other fields as in :class:`DenseTaskConfig`.
     """
 
-    column: ClassVar[Literal["mask"]] = "mask"
+    column: ClassVar[str] = "mask"
 
     kind: Literal["segmentation"] = "segmentation"
-    target: str
-    view: str | None = None
-    stride: int | None = None
-    width: int = 128
 
-    def __post_init__(self) -> None:
-        check_dense_head(self.width, self.stride)
+    def build(self, name: str, data: TargetInfo) -> SegmentationTask:
+        assert data.mask_size is not None, f"a column of masks has a size, task {name}"
+        return SegmentationTask(name, data.names, self, data.mask_size)
 
 
 class SegmentationTask(Task):
@@ -58,9 +52,7 @@ class SegmentationTask(Task):
     def __init__(
         self, name: str, class_names: Sequence[str], config: SegmentationConfig, image_size: tuple[int, int]
     ) -> None:
-        self.name = name
-        self.target = config.target
-        self.view = config.view
+        super().__init__(name, config.target, config.view)
         self.class_names = tuple(class_names)
         self.config = config
         self.image_size = image_size

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Features, FeatureSpec
+from hybridvit.config import PositiveInt
 from hybridvit.layers.initialisation import linear
 from hybridvit.layers.pooling import ClassTokenPool, MeanPool, SequencePool
+from hybridvit.tasks.base import BaseTaskConfig
 
 HeadPooling = Literal["auto", "mean", "seq"]
+
+
+class VectorTaskConfig(BaseTaskConfig):
+    """What the configurations of tasks with a vector head share; other fields as in :class:`BaseTaskConfig`.
+
+    Attributes:
+        pooling: how tokens become one vector: "auto", as the backbone asks, or "mean" or "seq" of the patch tokens.
+        hidden: width of a GELU layer before the last, for a head trained on a frozen trunk; None: no such layer.
+    """
+
+    pooling: HeadPooling = "auto"
+    hidden: PositiveInt | None = None
 
 
 class VectorHead(nn.Module):
@@ -45,18 +59,6 @@ class VectorHead(nn.Module):
 def hidden_layer(dim: int, hidden: int | None) -> nn.Module:
     """A linear layer and GELU, ``[b, dim]`` -> ``[b, hidden]``; None: nothing at all."""
     return nn.Identity() if hidden is None else nn.Sequential(linear(dim, hidden), nn.GELU())
-
-
-def check_vector_head(pooling: str, hidden: int | None) -> None:
-    """Refuses settings that no vector head has.
-
-    Raises:
-        ValueError: naming the setting.
-    """
-    if pooling not in get_args(HeadPooling):
-        raise ValueError(f"pooling must be one of {', '.join(get_args(HeadPooling))}, given {pooling!r}")
-    if hidden is not None and hidden < 1:
-        raise ValueError(f"hidden must be at least 1, or None for no hidden layer, given {hidden}")
 
 
 def _pool(spec: FeatureSpec, pooling: HeadPooling) -> ClassTokenPool | MeanPool | SequencePool:

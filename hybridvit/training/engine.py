@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from hybridvit.config import Config
+from hybridvit.config import Config, OpenFraction, PositiveInt
 from hybridvit.data.batch import Batch
 from hybridvit.hydra.balance.base import Balance, Losses
 from hybridvit.hydra.balance.conflict import gradient_cosines
@@ -46,20 +46,13 @@ class TrainConfig(Config):
         evaluate_every: steps between two looks at the validation split, each with a checkpoint.
     """
 
-    steps: int = 1000
-    batch_size: int = 128
+    steps: PositiveInt = 1000
+    batch_size: PositiveInt = 128
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
-    ema: float | None = None
-    log_every: int = 25
-    evaluate_every: int = 100
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every", "evaluate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, given {getattr(self, name)}")
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise ValueError(f"ema must lie in (0, 1) or be None, given {self.ema}")
+    ema: OpenFraction | None = None
+    log_every: PositiveInt = 25
+    evaluate_every: PositiveInt = 100
 
 
 class BatchSource(Protocol):

@@ -50,7 +50,7 @@ def test_flags_reach_the_models_of_a_study():
         (["--optim.lr", "fast"], "optim.lr: .*fast"),
         (["--train.steps", "1.5"], "train.steps: .*1.5"),
         (["--train.precision", "fp8"], "fp8.*train.precision"),
-        (["--optim.lr", "-1"], "lr must be positive, given -1.0"),
+        (["--optim.lr", "-1"], "optim: lr must be above 0, given -1.0"),
         (["--model.num_heads", "5"], "embed_dim 12 is not divisible by num_heads 5"),
         (["--model.attention", "gpsa", "--model.num_heads", "3"], "perfect square: given 3, nearest 1 or 4"),
         (["extra"], "extra"),

@@ -158,7 +158,7 @@ def test_a_constant_component_is_not_divided_by_zero():
 
 
 def test_settings_that_make_no_sense_are_refused():
-    with pytest.raises(ValueError, match="angle must be one of none, degrees, radians, given 'turns'"):
+    with pytest.raises(ValueError, match="angle must be none, degrees or radians, given 'turns'"):
         RegressionConfig(target="c", angle="turns")
     with pytest.raises(ValueError, match="std of task 't' must be a finite number for each of x, y, z, given"):
         plain(MEAN, (1.0, 2.0))

@@ -92,7 +92,7 @@ def test_predictions_have_the_stride_asked_for(stride, grid):
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="width must be at least 1, given 0"):
         SegmentationConfig(target="x", width=0)
-    with pytest.raises(ValueError, match=r"stride must be at least 1 pixel, or None .* given 0"):
+    with pytest.raises(ValueError, match="stride must be at least 1, given 0"):
         SegmentationConfig(target="x", stride=0)
     with pytest.raises(ValueError, match="this backbone gives no feature maps"):
         task().head(FeatureSpec(7, (5, 7), 0, "mean", {}))

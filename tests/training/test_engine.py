@@ -310,7 +310,12 @@ def test_counts_below_one_are_refused(name):
         TrainConfig(**{name: 0})
 
 
-@pytest.mark.parametrize("decay", [0.0, 1.0, -0.5])
-def test_a_decay_outside_its_range_is_refused(decay):
-    with pytest.raises(ValueError, match=r"ema must lie in \(0, 1\) or be None, given"):
+@pytest.mark.parametrize(("decay", "rule"), [(0.0, "above 0"), (1.0, "below 1"), (-0.5, "above 0")])
+def test_a_decay_outside_its_range_is_refused(decay, rule):
+    with pytest.raises(ValueError, match=f"ema must be {rule}, given {decay}"):
         TrainConfig(ema=decay)
+
+
+def test_a_precision_that_would_train_in_another_is_refused():
+    with pytest.raises(ValueError, match="precision must be auto, fp32 or bf16, given 'fp16'"):
+        TrainConfig(precision="fp16")

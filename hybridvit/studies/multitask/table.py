@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from hybridvit.recipe import MultiTaskStudy
-from hybridvit.runs.task_metrics import higher_is_better
 from hybridvit.studies.multitask.cells import ALONE, alone, together
 from hybridvit.studies.multitask.deltas import Scores, relative_gain
 from hybridvit.studies.statistics import MIN_SEEDS_FOR_CLAIM, Interval, holm, mean_interval, sign_flip_p
@@ -78,7 +77,7 @@ class Comparison:
 
 def compare(study: MultiTaskStudy, results: Results) -> Comparison | None:
     """Tabulates a comparison; None while no seed of any row is complete."""
-    better = {task: higher_is_better(config) for task, config in study.base.tasks.items()}
+    better = {task: config.higher_is_better() for task, config in study.base.tasks.items()}
     singles = {trunk: _singles(study, trunk, results) for trunk in study.trunks}
     first = next(iter(study.trunks))
     rows = []

@@ -12,7 +12,6 @@ import numpy as np
 from hybridvit import plots
 from hybridvit.recipe import Recipe
 from hybridvit.runs.loaded_run import LoadedRun
-from hybridvit.runs.task_metrics import higher_is_better
 from hybridvit.studies.report.conflicts import mean_conflict
 from hybridvit.studies.report.curves import loss_curve, validation_curve
 from hybridvit.studies.report.page import (
@@ -74,7 +73,7 @@ def _figures(recipe: Recipe, result: dict[str, Any], weights: dict[str, plots.Li
     for task in recipe.tasks:
         figures[f"loss_{task}"] = partial(plots.curves, {task: loss_curve([result], task)}, task, "loss")
     for task, config in recipe.tasks.items():
-        metric, higher = next(iter(higher_is_better(config).items()))
+        metric, higher = next(iter(config.higher_is_better().items()))
         curve = validation_curve([result], task, metric)
         if curve is not None:
             share = is_share(metric, higher)
@@ -110,7 +109,7 @@ def _metrics(recipe: Recipe, result: dict[str, Any], task: str) -> list[tuple[st
     """Name and value of each test metric, as text."""
     found = (result["test"] or {}).get(task, {})
     said = []
-    for metric, higher in higher_is_better(recipe.tasks[task]).items():
+    for metric, higher in recipe.tasks[task].higher_is_better().items():
         if metric in found:
             share = is_share(metric, higher)
             said.append(

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hybridvit.runs.task_metrics import higher_is_better
 from hybridvit.studies.multitask.cells import distinct, task_cells
 from hybridvit.studies.multitask.table import compare
 from hybridvit.studies.report.conflicts import mean_conflict
@@ -26,7 +25,7 @@ def by_cell(study, results):
 
 
 def test_every_kind_of_task_says_which_way_is_better(comparison):
-    found = {task: higher_is_better(config) for task, config in comparison.base.tasks.items()}
+    found = {task: config.higher_is_better() for task, config in comparison.base.tasks.items()}
     assert found["ink"] == {"r2": True, "mae": False}
     assert found["centre"] == {"pck": True, "distance": False}
     assert found["strokes"] == {"miou": True, "pixel_accuracy": True}
