@@ -12,6 +12,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hybridvit.backbones.features import FeatureSpec
 from hybridvit.hydra.fusion import Fusion
 from hybridvit.layers.attention import no_autocast
 from hybridvit.layers.block import NORM_EPS
@@ -50,17 +51,13 @@ class BEVAttention(nn.Module):
     def forward(
         self, x: Tensor, towards: list[Tensor], features: list[Tensor], rays: list[Tensor], mask: Tensor | None
     ) -> Tensor:
-        """The cells' update.
+        """cells x ``[b, q, dim]`` -> their update ``[b, q, dim]``.
 
         Args:
-            x: cells ``[b, q, dim]``.
             towards: for each camera, the difference of its queries from x, ``[q, dim]``.
             features: for each camera, its tokens ``[b, n_c, dim]``: the values.
             rays: for each camera, the difference of its keys from its tokens, ``[n_c, dim]``.
             mask: which of all n tokens are present, ``[b, n]`` bool; None: all.
-
-        Returns:
-            ``[b, q, dim]``.
         """
         cells, scores = self.q(x), []
         for direction, tokens, ray in zip(towards, features, rays, strict=True):
@@ -94,8 +91,7 @@ class BEVFusion(Fusion):
     The geometry is no weight: it is not in the state dict.
 
     Args:
-        config: width, grid, extent, heads and depth.
-        grids, in_dim: as in :class:`~hybridvit.hydra.fusion.Fusion`.
+        config, specs: as in :class:`~hybridvit.hydra.fusion.Fusion`.
         rig: the cameras' geometry.
     """
 
@@ -103,13 +99,13 @@ class BEVFusion(Fusion):
     positions: Tensor
     cells: Tensor
 
-    def __init__(self, config: ViewsConfig, grids: Mapping[str, tuple[int, int]], in_dim: int, rig: Rig) -> None:
-        super().__init__(config, grids, in_dim)
-        self.cameras = {view: index for index, view in enumerate(grids)}
+    def __init__(self, config: ViewsConfig, specs: Mapping[str, FeatureSpec], rig: Rig) -> None:
+        super().__init__(config, specs)
+        self.cameras = {view: index for index, view in enumerate(specs)}
         cells = rearrange(rig.bev_cells(config.grid, config.extent), "rows columns xy -> (rows columns) xy")
-        rays = [rearrange(rig.cameras[view].rays(grid), "gh gw xyz -> (gh gw) xyz") for view, grid in grids.items()]
+        rays = [rearrange(rig.cameras[v].rays(spec.grid), "gh gw xyz -> (gh gw) xyz") for v, spec in specs.items()]
         unit = np.abs(cells).max()
-        positions = np.stack([rig.cameras[view].position for view in grids]) / unit
+        positions = np.stack([rig.cameras[view].position for view in specs]) / unit
         for name, values in (("rays", np.concatenate(rays)), ("positions", positions), ("cells", cells / unit)):
             buffer = torch.tensor(values, dtype=torch.get_default_dtype(), device="cpu")
             self.register_buffer(name, buffer, persistent=False)

@@ -37,27 +37,24 @@ class FeatureCache:
     def __init__(
         self, folder: Path, views: Collection[str] | None = None, strides: Collection[int] | None = None
     ) -> None:
-        index = folder / INDEX
-        if not index.is_file():
+        if not (folder / INDEX).is_file():
             raise ValueError(f"{folder} holds no features")
-        content = json.loads(index.read_text(encoding="utf-8"))
-        self.folder = folder
-        self.samples = int(content["samples"])
+        content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        self.folder, self.samples = folder, int(content["samples"])
         self.views: set[str] = set(content["views"])
         self.strides: set[int] = set(content["strides"])
         if not self.views.issuperset(views or ()) or not self.strides.issuperset(strides or ()):
             raise ValueError(f"{folder} holds views {sorted(self.views)} and maps of strides {sorted(self.strides)}")
         self._read_strides = self.strides if strides is None else set(strides)
         kinds = {FUSED, *(self.views if views is None else views)}
-        self.kinds: dict[str, dict[str, Any]] = {k: v for k, v in content["features"].items() if k in kinds}
+        self.layouts: dict[str, dict[str, Any]] = {k: v for k, v in content["features"].items() if k in kinds}
+        skipped = {f"map{stride}" for stride in self.strides - self._read_strides}
         self.arrays = {
-            kind: {
-                # copy-on-write: torch does not take a read-only array, and nothing is ever written to it
-                name: torch.from_numpy(np.load(folder / f"{kind}.{name}.npy", mmap_mode="c"))
-                for name in layout["arrays"]
-                if not name.startswith("map") or int(name.removeprefix("map")) in self._read_strides
-            }
-            for kind, layout in self.kinds.items()
+            # copy-on-write: torch does not take a read-only array, and nothing is ever written to it
+            (kind, name): torch.from_numpy(np.load(folder / f"{kind}.{name}.npy", mmap_mode="c"))
+            for kind, layout in self.layouts.items()
+            for name in layout["arrays"]
+            if name not in skipped
         }
 
     @classmethod
@@ -85,18 +82,17 @@ class FeatureCache:
         kinds: dict[str, dict[str, Any]] = {}
         done = 0
         for batch in batches:
-            count = 0
+            start = done
             for kind, features in _kinds(batch, views).items():
                 arrays, layout = _arrays(features, strides)
                 kinds.setdefault(kind, layout)
-                count = len(features.tokens)
+                done = start + len(features.tokens)
                 for name, value in arrays.items():
                     key = f"{kind}.{name}"
                     if key not in files:
                         shape = (samples, *value.shape[1:])
                         files[key] = np.lib.format.open_memmap(temporary / f"{key}.npy", "w+", np.float32, shape)
-                    files[key][done : done + count] = value.float().cpu().numpy()
-            done += count
+                    files[key][start:done] = value.float().cpu().numpy()
         if done != samples:
             raise ValueError(f"{samples} samples were announced, {done} came")
         for file in files.values():
@@ -112,13 +108,13 @@ class FeatureCache:
 
     def read(self, index: Tensor | slice, device: torch.device) -> Features | ViewFeatures:
         """The features of these samples; the index lives on the CPU."""
-        features = {kind: self._features(kind, index, device) for kind in self.kinds}
+        features = {kind: self._features(kind, index, device) for kind in self.layouts}
         fused = features.pop(FUSED)
         return ViewFeatures(fused, features) if features else fused
 
     def _features(self, kind: str, index: Tensor | slice, device: torch.device) -> Features:
-        layout = self.kinds[kind]
-        arrays = {name: array[index].to(device) for name, array in self.arrays[kind].items()}
+        layout = self.layouts[kind]
+        arrays = {name: array[index].to(device) for (owner, name), array in self.arrays.items() if owner == kind}
         tokens, prefix, grid = arrays.pop("tokens"), arrays.pop("prefix"), (layout["grid"][0], layout["grid"][1])
         maps = {int(name.removeprefix("map")): value for name, value in arrays.items()}
         for stride in self._read_strides.intersection(layout["tokens_are_maps"]):

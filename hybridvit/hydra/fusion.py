@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -76,14 +77,19 @@ class Fusion(nn.Module):
 
     Args:
         config: width, grid, heads and depth.
-        grids: view name -> rows and columns of its tokens.
-        in_dim: width of the cameras' tokens.
+        specs: view name -> the shapes of its features.
+
+    Attributes:
+        spec: the shapes of the fused features.
+        rows: view name -> the rows of its tokens in a table of all cameras' tokens.
     """
 
-    def __init__(self, config: ViewsConfig, grids: Mapping[str, tuple[int, int]], in_dim: int) -> None:
+    def __init__(self, config: ViewsConfig, specs: Mapping[str, FeatureSpec]) -> None:
         super().__init__()
+        in_dim = next(iter(specs.values())).embed_dim
+        ends = list(accumulate(math.prod(spec.grid) for spec in specs.values()))
         self.spec = FeatureSpec(config.embed_dim, config.grid, 0, "mean", {1: config.embed_dim})
-        self.rows = token_rows(grids)
+        self.rows = {view: slice(start, end) for view, start, end in zip(specs, [0, *ends], ends, strict=False)}
         self.feature = nn.Sequential(nn.LayerNorm(in_dim, eps=NORM_EPS), linear(in_dim, config.embed_dim))
 
     def add_blocks(self, config: ViewsConfig, attention: Callable[[int, int], nn.Module]) -> None:
@@ -122,23 +128,14 @@ class AttentionFusion(Fusion):
     """Queries attend to the tokens of all cameras, each with a learned embedding of its camera and cell.
 
     The cameras' poses are learned, not given: :class:`~hybridvit.hydra.bev.BEVFusion` is for rigs of known geometry.
-
-    Args:
-        config, grids, in_dim: as in :class:`Fusion`.
     """
 
-    def __init__(self, config: ViewsConfig, grids: Mapping[str, tuple[int, int]], in_dim: int) -> None:
-        super().__init__(config, grids, in_dim)
-        tokens, dim = sum(rows * columns for rows, columns in grids.values()), config.embed_dim
+    def __init__(self, config: ViewsConfig, specs: Mapping[str, FeatureSpec]) -> None:
+        super().__init__(config, specs)
+        tokens, dim = sum(math.prod(spec.grid) for spec in specs.values()), config.embed_dim
         self.embedding = nn.Parameter(torch.randn(tokens, dim) * dim**-0.5)
         self.add_blocks(config, CrossAttention)
 
     def context(self, tokens: Mapping[str, Tensor]) -> tuple[Tensor]:
         embedding = torch.cat([self.embedding[self.rows[view]] for view in tokens])
         return (self.feature(torch.cat(list(tokens.values()), dim=1)) + embedding,)
-
-
-def token_rows(grids: Mapping[str, tuple[int, int]]) -> dict[str, slice]:
-    """The rows of every camera's tokens in a table of all tokens."""
-    ends = list(accumulate(rows * columns for rows, columns in grids.values()))
-    return {view: slice(start, end) for view, start, end in zip(grids, [0, *ends], ends, strict=False)}

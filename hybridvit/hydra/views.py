@@ -115,15 +115,14 @@ class ViewsConfig(Config):
         return stems
 
     def _fusion(self, specs: Mapping[str, FeatureSpec], shapes: Mapping[str, Shape], rig: Rig | None) -> Fusion:
-        grids, in_dim = {view: spec.grid for view, spec in specs.items()}, next(iter(specs.values())).embed_dim
         match self.fusion:
             case "attention":
-                return AttentionFusion(self, grids, in_dim)
+                return AttentionFusion(self, specs)
             case "bev":
                 if rig is None:
                     raise ValueError("fusion bev needs a rig, the geometry of the cameras, and this data has none")
                 rig.check(shapes)
-                return BEVFusion(self, grids, in_dim, rig)
+                return BEVFusion(self, specs, rig)
 
 
 class ViewsBackbone(nn.Module):
@@ -139,6 +138,9 @@ class ViewsBackbone(nn.Module):
         stems: view name -> its first layers, whose output the trunk ``encode``s; empty: the trunk takes images.
         dropout: probability that a camera is hidden from the fusion in training; a sample's last one never is. The
             camera's own features stay, as heads of this camera alone still have a label.
+
+    Attributes:
+        spec: the shapes of the fused features.
     """
 
     def __init__(
@@ -151,16 +153,12 @@ class ViewsBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self.trunk = trunk
-        self.stems = nn.ModuleDict(stems) if stems else None
-        self.fusion = fusion
+        self.stems = nn.ModuleDict(stems)
+        self.fusion, self.spec = fusion, fusion.spec
         self.shapes = dict(shapes)
+        self.view_specs = {view: stems.get(view, trunk).spec for view in shapes}
         self.dropout = dropout
         self.grad_checkpointing = False
-
-    @property
-    def spec(self) -> FeatureSpec:
-        """The shapes of the fused features."""
-        return self.fusion.spec
 
     def view_spec(self, view: str) -> FeatureSpec:
         """The shapes of one camera's own features.
@@ -169,8 +167,7 @@ class ViewsBackbone(nn.Module):
             ValueError: there is no such camera.
         """
         self._check_names([view])
-        spec: FeatureSpec = self.trunk.spec if self.stems is None else self.stems[view].spec  # type: ignore[assignment]
-        return spec
+        return self.view_specs[view]
 
     def forward(self, images: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> ViewFeatures:
         """Features of the cameras and of all of them together.
@@ -196,7 +193,7 @@ class ViewsBackbone(nn.Module):
         views = {
             view: spread_features(own[view], rows[view], batch)
             if view in own
-            else zero_features(self.view_spec(view), shape[1:], batch, like)
+            else zero_features(self.view_specs[view], shape[1:], batch, like)
             for view, shape in self.shapes.items()
         }
         if self.training and self.dropout:
@@ -212,12 +209,12 @@ class ViewsBackbone(nn.Module):
     def parameter_layers(self) -> list[tuple[str, ...]]:
         """Names of submodules and parameters, grouped from the images to the features; the fusion is the last group."""
         first, *later = [tuple(f"trunk.{name}" for name in group) for group in self.trunk.parameter_layers()]
-        return [first if self.stems is None else ("stems", *first), *later, ("fusion",)]
+        return [("stems", *first) if self.stems else first, *later, ("fusion",)]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute stems, trunk and fusion in the backward pass: less memory, more time."""
         self.grad_checkpointing = enable
-        for backbone in (self.trunk, *(self.stems.values() if self.stems is not None else ())):
+        for backbone in (self.trunk, *self.stems.values()):
             backbone.set_grad_checkpointing(enable)  # type: ignore[operator]
 
     def _own_features(self, images: Mapping[str, Tensor], rows: Mapping[str, Tensor | None]) -> dict[str, Features]:
@@ -225,7 +222,7 @@ class ViewsBackbone(nn.Module):
         kept = {view: x if (index := rows[view]) is None else x[index] for view, x in images.items()}
         kept = {view: x for view, x in kept.items() if len(x)}
         counts = {view: len(x) for view, x in kept.items()}
-        if self.stems is None:
+        if not self.stems:
             return split_features(self.trunk(torch.cat(list(kept.values()))), counts)
         embedded = {view: self.stems[view].embed(x) for view, x in kept.items()}  # type: ignore[operator]
         groups: dict[Any, list[str]] = {}  # cameras of equal shapes share a batch from here on

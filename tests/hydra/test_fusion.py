@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from hybridvit.backbones.features import FeatureSpec
 from hybridvit.data.rig import bev_cells
 from hybridvit.hydra.bev import BEVFusion
 from hybridvit.hydra.fusion import AttentionFusion
@@ -15,6 +16,7 @@ from hybridvit.hydra.views import ViewsConfig
 
 GRIDS = {"front": (2, 3), "left": (3, 2), "rear": (1, 5)}
 IN, DIM, HEADS, HIDDEN, GRID = 7, 12, 3, 13, (3, 5)
+SPECS = {view: FeatureSpec(IN, grid, 0, "mean", {}) for view, grid in GRIDS.items()}
 BATCH = 4
 THERE = {
     "front": torch.tensor([True, False, True, False]),
@@ -28,14 +30,14 @@ def config(depth, **fields):
 
 
 def attention(depth=1):
-    return AttentionFusion(config(depth), GRIDS, IN)
+    return AttentionFusion(config(depth), SPECS)
 
 
 def bev(depth=1):
     rng = np.random.default_rng(5)
     cameras = {view: camera(rng.standard_normal((*grid, 3)), rng.standard_normal(3)) for view, grid in GRIDS.items()}
     fields = config(depth, fusion="bev", extent=(-2.0, 9.0, -4.0, 3.0))
-    return BEVFusion(fields, GRIDS, IN, SimpleNamespace(cameras=cameras, bev_cells=bev_cells))
+    return BEVFusion(fields, SPECS, SimpleNamespace(cameras=cameras, bev_cells=bev_cells))
 
 
 def camera(rays, position):
@@ -228,7 +230,11 @@ def test_at_the_start_a_cell_is_nearest_to_the_ray_that_points_at_it():
     fields = ViewsConfig(fusion="bev", grid=(3, 4), extent=(1.0, 9.0, -4.0, 4.0), embed_dim=48, num_heads=3)
     cells, height = bev_cells(fields.grid, fields.extent), np.array([0.0, 0.0, 1.5])
     eye = camera(np.concatenate([cells, np.zeros((3, 4, 1))], axis=-1) - height, height)
-    fusion = BEVFusion(fields, {"eye": (3, 4)}, IN, SimpleNamespace(cameras={"eye": eye}, bev_cells=bev_cells))
+    fusion = BEVFusion(
+        fields,
+        {"eye": FeatureSpec(IN, (3, 4), 0, "mean", {})},
+        SimpleNamespace(cameras={"eye": eye}, bev_cells=bev_cells),
+    )
     position = fusion.camera_map(fusion.positions[0])
     keys = torch.nn.functional.normalize(fusion.ray_map(fusion.rays), dim=-1)
     queries = torch.nn.functional.normalize(fusion.cell_map(fusion.cells) - position, dim=-1)

@@ -385,4 +385,4 @@ def test_the_default_is_attention_over_a_shared_trunk():
     backbone = ViewsConfig().build(Trunk(VIT), SHAPES)
     assert backbone.spec.embed_dim == ViewsConfig().embed_dim
     assert isinstance(backbone.fusion, AttentionFusion)
-    assert backbone.stems is None
+    assert not backbone.stems

@@ -91,10 +91,8 @@ class Balance(ABC):
 
     def weights(self) -> dict[str, float]:
         """Task name -> factor on its gradient in the last update that had the task; empty if there is none to log."""
-        if self._used is None:
-            return {}
-        used = zip(self.tasks, self._used.tolist(), strict=True)
-        return {name: weight for name, weight in used if not math.isnan(weight)}
+        used = [] if self._used is None else self._used.tolist()
+        return {name: weight for name, weight in zip(self.tasks, used, strict=False) if not math.isnan(weight)}
 
     def log(self, weights: Tensor) -> None:
         """Notes the weights ``[t]`` of an update for :meth:`weights`; NaN for absent tasks."""
@@ -164,11 +162,8 @@ class WeightedBalance(Balance):
     def weigh(self, values: Tensor, mask: Tensor, losses: Losses, net: HydraNet) -> Tensor:
         """The weights for this batch, ``[t]``; those of absent tasks are not used.
 
-        Args:
-            values: the losses ``[t]``, detached.
-            mask: which tasks are present, bool ``[t]``.
-            losses: the losses with their graphs.
-            net: the net that made them.
+        Takes the detached ``values [t]`` of the losses, the bool ``mask [t]`` of the tasks that are present, the
+        losses with their graphs, and the net that made them.
         """
 
     def learn(self, quantity: str, initial: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -11,44 +12,25 @@ from hybridvit.config import NonNegativeFloat
 from hybridvit.hydra.balance.gradients import GradientConfig, Weighting
 
 
-class TorchJDConfig(GradientConfig):
-    """Base of the methods whose weights torchjd computes."""
-
-    def weighting(self) -> Weighting:
-        try:
-            from torchjd import aggregation
-
-            solve: Weighting = self.torchjd_weighting(aggregation)
-        except ImportError as error:
-            needs = f"balance {self.kind} needs torchjd and its solvers"
-            raise ValueError(f"{needs}: pip install 'hybridvit[balancing]'") from error
-        # None of these weights depends on the gradients' scale, but torchjd takes short gradients for zeros.
-        return lambda products: solve(products / products.trace())
-
-    def torchjd_weighting(self, aggregation: Any) -> Any:
-        """The method's weighting from the module ``torchjd.aggregation``."""
-        raise NotImplementedError
-
-
-class PCGradConfig(TorchJDConfig):
+class PCGradConfig(GradientConfig):
     """Each task's gradient without what conflicts with the others' (Yu et al., arXiv 2001.06782, algorithm 1)."""
 
     kind: Literal["pcgrad"] = "pcgrad"
 
-    def torchjd_weighting(self, aggregation: Any) -> Any:
-        return aggregation.PCGradWeighting()
+    def weighting(self) -> Weighting:
+        return from_torchjd(self.kind, lambda torchjd: torchjd.PCGradWeighting())
 
 
-class MGDAConfig(TorchJDConfig):
+class MGDAConfig(GradientConfig):
     """The shortest convex combination of the gradients (Sener and Koltun, arXiv 1810.04650, algorithm 2)."""
 
     kind: Literal["mgda"] = "mgda"
 
-    def torchjd_weighting(self, aggregation: Any) -> Any:
-        return aggregation.MGDAWeighting()
+    def weighting(self) -> Weighting:
+        return from_torchjd(self.kind, lambda torchjd: torchjd.MGDAWeighting())
 
 
-class CAGradConfig(TorchJDConfig):
+class CAGradConfig(GradientConfig):
     """The best gradient for the worst-off task, near the mean (Liu et al., arXiv 2110.14048, algorithm 1).
 
     Attributes:
@@ -58,8 +40,8 @@ class CAGradConfig(TorchJDConfig):
     kind: Literal["cagrad"] = "cagrad"
     c: NonNegativeFloat = 0.4
 
-    def torchjd_weighting(self, aggregation: Any) -> Any:
-        return aggregation.CAGradWeighting(c=self.c)
+    def weighting(self) -> Weighting:
+        return from_torchjd(self.kind, lambda torchjd: torchjd.CAGradWeighting(c=self.c))
 
 
 class NashMTLConfig(GradientConfig):
@@ -71,22 +53,35 @@ class NashMTLConfig(GradientConfig):
         return nash_weights
 
 
-class UPGradConfig(TorchJDConfig):
+class UPGradConfig(GradientConfig):
     """The mean of the gradients, each moved until it harms no task (Quinton and Rey, arXiv 2406.16232)."""
 
     kind: Literal["upgrad"] = "upgrad"
 
-    def torchjd_weighting(self, aggregation: Any) -> Any:
-        return aggregation.UPGradWeighting()
+    def weighting(self) -> Weighting:
+        return from_torchjd(self.kind, lambda torchjd: torchjd.UPGradWeighting())
 
 
-class AlignedMTLConfig(TorchJDConfig):
+class AlignedMTLConfig(GradientConfig):
     """The mean of gradients made orthogonal and equally long (Senushkin et al., arXiv 2305.19000, algorithm 1)."""
 
     kind: Literal["aligned_mtl"] = "aligned_mtl"
 
-    def torchjd_weighting(self, aggregation: Any) -> Any:
-        return aggregation.AlignedMTLWeighting()
+    def weighting(self) -> Weighting:
+        return from_torchjd(self.kind, lambda torchjd: torchjd.AlignedMTLWeighting())
+
+
+def from_torchjd(kind: str, choose: Callable[[Any], Weighting]) -> Weighting:
+    """The weighting that ``choose`` takes from the module ``torchjd.aggregation``, which is imported here."""
+    try:
+        from torchjd import aggregation
+
+        solve = choose(aggregation)
+    except ImportError as error:
+        needs = f"balance {kind} needs torchjd and its solvers"
+        raise ValueError(f"{needs}: pip install 'hybridvit[balancing]'") from error
+    # None of these weights depends on the gradients' scale, but torchjd takes short gradients for zeros.
+    return lambda products: solve(products / products.trace())
 
 
 def nash_weights(products: Tensor) -> Tensor:

@@ -48,14 +48,9 @@ class GradientConfig(MethodConfig):
         raise NotImplementedError
 
     def method(self, tasks: tuple[str, ...], net: HydraNet | None) -> Balance:
-        if self.at == "parameters":
-            return GradientBalance(tasks, self)
-        if net is None:
+        if self.at == "features" and net is None:
             raise ValueError(f"balance {self.kind} at features needs the net: build(..., net=net)")
-        tap = FeatureTap()
-        balance = GradientBalance(tasks, self, tap)
-        net.backbone.register_forward_hook(tap)
-        return balance
+        return GradientBalance(tasks, self, net)
 
 
 class FeatureTap:
@@ -106,13 +101,16 @@ class GradientBalance(Balance):
     Args:
         tasks: names of the tasks.
         config: the method, and where and how often gradients are compared.
-        tap: holds the features, for ``at="features"``.
+        net: its backbone gets a forward hook, for ``at="features"``.
     """
 
-    def __init__(self, tasks: tuple[str, ...], config: GradientConfig, tap: FeatureTap | None = None) -> None:
+    def __init__(self, tasks: tuple[str, ...], config: GradientConfig, net: HydraNet | None) -> None:
         super().__init__(tasks)
-        self.config, self.tap = config, tap
-        self.weighting = config.weighting()
+        self.config, self.weighting = config, config.weighting()
+        self.tap: FeatureTap | None = None
+        if config.at == "features" and net is not None:
+            self.tap = FeatureTap()
+            net.backbone.register_forward_hook(self.tap)
         self._warned = False
         if config.every > 1:  # the weights of the last comparison, NaN for absent tasks, and the updates since
             self.memory["weight"] = torch.full((len(tasks),), torch.nan, dtype=torch.float64)
@@ -160,9 +158,8 @@ class GradientBalance(Balance):
         self, weights: Tensor, names: Sequence[str], losses: Losses, net: HydraNet, targets: Sequence[Tensor]
     ) -> None:
         """One backward pass through the trunk, with the weights of the last comparison."""
-        for name in names:
-            if own := _trained(net.heads[name]):
-                losses[name].backward(inputs=own, retain_graph=True)
+        if own := [p for name in names for p in _trained(net.heads[name])]:
+            torch.stack([losses[name] for name in names]).sum().backward(inputs=own, retain_graph=True)
         total = torch.stack([weight * losses[name] for weight, name in zip(weights.tolist(), names, strict=True)]).sum()
         total.backward(inputs=targets)
         self.memory["age"] += 1

@@ -56,8 +56,9 @@ def stages(backbone: nn.Module) -> dict[str, list[nn.Parameter]]:
     for index, (prefixes, parameters) in enumerate(members):
         if parameters:
             alone = common[index] and common.count(common[index]) == 1
-            name = _short(common[index] if alone else _numbered(prefixes[0]))
-            named["stem" if index == 0 and len(groups) > 1 else name] = parameters
+            name = common[index] if alone else _numbered(prefixes[0])
+            short = name.removeprefix("trunk.").removeprefix("model.")  # without the module around the whole trunk
+            named["stem" if index == 0 and len(groups) > 1 else short] = parameters
     return named
 
 
@@ -72,8 +73,3 @@ def _numbered(name: str) -> str:
     parts = name.split(".")
     last = max((index for index, part in enumerate(parts) if part.isdigit()), default=len(parts))
     return ".".join(parts[: last + 1])
-
-
-def _short(name: str) -> str:
-    """The name without the module that wraps the whole trunk."""
-    return name.removeprefix("trunk.").removeprefix("model.")
