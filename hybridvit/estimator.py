@@ -11,10 +11,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from hybridvit.backbones import ResNetConfig, StagesConfig, ViTConfig
+from hybridvit.data.array_images import as_images, shape_text
 from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.load import DataConfig
-from hybridvit.data.samples import ONE_VIEW, Column, Samples, Splits
-from hybridvit.data.subset import stratified_split
+from hybridvit.data.samples import ONE_VIEW, Column, Splits
 from hybridvit.models import model_config
 from hybridvit.recipe import ModelConfig, Recipe
 from hybridvit.runs.net import evaluation_batch
@@ -24,7 +24,6 @@ from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optimisers.kinds import OptimConfig
 from hybridvit.training.optimisers.muon import MuonConfig
 
-MOST_CHANNELS = 4
 MOST_CELLS = 16  # along a side of the default model's grid of tokens
 AVERAGED = 100  # steps that weights are averaged over, or a tenth of a shorter run
 
@@ -94,7 +93,14 @@ class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(self.classes_) < 2:
             raise ValueError(f"y must hold at least two classes, given {len(self.classes_)}: {self.classes_.tolist()}")
         self.recipe_ = self._recipe((images.shape[2], images.shape[3]))
-        splits = self._splits(images, index.astype(np.int64))
+        splits = Splits.from_arrays(
+            X,
+            index,
+            validation=self.validation,
+            test=None,
+            columns={"label": Column("class", tuple(str(name) for name in self.classes_))},
+            seed=self.random_state,
+        )
         run = Run(self.recipe_, cpu=self.device == "cpu", splits=splits)
         self.result_ = run.fit()
         self.net_ = run.trainer.evaluated.eval().requires_grad_(False)
@@ -111,7 +117,7 @@ class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         images = as_images(X)
         shape = self._data.shapes[ONE_VIEW]
         if images.shape[1:] != shape:
-            raise ValueError(f"images must be {_shape(shape)} as in fit, given {_shape(images.shape[1:])}")
+            raise ValueError(f"images must be {shape_text(shape)} as in fit, given {shape_text(images.shape[1:])}")
         device, size = next(self.net_.parameters()).device, evaluation_batch(self._data.shapes)
         normalise = self._data.normalisation[ONE_VIEW]
         found = []
@@ -148,14 +154,6 @@ class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             whitening_init=self.model is None,
         )
 
-    def _splits(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Splits:
-        samples = Samples({ONE_VIEW: images}, {"label": labels})
-        kept, apart = stratified_split(labels, self.validation, self.random_state)
-        if not len(kept):
-            raise ValueError(f"validation {self.validation} leaves none of {len(labels)} images to train on")
-        column = Column("class", tuple(str(name) for name in self.classes_))
-        return Splits("arrays", {"label": column}, samples[kept], samples[apart], samples[:0])
-
 
 def default_model(size: tuple[int, int]) -> ViTConfig:
     """ResNet stages, each after the first of half the size, then one block of attention, for images of this size.
@@ -176,36 +174,3 @@ def default_model(size: tuple[int, int]) -> ViTConfig:
         pooling="mean",
         layer_scale=0.1,
     )
-
-
-def as_images(X: ArrayLike) -> NDArray[np.uint8]:
-    """Images of any of the layouts that the estimator takes, as ``[n, c, h, w]`` uint8.
-
-    Raises:
-        ValueError: no such layout, or values that are no pixels.
-    """
-    images = np.asarray(X)
-    if images.ndim == 3:
-        images = images[:, None]
-    elif images.ndim != 4:
-        raise ValueError(
-            f"images must be [n, h, w], [n, h, w, c] or [n, c, h, w], given {images.ndim} axes {list(images.shape)}"
-        )
-    elif images.shape[1] > MOST_CHANNELS:
-        if images.shape[3] > MOST_CHANNELS:
-            raise ValueError(f"images of 1 to {MOST_CHANNELS} channels are wanted, given {list(images.shape)}")
-        images = images.transpose(0, 3, 1, 2)
-    if np.issubdtype(images.dtype, np.floating):
-        if len(images) and not (images.min() >= 0 and images.max() <= 1):
-            raise ValueError(
-                f"images of floats must lie in [0, 1], given {images.min():g} to {images.max():g}: divide them, or "
-                "give uint8"
-            )
-        images = np.rint(images * 255)
-    elif images.dtype != np.uint8:
-        raise ValueError(f"images must be uint8, or floats in [0, 1], given {images.dtype}")
-    return np.ascontiguousarray(images, dtype=np.uint8)
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return f"{shape[0]} channel{'s' if shape[0] > 1 else ''} of {shape[1]}x{shape[2]} pixels"

@@ -11,7 +11,8 @@ what is nearest in front 97.5 % (``results/rig.json``).
 """
 
 from hybridvit.backbones import ResNetConfig
-from hybridvit.data.load import DataConfig, SyntheticConfig
+from hybridvit.data.load import DataConfig
+from hybridvit.data.synthetic.dataset import SyntheticConfig
 from hybridvit.hydra.balance.base import FixedConfig
 from hybridvit.hydra.views import ViewsConfig
 from hybridvit.recipe import Recipe

@@ -11,9 +11,10 @@ import yaml
 from hybridvit.backbones import ConvConfig, ResNetConfig, ViTConfig
 from hybridvit.config import field_paths, from_dict, from_yaml, nearest, to_dict, to_yaml
 from hybridvit.data.augment.transforms import AugmentConfig
-from hybridvit.data.load import DataConfig, SyntheticConfig
+from hybridvit.data.load import DataConfig
 from hybridvit.data.loaders.progressive import ProgressiveConfig
 from hybridvit.data.loaders.sampling import SamplingConfig
+from hybridvit.data.synthetic.dataset import SyntheticConfig
 from hybridvit.hydra.balance.kinds import BalanceConfig, FixedConfig, SumConfig
 from hybridvit.hydra.views import ViewsConfig
 from hybridvit.recipe import LaunchConfig, MultiTaskStudy, Recipe, Study

@@ -78,7 +78,10 @@ def test_every_layout_is_the_same_images():
     [
         (np.zeros((4, 64)), r"images must be \[n, h, w\], \[n, h, w, c\] or \[n, c, h, w\], given 2 axes \[4, 64\]"),
         (np.zeros((4, 8, 8, 9)), r"images of 1 to 4 channels are wanted, given \[4, 8, 8, 9\]"),
-        (np.full((4, 8, 8), 255.0), r"must lie in \[0, 1\], given 255 to 255: divide them, or give uint8"),
+        (
+            np.full((4, 8, 8), 255.0),
+            r"must lie in \[0, 1\], given 255 to 255 in item 0: leave out Normalize",
+        ),
         (np.full((4, 8, 8), -0.1), r"must lie in \[0, 1\], given -0.1 to -0.1"),
         (np.full((4, 8, 8), np.nan), r"must lie in \[0, 1\], given nan to nan"),
         (np.zeros((4, 8, 8), np.int64), "must be uint8, or floats in .* given int64"),
@@ -95,7 +98,7 @@ def test_what_is_no_images_is_refused(images, says):
         ({}, [0, 1, 2], r"a label for each of the 4 images, given the shape \(3,\)"),
         ({}, [1, 1, 1, 1], r"at least two classes, given 1: \[1\]"),
         ({"device": "gpu"}, [0, 1, 0, 1], "device must be 'auto' or 'cpu', given 'gpu'"),
-        ({"validation": 1.0}, [0, 1, 0, 1], r"validation is a share in \[0, 1\), given 1.0"),
+        ({"validation": 1.0}, [0, 1, 0, 1], "validation must be below 1, given 1.0"),
         ({"validation": 0.9}, [0, 1, 0, 1], "validation 0.9 leaves none of 4 images"),
         ({"model": "convit_tyni"}, [0, 1, 0, 1], "did you mean convit_tiny"),
         ({"steps": 0}, [0, 1, 0, 1], "steps must be at least 1, given 0"),

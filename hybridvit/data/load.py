@@ -5,53 +5,30 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridvit.config import Config
+from hybridvit.config import Config, Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt, Probability
 from hybridvit.data.loaders.memory import allowed_bytes
 from hybridvit.data.readers.manifest import ColumnRequest
 from hybridvit.data.readers.roots import read_roots
 from hybridvit.data.resize import resized
 from hybridvit.data.samples import Samples, Splits, missing
-from hybridvit.data.sets.named import NAMED
-from hybridvit.data.subset import stratified_order, stratified_split
-from hybridvit.data.synthetic.dataset import synthetic_rig
-
-
-class SyntheticConfig(Config):
-    """Made-up scenes around a vehicle, whose every answer is known; see :func:`synthetic_rig`.
-
-    Attributes:
-        samples: number of samples in all; a sixth each is for validation and for testing.
-        cameras: number of cameras, 4 to 8.
-        size: height and width of the images, in pixels.
-        grid: rows and columns of the grid on the ground.
-        extent: where the grid begins and ends along x (forward), then along y (left), in metres.
-        seed: of the scenes, and of which cameras are missing.
-        missing: share of cameras that are missing.
-    """
-
-    samples: int = 1200
-    cameras: int = 6
-    size: tuple[int, int] = (32, 48)
-    grid: tuple[int, int] = (16, 16)
-    extent: tuple[float, float, float, float] = (-8.0, 8.0, -8.0, 8.0)
-    seed: int = 0
-    missing: float = 0.0
+from hybridvit.data.sets.named import NAMED, DatasetName
+from hybridvit.data.subset import set_apart, strata, stratified_order
+from hybridvit.data.synthetic.dataset import SyntheticConfig
 
 
 class DataConfig(Config):
     """Which images to learn from, and how they are split.
 
     Attributes:
-        dataset: a named data set, looked for in root or in the folder that the variable HYBRIDVIT_DATA names; mnist,
-            fashionmnist, cifar10 and cifar100 are downloaded there where they are not, or to ~/.cache/hybridvit where
-            no folder is named. None: what root holds, or digits without a root.
+        dataset: a named data set, looked for in root, in the folder that the variable HYBRIDVIT_DATA names, or in
+            ~/.cache/hybridvit; its reader in ``data/sets`` says which files it needs and whether it downloads them.
+            None: what root holds, or digits without a root.
         root: a manifest (.csv, .parquet), with the geometry of its cameras in a rig.json beside it, if any; a folder
             with one folder of images for each class, or the same under train/, val/ and test/; or an .npz file in
             the MedMNIST layout. Several: their samples together, each with the labels that it has.
@@ -71,44 +48,21 @@ class DataConfig(Config):
         synthetic: instead of files, made-up scenes seen by the cameras of a vehicle; None: files.
     """
 
-    dataset: (
-        Literal[
-            "digits",
-            "mnist",
-            "fashionmnist",
-            "multi_fashion_mnist",
-            "cifar10",
-            "cifar100",
-            "cifair10",
-            "cifair100",
-            "camvid",
-        ]
-        | None
-    ) = None
+    dataset: DatasetName | None = None
     root: str | tuple[str, ...] | None = None
-    image_size: int | tuple[int, int] | None = None
-    train_images: int | None = None
-    validation: float = 0.2
-    test: float = 0.2
+    image_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    train_images: PositiveInt | None = None
+    validation: Fraction = 0.2
+    test: Fraction = 0.2
     stratify: str | None = None
-    split_seed: int = 0
+    split_seed: NonNegativeInt = 0
     skip_unreadable: bool = False
-    hide: dict[str, float] = field(default_factory=dict)
+    hide: dict[str, Probability] = field(default_factory=dict)
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    memory: float | None = None
+    memory: NonNegativeFloat | None = None
     synthetic: SyntheticConfig | None = None
 
     def __post_init__(self) -> None:
-        for name, share in (("validation", self.validation), ("test", self.test)):
-            if not 0 <= share < 1:
-                raise ValueError(f"{name} is a share in [0, 1), given {share}")
-        if self.train_images is not None and self.train_images < 1:
-            raise ValueError(f"train_images must be at least 1, given {self.train_images}")
-        for name, share in self.hide.items():
-            if not 0 <= share <= 1:
-                raise ValueError(f"hide.{name} is a share in [0, 1], given {share}")
-        if self.memory is not None and not self.memory >= 0:
-            raise ValueError(f"memory is a number of GiB, 0 or more, given {self.memory}")
         if self.memory is not None and not _files(self.root, self.dataset):
             raise ValueError("memory has no effect: only images of folders and manifests may stay on disk")
         if self.synthetic is not None and (self.root, self.dataset, self.image_size) != (None, None, None):
@@ -147,18 +101,15 @@ def load(
             raise ValueError(f"column {name!r} holds {wanted[name].kind} for one task, {request.kind} for another")
     memory = allowed_bytes(config.memory) if _files(config.root, config.dataset) else 0
     splits = _with_columns(_read(config, both, memory), both)
-    strata = partial(_strata, by)
     train, validation, test = splits.train, splits.validation, splits.test
     if not len(test) and config.test:
-        kept, apart = stratified_split(strata(train), config.test, config.split_seed)
-        train, test = train[kept], train[apart]
+        train, test = set_apart(train, by, config.test, config.split_seed)
     if config.train_images is not None:
         if config.train_images > len(train):
             raise ValueError(f"train_images is {config.train_images}, but there are only {len(train)} training images")
-        train = train[np.sort(stratified_order(strata(train), seed)[: config.train_images])]
+        train = train[np.sort(stratified_order(strata(train, by), seed)[: config.train_images])]
     if not len(validation) and config.validation:
-        kept, apart = stratified_split(strata(train), config.validation, config.split_seed)
-        train, validation = train[kept], train[apart]
+        train, validation = set_apart(train, by, config.validation, config.split_seed)
     if not len(train):
         raise ValueError("no image is left to train on: lower data.test or data.validation")
     train, validation, test = _fitting([_hide(train, splits, config.hide, seed), validation, test], memory)
@@ -178,7 +129,7 @@ def _fitting(parts: Sequence[Samples], memory: int) -> list[Samples]:
 
 def _read(config: DataConfig, wanted: Mapping[str, ColumnRequest], memory: int) -> Splits:
     if config.synthetic is not None:
-        return synthetic_rig(**vars(config.synthetic))
+        return config.synthetic.build()
     if config.dataset is not None or config.root is None:
         if isinstance(config.root, tuple):
             raise ValueError(f"data.dataset {config.dataset} has one root, given {len(config.root)}")
@@ -216,15 +167,6 @@ def _with_columns(splits: Splits, wanted: Mapping[str, ColumnRequest]) -> Splits
         validation=only(splits.validation),
         test=only(splits.test),
     )
-
-
-def _strata(column: str | None, part: Samples) -> NDArray[np.int64]:
-    """What splits and subsets are stratified by: a column of classes, if any, and the data set a sample is from."""
-    labels: NDArray[np.int64] = part.targets[column] if column else np.zeros(len(part), np.int64)
-    if part.source is None:
-        return labels
-    strata: NDArray[np.int64] = part.source * (labels.max(initial=0) + 2) + labels
-    return strata
 
 
 def _hide(part: Samples, splits: Splits, shares: Mapping[str, float], seed: int) -> Samples:

@@ -15,6 +15,7 @@ from hybridvit.data.rig import Rig
 ONE_VIEW = "image"  # what the view is called where there is only one
 VOID = 255  # the value of a mask's pixels that have no label
 
+SPLITS = ("train", "validation", "test")
 ColumnKind = Literal["class", "multilabel", "numbers", "mask", "points", "boxes", "teacher"]
 
 
@@ -141,6 +142,82 @@ class Splits:
     validation: Samples
     test: Samples
     rig: Rig | None = None
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Any,
+        targets: Any,
+        *,
+        validation: Any = 0.2,
+        test: Any = 0.2,
+        columns: Mapping[str, Column] | None = None,
+        seed: int = 0,
+        name: str = "arrays",
+    ) -> Splits:
+        """Splits of images and targets in memory.
+
+        Without ``columns``, the training targets say what a column holds:
+
+        - whole numbers, booleans or text ``[n]``: classes, one for each distinct label, sorted; -1, None and "" are
+          missing;
+        - floats ``[n]`` or ``[n, k]``: numbers; NaN and None are missing;
+        - whole numbers ``[n, h, w]`` of the images' size: masks of class indices; 255 is missing.
+
+        Args:
+            images: ``[n, h, w]``, ``[n, h, w, c]`` or ``[n, c, h, w]``, uint8 or floats in [0, 1], kept to 8 bits. The
+                axis with at most four entries holds the channels.
+            targets: column name -> n targets; a single array or list is the column "label".
+            validation: share of the images left after the test that is set apart, or a pair (images, targets).
+            test: share of all images that is set apart, or a pair (images, targets). Shares are stratified by the
+                first column of classes; 0 and None leave a split empty.
+            columns: what a column holds, where that is not to be inferred. Whole numbers are then indices into the
+                names.
+            seed: of the shares.
+            name: what the data set is called in reports.
+
+        Raises:
+            ValueError: naming the split and item that does not fit, and what was expected.
+        """
+        from hybridvit.data.from_arrays import from_arrays
+
+        return from_arrays(images, targets, validation, test, columns, seed, name)
+
+    @classmethod
+    def from_datasets(
+        cls,
+        train: Any,
+        validation: Any = None,
+        test: Any = None,
+        *,
+        columns: Mapping[str, Column] | None = None,
+        name: str | None = None,
+        memory: float | None = None,
+    ) -> Splits:
+        """Splits of map-style datasets, such as ``torch.utils.data.Dataset`` and torchvision's, or sequences.
+
+        An item is ``(image, target)``, ``(image, {name: target})`` or ``{"image": image, name: target}``; a target
+        without a name is the column "label". An image is a PIL image or an array or tensor ``[h, w]``, ``[h, w, c]``
+        or ``[c, h, w]``, as for :meth:`from_arrays`. A target is a class (whole number or text), a float, a vector of
+        floats, or a mask ``[h, w]``; None is missing. The rule of :meth:`from_arrays` says what a column holds.
+
+        Every item is read once and held in memory as uint8. Random transforms therefore belong in the recipe's
+        ``augment``, and Normalize must be left out.
+
+        Args:
+            train: samples to learn from.
+            validation: samples to select on; None: the split is empty.
+            test: samples to report on; None: the split is empty.
+            columns: as for :meth:`from_arrays`.
+            name: what the data set is called in reports; None: as the class of ``train``.
+            memory: GiB that the images may take; None: a third of what is free.
+
+        Raises:
+            ValueError: naming the split and item that does not fit, and what was expected; or the images take more.
+        """
+        from hybridvit.data.from_datasets import from_datasets
+
+        return from_datasets({"train": train, "validation": validation, "test": test}, columns, name, memory)
 
     @property
     def shapes(self) -> dict[str, tuple[int, int, int]]:

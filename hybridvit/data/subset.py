@@ -7,6 +7,8 @@ import heapq
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridvit.data.samples import Samples
+
 
 def stratified_order(labels: NDArray[np.integer], seed: int) -> NDArray[np.int64]:
     """An order of the samples whose every prefix is a class-stratified random subset.
@@ -50,3 +52,18 @@ def stratified_split(
     order = stratified_order(labels, seed)
     apart = int(np.ceil(share * len(labels) - 1e-9))
     return np.sort(order[apart:]), np.sort(order[:apart])
+
+
+def strata(samples: Samples, column: str | None) -> NDArray[np.int64]:
+    """What splits and subsets are stratified by: a column of classes, if any, and the data set a sample is from."""
+    labels: NDArray[np.int64] = samples.targets[column] if column else np.zeros(len(samples), np.int64)
+    if samples.source is None:
+        return labels
+    combined: NDArray[np.int64] = samples.source * (labels.max(initial=0) + 2) + labels
+    return combined
+
+
+def set_apart(samples: Samples, column: str | None, share: float, seed: int) -> tuple[Samples, Samples]:
+    """The samples kept and the ``share`` set apart, stratified by a column of classes."""
+    kept, apart = stratified_split(strata(samples, column), share, seed)
+    return samples[kept], samples[apart]

@@ -229,8 +229,8 @@ def test_memory_is_refused_where_it_has_no_effect():
         with pytest.raises(ValueError, match="memory has no effect: only images of folders and manifests"):
             DataConfig(memory=1.0, **config)
     assert DataConfig(memory=1.0, root=("a.npz", "folder")).memory == 1.0
-    for memory in (-1.0, float("nan")):
-        with pytest.raises(ValueError, match=r"memory is a number of GiB, 0 or more, given"):
+    for memory, message in ((-1.0, "at least 0, given -1.0"), (float("nan"), "a finite number, given nan")):
+        with pytest.raises(ValueError, match=f"memory must be {message}"):
             DataConfig(memory=memory, root="folder")
 
 

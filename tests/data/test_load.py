@@ -141,9 +141,12 @@ def test_what_cannot_be_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"validation": 1.0}, r"validation is a share in \[0, 1\), given 1.0"),
-        ({"test": -0.1}, r"test is a share in \[0, 1\), given -0.1"),
+        ({"validation": 1.0}, "validation must be below 1, given 1.0"),
+        ({"test": -0.1}, "test must be at least 0, given -0.1"),
         ({"train_images": 0}, "train_images must be at least 1, given 0"),
+        ({"image_size": (5, 0)}, "image_size must be|image_size.1 must be"),
+        ({"hide": {"label": 1.1}}, "hide.label must be at most 1, given 1.1"),
+        ({"dataset": "fashionmnits"}, "did you mean fashionmnist"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(fields, message):

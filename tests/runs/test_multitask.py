@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from hybridvit.config import to_yaml
-from hybridvit.data.load import DataConfig, SyntheticConfig
+from hybridvit.data.load import DataConfig
 from hybridvit.data.loaders.sampling import SamplingConfig
+from hybridvit.data.synthetic.dataset import SyntheticConfig
 from hybridvit.hydra.balance.kinds import FAMOConfig, FixedConfig, PCGradConfig, UncertaintyConfig
 from hybridvit.hydra.views import ViewsConfig
 from hybridvit.recipe import MultiTaskStudy

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from math import isfinite
-from typing import Literal
+from typing import Annotated, Literal
 
-from hybridvit.config import Config
+from annotated_types import Interval
+
+from hybridvit.config import Config, NonNegativeFloat, NonNegativeInt, PositiveInt, Probability
 
 RAND_OPS, RAND_MAGNITUDE, MIX_PROBABILITY = 2, 9, 1.0
 MAGNITUDES = 31  # levels of strength that the policies choose from
@@ -37,49 +38,25 @@ class AugmentConfig(Config):
             different images (arXiv 1901.09335).
     """
 
-    crop_padding: int = 0
+    crop_padding: NonNegativeInt = 0
     crop_fill: Literal["zero", "reflect"] = "zero"
     flip: bool = False
     policy: Literal["none", "trivial", "rand"] = "none"
-    rand_ops: int = RAND_OPS
-    rand_magnitude: int = RAND_MAGNITUDE
-    erasing: float = 0.0
-    cutout: int = 0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    mix_probability: float = MIX_PROBABILITY
-    repeats: int = 1
+    rand_ops: PositiveInt = RAND_OPS
+    rand_magnitude: Annotated[int, Interval(ge=0, le=MAGNITUDES - 1)] = RAND_MAGNITUDE
+    erasing: Probability = 0.0
+    cutout: NonNegativeInt = 0
+    mixup: NonNegativeFloat = 0.0
+    cutmix: NonNegativeFloat = 0.0
+    mix_probability: Annotated[float, Interval(gt=0, le=1)] = MIX_PROBABILITY
+    repeats: PositiveInt = 1
 
     def __post_init__(self) -> None:
-        if self.crop_padding < 0:
-            raise ValueError(f"crop_padding cannot be negative, given {self.crop_padding}")
-        _one_of("crop_fill", self.crop_fill, ("zero", "reflect"))
-        _one_of("policy", self.policy, ("none", "trivial", "rand"))
         if not self.crop_padding and self.crop_fill != "zero":
             raise ValueError(f"crop_fill {self.crop_fill!r} has no effect without crop_padding")
-        if self.rand_ops < 1:
-            raise ValueError(f"rand_ops must be at least 1, given {self.rand_ops}")
-        if not 0 <= self.rand_magnitude < MAGNITUDES:
-            raise ValueError(f"rand_magnitude must be from 0 to {MAGNITUDES - 1}, given {self.rand_magnitude}")
         if self.policy != "rand" and (self.rand_ops, self.rand_magnitude) != (RAND_OPS, RAND_MAGNITUDE):
             raise ValueError(
                 f"rand_ops and rand_magnitude need policy 'rand': they have no effect with {self.policy!r}"
             )
-        if not 0 <= self.erasing <= 1:
-            raise ValueError(f"erasing is a probability from 0 to 1, given {self.erasing}")
-        if self.cutout < 0:
-            raise ValueError(f"cutout cannot be negative, given {self.cutout}")
-        for name, alpha in (("mixup", self.mixup), ("cutmix", self.cutmix)):
-            if not (alpha >= 0 and isfinite(alpha)):
-                raise ValueError(f"{name} is the α of a Beta distribution, 0 or more, given {alpha}")
-        if not 0 < self.mix_probability <= 1:
-            raise ValueError(f"mix_probability must be above 0 and at most 1, given {self.mix_probability}")
         if self.mix_probability != MIX_PROBABILITY and not (self.mixup or self.cutmix):
             raise ValueError(f"mix_probability {self.mix_probability} has no effect without mixup or cutmix")
-        if self.repeats < 1:
-            raise ValueError(f"repeats must be at least 1, given {self.repeats}")
-
-
-def _one_of(name: str, given: str, choices: tuple[str, ...]) -> None:
-    if given not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, given {given!r}")

@@ -10,12 +10,12 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor
 
-from hybridvit.config import Config
+from hybridvit.config import Config, Fraction, PositiveInt
 from hybridvit.data.augment.transforms import PLACED
 from hybridvit.data.batch import Batch
 from hybridvit.data.samples import Column
 
-Sizes = tuple[tuple[float, int], ...]
+Sizes = tuple[tuple[Fraction, PositiveInt], ...]
 
 
 class ProgressiveConfig(Config):
@@ -32,11 +32,8 @@ class ProgressiveConfig(Config):
         shares = [share for share, _ in self.sizes]
         if shares and shares[0] != 0:
             raise ValueError(f"sizes must begin with the share 0.0, given {shares[0]}")
-        if shares != sorted(set(shares)) or not all(0 <= share < 1 for share in shares):
-            raise ValueError(f"the shares of sizes must rise, and all lie in [0, 1), given {shares}")
-        for _, side in self.sizes:
-            if side < 1:
-                raise ValueError(f"a side of sizes must be at least 1 pixel, given {side}")
+        if shares != sorted(set(shares)):
+            raise ValueError(f"the shares of sizes must rise, given {shares}")
 
     def check(self, shapes: Mapping[str, tuple[int, int, int]], columns: Mapping[str, Column]) -> None:
         """Refuses data whose images cannot be shown smaller.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
 
 from hybridvit.config import Config
@@ -23,11 +24,7 @@ class SamplingConfig(Config):
     """
 
     kind: Literal["size", "temperature", "round_robin"] = "size"
-    temperature: float = 2.0
-
-    def __post_init__(self) -> None:
-        if self.temperature < 1:
-            raise ValueError(f"temperature must be at least 1, given {self.temperature}")
+    temperature: Annotated[float, Interval(ge=1)] = 2.0
 
 
 def seed_of(*parts: int) -> int:

@@ -104,15 +104,19 @@ def read_image(path: Path, channels: int, size: Size) -> NDArray[np.uint8]:
 def _decode(path: Path, size: Size, grey: bool) -> NDArray[np.uint8]:
     """``[h, w]`` or, in colour, ``[h, w, 3]``."""
     with Image.open(path) as file:
-        picture: Image.Image = file
-        if file.mode in (*DEEP_MODES, "F"):  # more than 8 bits: scale to 8 instead of clipping
-            values = np.asarray(file, dtype=np.float64)
-            depth = 65535.0 if file.mode in DEEP_MODES or values.max() > 255 else 255.0
-            picture = Image.fromarray((values.clip(0, depth) * (255 / depth)).round().astype(np.uint8))
-        picture = ImageOps.exif_transpose(picture).convert("L" if grey else "RGB")
-    if picture.size != (size[1], size[0]):
-        picture = ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.BICUBIC)
-    return np.asarray(picture)
+        image = to_8_bits(ImageOps.exif_transpose(file), grey)
+    if image.size != (size[1], size[0]):
+        image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BICUBIC)
+    return np.asarray(image)
+
+
+def to_8_bits(image: Image.Image, grey: bool) -> Image.Image:
+    """The image as 8-bit grey or RGB; more than 8 bits are scaled, not clipped."""
+    if image.mode in (*DEEP_MODES, "F"):
+        values = np.asarray(image, dtype=np.float64)
+        depth = 65535.0 if image.mode in DEEP_MODES or values.max() > 255 else 255.0
+        image = Image.fromarray((values.clip(0, depth) * (255 / depth)).round().astype(np.uint8))
+    return image.convert("L" if grey else "RGB")
 
 
 def read_images(paths: Sequence[Path | None], channels: int, size: Size) -> tuple[NDArray[np.uint8], dict[Path, str]]:

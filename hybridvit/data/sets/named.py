@@ -1,10 +1,15 @@
-"""Published data sets by name, each with all its target columns."""
+"""The named data sets: the one place where they are listed.
+
+A new data set is a file beside this one, whose reader gives all its target columns, and an entry in ``NAMED``. Its
+reader says which files it needs, and whether they are downloaded.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from hybridvit.data.samples import Splits
 from hybridvit.data.sets.camvid import read_camvid
@@ -13,7 +18,7 @@ from hybridvit.data.sets.cifar import read_cifar
 from hybridvit.data.sets.digits import read_digits
 from hybridvit.data.sets.mnist import multi_fashion_mnist, read_mnist_like
 
-# Each takes the folder that holds the files; None: the one that the variable HYBRIDVIT_DATA names, see sets/place.py.
+# Each takes the folder that holds the files; None: the one that data_home.find looks in.
 NAMED: dict[str, Callable[[Path | None], Splits]] = {
     "digits": lambda root: read_digits(),  # comes with scikit-learn
     "mnist": partial(read_mnist_like, name="mnist"),
@@ -25,3 +30,8 @@ NAMED: dict[str, Callable[[Path | None], Splits]] = {
     "cifair100": partial(read_cifair, name="cifair100"),
     "camvid": read_camvid,
 }
+
+if TYPE_CHECKING:
+    DatasetName = str
+else:
+    DatasetName = Literal[tuple(NAMED)]

@@ -1,14 +1,16 @@
-"""A made-up data set of several cameras, whose every answer is known from its geometry."""
+"""A synthetic data set of several cameras, whose every answer is known from its geometry."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
 
+from hybridvit.config import Config, Fraction, NonNegativeInt, PositiveInt
 from hybridvit.data.rig import Camera, Rig, bev_cells
 from hybridvit.data.samples import Column, Samples, Splits
 from hybridvit.data.synthetic.ray_caster import NOTHING, Picture, RayCaster
@@ -26,29 +28,21 @@ PITCH = 8.0  # degrees that cameras look down
 VISIBLE = 4  # pixels that a solid needs to count as seen
 
 
-def synthetic_rig(
-    samples: int,
-    cameras: int = 6,
-    size: tuple[int, int] = (32, 48),
-    grid: tuple[int, int] = (16, 16),
-    extent: Extent = (-8.0, 8.0, -8.0, 8.0),
-    seed: int = 0,
-    missing: float = 0.0,
-) -> Splits:
+class SyntheticConfig(Config):
     """Scenes of boxes, cylinders and spheres around a vehicle under a low sun, seen by its cameras, with their rig.
 
     The target columns:
 
     - ``occupancy``, a mask over a grid on the ground: for each cell "free" or the kind of the solid whose footprint,
       seen from above, reaches into it; of several, the one whose centre is nearest to the cell's.
-    - ``count``: solids with their centre on the grid of which some camera that is there sees at least 4 pixels.
+    - ``count``: solids with their centre on the grid of which some camera that is present sees at least 4 pixels.
     - ``heading``: the vehicle's yaw in degrees, counted to the left from the sun, within -90 and 90.
     - ``nearest_CAMERA``: kind of the solid nearest to the camera, of those of which it sees at least 4 pixels, or
       "none"; without label where the camera is missing.
 
     A scene depends on the seed and its index alone, to the last bit on any machine, and not on what is missing.
 
-    Args:
+    Attributes:
         samples: number of scenes in all; a sixth each, rounded down, is for validation and for testing.
         cameras: number of cameras, 4 to 8, evenly around the vehicle.
         size: height and width of the images, in pixels.
@@ -56,19 +50,28 @@ def synthetic_rig(
         extent: where the grid begins and ends along x (forward), then along y (left), in metres.
         seed: of the scenes, and of which cameras are missing.
         missing: share of cameras that are missing; every sample keeps at least one.
-
-    Raises:
-        ValueError: a number out of range.
     """
-    if samples < 1 or min(grid) < 1 or min(size) < 1:
-        raise ValueError(f"samples, size and grid must be positive, given {samples}, {size}, {grid}")
-    if extent[0] >= extent[1] or extent[2] >= extent[3]:
-        raise ValueError(f"extent must be x from and to, y from and to, in metres, given {extent}")
-    if not 0 <= missing < 1:
-        raise ValueError(f"missing must lie in [0, 1), given {missing}")
-    if seed < 0:
-        raise ValueError(f"seed cannot be negative, given {seed}")
-    rig = ring_of_cameras(cameras, size)
+
+    samples: PositiveInt = 1200
+    cameras: Annotated[int, Interval(ge=4, le=8)] = 6
+    size: tuple[PositiveInt, PositiveInt] = (32, 48)
+    grid: tuple[PositiveInt, PositiveInt] = (16, 16)
+    extent: Extent = (-8.0, 8.0, -8.0, 8.0)
+    seed: NonNegativeInt = 0
+    missing: Fraction = 0.0
+
+    def __post_init__(self) -> None:
+        if self.extent[0] >= self.extent[1] or self.extent[2] >= self.extent[3]:
+            raise ValueError(f"extent must be x from and to, then y from and to, in metres, given {self.extent}")
+
+    def build(self) -> Splits:
+        """The scenes, their targets and the rig."""
+        return _render(self)
+
+
+def _render(config: SyntheticConfig) -> Splits:
+    samples, size, grid, extent, seed = config.samples, config.size, config.grid, config.extent, config.seed
+    rig = ring_of_cameras(config.cameras, size)
     caster, cells = RayCaster(rig), bev_cells(grid, extent)
     halves = ((extent[1] - extent[0]) / grid[0] / 2, (extent[3] - extent[2]) / grid[1] / 2)
     views = {view: np.zeros((samples, 3, *size), np.uint8) for view in rig.cameras}
@@ -82,8 +85,8 @@ def synthetic_rig(
     for index in range(samples):
         scene = draw_scene(np.random.default_rng([seed, index]), extent)
         pictures = caster.pictures(scene)
-        there = cameras_there(np.random.default_rng([seed, index, 1]), cameras, missing)
-        pictures = {view: pictures[view] for view, kept in zip(rig.cameras, there, strict=True) if kept}
+        kept = draw_cameras(np.random.default_rng([seed, index, 1]), config.cameras, config.missing)
+        pictures = {view: pictures[view] for view, keep in zip(rig.cameras, kept, strict=True) if keep}
         for view in rig.cameras:
             present[view][index] = view in pictures
         for view, picture in pictures.items():
@@ -107,13 +110,7 @@ def synthetic_rig(
 
 
 def ring_of_cameras(cameras: int, size: tuple[int, int]) -> Rig:
-    """A rig of 4 to 8 cameras evenly around the vehicle, 1.6 m high, looking outwards and a little down.
-
-    Raises:
-        ValueError: another number of cameras.
-    """
-    if cameras not in CAMERA_NAMES:
-        raise ValueError(f"cameras must be 4 to 8, given {cameras}")
+    """A rig of 4 to 8 cameras evenly around the vehicle, 1.6 m high, looking outwards and a little down."""
     height, width = size
     focal = _exact(width / 2 / math.tan(math.pi / cameras * OVERLAP))
     intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
@@ -151,11 +148,11 @@ def visible(picture: Picture) -> set[int]:
     return set(np.flatnonzero(pixels >= VISIBLE).tolist())
 
 
-def cameras_there(rng: np.random.Generator, cameras: int, missing: float) -> NDArray[np.bool_]:
+def draw_cameras(rng: np.random.Generator, cameras: int, missing: float) -> NDArray[np.bool_]:
     """Which cameras a sample has, ``[cameras]``; never none."""
     draw = rng.random(cameras)
-    there: NDArray[np.bool_] = (draw >= missing) | (draw == draw.max())
-    return there
+    present: NDArray[np.bool_] = (draw >= missing) | (draw == draw.max())
+    return present
 
 
 def _exact(value: float) -> float:

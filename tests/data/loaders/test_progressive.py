@@ -55,9 +55,9 @@ def test_a_size_of_the_images_own_leaves_the_batch_as_it_is():
         (((0.1, 16),), r"begin with the share 0\.0, given 0\.1"),
         (((0.0, 16), (0.7, 24), (0.3, 32)), r"must rise.*\[0\.0, 0\.7, 0\.3\]"),
         (((0.0, 16), (0.3, 24), (0.3, 32)), "must rise"),
-        (((0.0, 16), (1.0, 24)), r"in \[0, 1\)"),
-        (((0.0, 16), (float("nan"), 24)), r"in \[0, 1\)"),
-        (((0.0, 0),), "at least 1 pixel, given 0"),
+        (((0.0, 16), (1.0, 24)), r"sizes\.1\.0 must be below 1, given 1\.0"),
+        (((0.0, 16), (float("nan"), 24)), r"sizes\.1\.0 must be a finite number, given nan"),
+        (((0.0, 0),), "at least 1, given 0"),
     ],
 )
 def test_sizes_that_make_no_sense_are_refused(sizes, message):

@@ -11,18 +11,18 @@ from hybridvit.data.rig import bev_cells
 from hybridvit.data.samples import Samples
 from hybridvit.data.synthetic.dataset import (
     CAMERA_NAMES,
-    cameras_there,
+    SyntheticConfig,
     count,
+    draw_cameras,
     nearest_kind,
     ring_of_cameras,
-    synthetic_rig,
     visible,
 )
 from hybridvit.data.synthetic.ray_caster import NOTHING, RayCaster
 from hybridvit.data.synthetic.scene import KINDS, Scene, Solid, draw_scene, occupancy
 
 EXTENT = (-7.0, 9.0, -6.0, 8.0)
-DIGEST = 1448423695  # of synthetic_rig(6, seed=3).train
+DIGEST = 1448423695  # of SyntheticConfig(samples=6, seed=3).build().train
 TALL = {"box": 1.5, "cylinder": 2.0, "sphere": 1.6}
 
 
@@ -203,7 +203,7 @@ def test_the_count_is_of_solids_on_the_grid_that_some_camera_shows():
 
 
 def test_columns_and_arrays_fit_together():
-    data = synthetic_rig(13, cameras=5, size=(10, 14), grid=(6, 7), seed=2)
+    data = SyntheticConfig(samples=13, cameras=5, size=(10, 14), grid=(6, 7), seed=2).build()
     assert [len(part) for part in (data.train, data.validation, data.test)] == [9, 2, 2]
     assert data.shapes == dict.fromkeys(CAMERA_NAMES[5], (3, 10, 14))
     data.rig.check(data.shapes)
@@ -228,14 +228,15 @@ def digest(samples: Samples):
 
 
 def test_a_seed_gives_the_same_samples_for_ever():
-    first = synthetic_rig(6, seed=3)
+    first = SyntheticConfig(samples=6, seed=3).build()
     assert digest(first.train) == DIGEST
-    assert digest(synthetic_rig(6, seed=3).train) == DIGEST
-    assert digest(synthetic_rig(6, seed=4).train) != DIGEST
+    assert digest(SyntheticConfig(samples=6, seed=3).build().train) == DIGEST
+    assert digest(SyntheticConfig(samples=6, seed=4).build().train) != DIGEST
 
 
 def test_a_sample_does_not_depend_on_how_many_there_are_or_what_is_missing():
-    few, many = synthetic_rig(5, size=(8, 12), seed=1).train, synthetic_rig(18, size=(8, 12), seed=1, missing=0.4).train
+    few = SyntheticConfig(samples=5, size=(8, 12), seed=1).build().train
+    many = SyntheticConfig(samples=18, size=(8, 12), seed=1, missing=0.4).build().train
     for view, images in few.views.items():
         there = many.present[view][:5]
         assert 0 < many.present[view].sum() < 12
@@ -250,7 +251,7 @@ def test_a_sample_does_not_depend_on_how_many_there_are_or_what_is_missing():
 
 
 def test_the_missing_share_is_as_asked_and_no_sample_is_without_a_camera():
-    there = np.stack([cameras_there(np.random.default_rng(seed), 4, 0.6) for seed in range(1500)])
+    there = np.stack([draw_cameras(np.random.default_rng(seed), 4, 0.6) for seed in range(1500)])
     assert there.any(axis=1).all()
     assert there.mean() == pytest.approx(0.4 + 0.6**4 / 4, abs=0.03)
 
@@ -294,13 +295,16 @@ def test_cameras_look_outwards_all_around(cameras):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"samples": 0}, "samples, size and grid must be positive, given 0"),
-        ({"samples": 3, "cameras": 3}, "cameras must be 4 to 8, given 3"),
-        ({"samples": 3, "missing": 1.0}, r"missing must lie in \[0, 1\), given 1.0"),
+        ({"samples": 0}, "samples must be at least 1, given 0"),
+        ({"samples": 3, "cameras": 3}, "cameras must be at least 4, given 3"),
+        ({"samples": 3, "cameras": 9}, "cameras must be at most 8, given 9"),
+        ({"samples": 3, "grid": (3, 0)}, "grid.1 must be at least 1, given 0"),
+        ({"samples": 3, "size": (-5, 7)}, "size.0 must be at least 1, given -5"),
+        ({"samples": 3, "missing": 1.0}, "missing must be below 1, given 1.0"),
         ({"samples": 3, "extent": (1.0, 1.0, 0.0, 2.0)}, "extent must be x from and to"),
-        ({"samples": 3, "seed": -1}, "seed cannot be negative, given -1"),
+        ({"samples": 3, "seed": -1}, "seed must be at least 0, given -1"),
     ],
 )
 def test_numbers_out_of_range_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        synthetic_rig(**arguments)
+        SyntheticConfig(**arguments)
