@@ -2,67 +2,56 @@
 
 from __future__ import annotations
 
+import os.path
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from hybridvit import diagnostics as diagnostics
-    from hybridvit import layers as layers
-    from hybridvit.backbones import ConvConfig as ConvConfig
-    from hybridvit.backbones import ConvPoolConfig as ConvPoolConfig
-    from hybridvit.backbones import OverlapConfig as OverlapConfig
-    from hybridvit.backbones import PatchConfig as PatchConfig
-    from hybridvit.backbones import ResNetConfig as ResNetConfig
-    from hybridvit.backbones import ShiftedPatchConfig as ShiftedPatchConfig
-    from hybridvit.backbones import StagesConfig as StagesConfig
-    from hybridvit.backbones import StdResNetConfig as StdResNetConfig
-    from hybridvit.backbones import T2TConfig as T2TConfig
-    from hybridvit.backbones import TimmConfig as TimmConfig
-    from hybridvit.backbones import TorchvisionConfig as TorchvisionConfig
-    from hybridvit.backbones import ViTConfig as ViTConfig
-    from hybridvit.backbones import WideResNetConfig as WideResNetConfig
-    from hybridvit.backbones.weights import load_weights as load_weights
-    from hybridvit.estimator import HybridViTClassifier as HybridViTClassifier
-    from hybridvit.hydra.hydranet import HydraNet as HydraNet
-    from hybridvit.models import create_backbone as create_backbone
-    from hybridvit.models import create_model as create_model
-    from hybridvit.models import list_models as list_models
 
-# Where each public name lives; imported at its first use, so that `import hybridvit` costs nothing.
-_PUBLIC = {
-    "ConvConfig": "hybridvit.backbones",
-    "ConvPoolConfig": "hybridvit.backbones",
-    "HybridViTClassifier": "hybridvit.estimator",
-    "HydraNet": "hybridvit.hydra.hydranet",
-    "OverlapConfig": "hybridvit.backbones",
-    "PatchConfig": "hybridvit.backbones",
-    "ResNetConfig": "hybridvit.backbones",
-    "ShiftedPatchConfig": "hybridvit.backbones",
-    "StagesConfig": "hybridvit.backbones",
-    "StdResNetConfig": "hybridvit.backbones",
-    "T2TConfig": "hybridvit.backbones",
-    "TimmConfig": "hybridvit.backbones",
-    "TorchvisionConfig": "hybridvit.backbones",
-    "ViTConfig": "hybridvit.backbones",
-    "WideResNetConfig": "hybridvit.backbones",
-    "create_backbone": "hybridvit.models",
-    "create_model": "hybridvit.models",
-    "diagnostics": "",
-    "layers": "",
-    "list_models": "hybridvit.models",
-    "load_weights": "hybridvit.backbones.weights",
-}
-__all__ = sorted([*_PUBLIC, "__version__"])
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+def __getattr__(name: str) -> object:
+    """A public name, imported at its first use; ``__init__.pyi`` lists them, for this and for type checkers."""
+    if name == "__all__":
+        return __dir__()
+    if name.startswith("__"):
         raise AttributeError(f"module 'hybridvit' has no attribute {name!r}")
-    home = _PUBLIC[name]
-    return getattr(import_module(home), name) if home else import_module(f"hybridvit.{name}")
+    modules = _modules()
+    if name in modules:
+        module = import_module(modules[name])
+        value = module if modules[name] == f"hybridvit.{name}" else getattr(module, name)
+    else:
+        value = _configuration(name)
+        if value is None:
+            from difflib import get_close_matches
+
+            close = get_close_matches(name, modules, n=1)
+            hint = f": did you mean {close[0]}?" if close else ""
+            raise AttributeError(f"module 'hybridvit' has no attribute {name!r}{hint}")
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted([*_modules(), "__version__"])
+
+
+def _modules() -> dict[str, str]:
+    """Public name -> the module that has it, or the module itself, from lines ``from MODULE import NAME as NAME``."""
+    with open(os.path.join(os.path.dirname(__file__), "__init__.pyi"), encoding="utf-8") as file:
+        lines = [line.split() for line in file if line.startswith("from ")]
+    modules = {name: module for _, module, _, name, *_ in lines}
+    return {name: f"hybridvit.{name}" if module == "hybridvit" else module for name, module in modules.items()}
+
+
+def _configuration(name: str) -> object:
+    """A configuration that recipes can hold and no list names, as one that was just added to its union."""
+    if not name.endswith("Config"):
+        return None
+    from hybridvit.config import Config
+
+    import_module("hybridvit.recipe")
+    classes = Config.__subclasses__()
+    for cls in classes:
+        if cls.__name__ == name:
+            return cls
+        classes.extend(cls.__subclasses__())
+    return None

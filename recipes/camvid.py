@@ -12,47 +12,39 @@ alone; the share of road is learned only beside the pixels.
 
 from dataclasses import replace
 
-from hybridvit.backbones import ResNetConfig, StagesConfig, ViTConfig
-from hybridvit.data.augment.transforms import AugmentConfig
-from hybridvit.data.load import DataConfig
-from hybridvit.recipe import MultiTaskStudy, Recipe
-from hybridvit.tasks.multilabel import MultilabelConfig
-from hybridvit.tasks.regression import RegressionConfig
-from hybridvit.tasks.segmentation import SegmentationConfig
-from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optimisers.adamw import AdamWConfig
+import hybridvit as hv
 
-HYBRID = ViTConfig(
+HYBRID = hv.ViTConfig(
     embed_dim=128,
     depth=3,
     num_heads=4,
     mlp_ratio=2.0,
-    tokenizer=StagesConfig(cnn=ResNetConfig(stem="imagenet", depths=(2, 2, 2), width=32)),
+    tokenizer=hv.StagesConfig(cnn=hv.ResNetConfig(stem="imagenet", depths=(2, 2, 2), width=32)),
     pooling="mean",
 )
 
 
-def recipe() -> Recipe:
+def recipe() -> hv.Recipe:
     """ResNet stages, three attention blocks on a grid of 12 x 15, and a pyramid of their maps for the pixels."""
-    return Recipe(
+    return hv.Recipe(
         name="camvid",
         model=HYBRID,
-        data=DataConfig(dataset="camvid"),
-        augment=AugmentConfig(crop_padding=16, flip=True),
+        data=hv.DataConfig(dataset="camvid"),
+        augment=hv.AugmentConfig(crop_padding=16, flip=True),
         tasks={
-            "pixels": SegmentationConfig(target="mask", width=64),
-            "present": MultilabelConfig(target="present"),
-            "road": RegressionConfig(target="road_share"),
+            "pixels": hv.SegmentationConfig(target="mask", width=64),
+            "present": hv.MultilabelConfig(target="present"),
+            "road": hv.RegressionConfig(target="road_share"),
         },
-        optim=AdamWConfig(lr=1.5e-3, weight_decay=0.05, beta2=0.98),
-        train=TrainConfig(steps=400, batch_size=8, precision="fp32", ema=0.98, log_every=20, evaluate_every=200),
+        optim=hv.AdamWConfig(lr=1.5e-3, weight_decay=0.05, beta2=0.98),
+        train=hv.TrainConfig(steps=400, batch_size=8, precision="fp32", ema=0.98, log_every=20, evaluate_every=200),
     )
 
 
-def study() -> MultiTaskStudy:
+def study() -> hv.MultiTaskStudy:
     """Three heads together against each alone, three seeds."""
     base = recipe()
-    return MultiTaskStudy(
+    return hv.MultiTaskStudy(
         title="Pixels, presence and the share of road: what does one trunk for all cost?",
         base=replace(base, train=replace(base.train, steps=150)),
         trunks={"Hybrid": HYBRID},

@@ -9,46 +9,41 @@ ResNet 78.0 (78.6) after 7.5; one seed each. Pooling right after the first convo
 images that grow carry it; CutMix costs in so few passes (LOG.md).
 """
 
-from hybridvit.backbones import ResNetConfig, StagesConfig, ViTConfig
-from hybridvit.data.augment.transforms import AugmentConfig
-from hybridvit.data.load import DataConfig
-from hybridvit.data.loaders.progressive import ProgressiveConfig
-from hybridvit.recipe import LaunchConfig, Recipe, Study
-from hybridvit.tasks.classification import ClassificationConfig
-from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optimisers.muon import MuonConfig
+import hybridvit as hv
 
-HYBRID = ViTConfig(
+HYBRID = hv.ViTConfig(
     embed_dim=128,
     depth=1,
     num_heads=4,
     mlp_ratio=2.0,
-    tokenizer=StagesConfig(cnn=ResNetConfig(depths=(1, 1), width=64, stem="pool")),
+    tokenizer=hv.StagesConfig(cnn=hv.ResNetConfig(depths=(1, 1), width=64, stem="pool")),
     pooling="mean",
     layer_scale=0.1,
 )
-RESNET = ResNetConfig(depths=(1, 1), width=80, stem="pool")
+RESNET = hv.ResNetConfig(depths=(1, 1), width=80, stem="pool")
 
 
-def recipe() -> Recipe:
+def recipe() -> hv.Recipe:
     """The hybrid; nothing is selected, the weights of the last step count."""
-    return Recipe(
+    return hv.Recipe(
         name="cifar10_5k_laptop",
         model=HYBRID,
-        data=DataConfig(dataset="cifar10", train_images=5_000, validation=0.0),
-        augment=AugmentConfig(crop_padding=4, crop_fill="reflect", flip=True, cutout=8),
-        progressive=ProgressiveConfig(sizes=((0.0, 16), (0.45, 24), (0.8, 32))),
-        tasks={"label": ClassificationConfig(label_smoothing=0.1)},
-        optim=MuonConfig(lr=2e-3, muon_lr=0.04, beta2=0.99),
-        train=TrainConfig(steps=6000, batch_size=32, precision="fp32", ema=0.998, log_every=100, evaluate_every=3000),
+        data=hv.DataConfig(dataset="cifar10", train_images=5_000, validation=0.0),
+        augment=hv.AugmentConfig(crop_padding=4, crop_fill="reflect", flip=True, cutout=8),
+        progressive=hv.ProgressiveConfig(sizes=((0.0, 16), (0.45, 24), (0.8, 32))),
+        tasks={"label": hv.ClassificationConfig(label_smoothing=0.1)},
+        optim=hv.MuonConfig(lr=2e-3, muon_lr=0.04, beta2=0.99),
+        train=hv.TrainConfig(
+            steps=6000, batch_size=32, precision="fp32", ema=0.998, log_every=100, evaluate_every=3000
+        ),
         whitening_init=True,
         tta=True,
     )
 
 
-def study() -> Study:
+def study() -> hv.Study:
     """Hybrid and ResNet, paired by seed, one run at a time on both cores."""
-    return Study(
+    return hv.Study(
         title="Ten minutes on two CPU cores: what do 5,000 images of CIFAR-10 teach?",
         base=recipe(),
         models={"Hybrid": HYBRID, "ResNet": RESNET},
@@ -56,5 +51,5 @@ def study() -> Study:
         train_sizes=(5_000,),
         seeds=3,
         learning_rates=(2e-3,),
-        launch=LaunchConfig(backend="sequential", workers=1, threads=2),
+        launch=hv.LaunchConfig(backend="sequential", workers=1, threads=2),
     )

@@ -8,32 +8,26 @@ Five gated layers, then the class token and a plain one, as in the paper in smal
 GPU takes ``--train.steps 20000 --train.batch_size 256``.
 """
 
-from hybridvit.backbones import PatchConfig, ViTConfig
-from hybridvit.data.augment.transforms import AugmentConfig
-from hybridvit.data.load import DataConfig
-from hybridvit.recipe import Recipe
-from hybridvit.tasks.classification import ClassificationConfig
-from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optimisers.adamw import AdamWConfig
+import hybridvit as hv
 
 
-def recipe() -> Recipe:
+def recipe() -> hv.Recipe:
     """Nothing is selected, the weights of the last step count."""
-    return Recipe(
+    return hv.Recipe(
         name="cifar10_convit",
-        model=ViTConfig(
+        model=hv.ViTConfig(
             embed_dim=96,
             depth=6,
             num_heads=4,
             mlp_ratio=2.0,
-            tokenizer=PatchConfig(patch_size=4),
+            tokenizer=hv.PatchConfig(patch_size=4),
             attention=("gpsa",) * 5 + ("mhsa",),
             class_token_layer=5,
             qkv_bias=False,
         ),
-        data=DataConfig(dataset="cifar10", validation=0.0),
-        augment=AugmentConfig(crop_padding=4, flip=True),
-        tasks={"label": ClassificationConfig(label_smoothing=0.1)},
-        optim=AdamWConfig(lr=2e-3, beta2=0.99),
-        train=TrainConfig(steps=6000, batch_size=64, ema=0.998, log_every=100, evaluate_every=3000),
+        data=hv.DataConfig(dataset="cifar10", validation=0.0),
+        augment=hv.AugmentConfig(crop_padding=4, flip=True),
+        tasks={"label": hv.ClassificationConfig(label_smoothing=0.1)},
+        optim=hv.AdamWConfig(lr=2e-3, beta2=0.99),
+        train=hv.TrainConfig(steps=6000, batch_size=64, ema=0.998, log_every=100, evaluate_every=3000),
     )

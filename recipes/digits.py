@@ -9,41 +9,36 @@ a ViT with a convolutional stem; and a ResNet.
 
 from dataclasses import replace
 
-from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, ViTConfig
-from hybridvit.data.load import DataConfig
-from hybridvit.recipe import Recipe, Study
-from hybridvit.tasks.classification import ClassificationConfig
-from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optimisers.adamw import AdamWConfig
+import hybridvit as hv
 
-VIT = ViTConfig(
+VIT = hv.ViTConfig(
     embed_dim=64,
     depth=2,
     num_heads=4,
     mlp_ratio=1.0,
-    tokenizer=PatchConfig(patch_size=2),
+    tokenizer=hv.PatchConfig(patch_size=2),
     pooling="mean",
 )
 CONVIT = replace(VIT, attention=("gpsa",))
-HYBRID = replace(VIT, tokenizer=ConvConfig(channels=(32, 64), strides=(1, 2)), depth=1)
-RESNET = ResNetConfig(depths=(1, 1), width=26)
+HYBRID = replace(VIT, tokenizer=hv.ConvConfig(channels=(32, 64), strides=(1, 2)), depth=1)
+RESNET = hv.ResNetConfig(depths=(1, 1), width=26)
 
 
-def base() -> Recipe:
+def base() -> hv.Recipe:
     """What is held fixed."""
-    return Recipe(
+    return hv.Recipe(
         name="digits",
         model=VIT,
-        data=DataConfig(validation=0.2),
-        tasks={"label": ClassificationConfig(label_smoothing=0.1)},
-        optim=AdamWConfig(lr=1e-2, weight_decay=0.5, beta2=0.95),
-        train=TrainConfig(steps=300, batch_size=48, precision="fp32", ema=0.98, log_every=20, evaluate_every=300),
+        data=hv.DataConfig(validation=0.2),
+        tasks={"label": hv.ClassificationConfig(label_smoothing=0.1)},
+        optim=hv.AdamWConfig(lr=1e-2, weight_decay=0.5, beta2=0.95),
+        train=hv.TrainConfig(steps=300, batch_size=48, precision="fp32", ema=0.98, log_every=20, evaluate_every=300),
     )
 
 
-def study() -> Study:
+def study() -> hv.Study:
     """Four models, four training sizes, three paired seeds."""
-    return Study(
+    return hv.Study(
         title="What is a built-in assumption about images worth, in images of digits?",
         base=base(),
         models={"ResNet": RESNET, "Hybrid": HYBRID, "ConViT": CONVIT, "ViT": VIT},

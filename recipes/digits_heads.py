@@ -14,51 +14,42 @@ alone.
 
 from dataclasses import replace
 
-from hybridvit.backbones import ConvConfig, ViTConfig
-from hybridvit.data.load import DataConfig
-from hybridvit.recipe import MultiTaskStudy, Recipe
-from hybridvit.tasks.classification import ClassificationConfig
-from hybridvit.tasks.detection import DetectionConfig
-from hybridvit.tasks.keypoints import KeypointsConfig
-from hybridvit.tasks.regression import RegressionConfig
-from hybridvit.tasks.segmentation import SegmentationConfig
-from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optimisers.adamw import AdamWConfig
+import hybridvit as hv
 
-HYBRID = ViTConfig(
+HYBRID = hv.ViTConfig(
     embed_dim=64,
     depth=3,
     num_heads=4,
     mlp_ratio=2.0,
-    tokenizer=ConvConfig(channels=(32, 64), strides=(1, 1)),
+    tokenizer=hv.ConvConfig(channels=(32, 64), strides=(1, 1)),
     pooling="mean",
 )
 
 
-def recipe() -> Recipe:
+def recipe() -> hv.Recipe:
     """One trunk of 64 tokens, a token for each pixel."""
-    return Recipe(
+    return hv.Recipe(
         name="digits_heads",
         model=HYBRID,
-        data=DataConfig(dataset="digits", hide={"slant": 0.67, "box": 0.67}),
+        data=hv.DataConfig(dataset="digits", hide={"slant": 0.67, "box": 0.67}),
         tasks={
-            "digit": ClassificationConfig(target="label", label_smoothing=0.1),
-            "loops": ClassificationConfig(target="loops"),
-            "ink": RegressionConfig(target="ink"),
-            "slant": RegressionConfig(target="slant", angle="degrees"),
-            "centre": KeypointsConfig(target="centre", width=32),
-            "strokes": SegmentationConfig(target="strokes", width=32),
-            "box": DetectionConfig(target="box", width=32),
+            "digit": hv.ClassificationConfig(target="label", label_smoothing=0.1),
+            "loops": hv.ClassificationConfig(target="loops"),
+            "ink": hv.RegressionConfig(target="ink"),
+            "slant": hv.RegressionConfig(target="slant", angle="degrees"),
+            "centre": hv.KeypointsConfig(target="centre", width=32),
+            "strokes": hv.SegmentationConfig(target="strokes", width=32),
+            "box": hv.DetectionConfig(target="box", width=32),
         },
-        optim=AdamWConfig(lr=3e-3, weight_decay=0.1, beta2=0.98),
-        train=TrainConfig(steps=600, batch_size=64, precision="fp32", ema=0.98, log_every=20, evaluate_every=100),
+        optim=hv.AdamWConfig(lr=3e-3, weight_decay=0.1, beta2=0.98),
+        train=hv.TrainConfig(steps=600, batch_size=64, precision="fp32", ema=0.98, log_every=20, evaluate_every=100),
     )
 
 
-def study() -> MultiTaskStudy:
+def study() -> hv.MultiTaskStudy:
     """All seven together against each alone, by the plain sum, three seeds."""
     base = recipe()
-    return MultiTaskStudy(
+    return hv.MultiTaskStudy(
         title="Seven heads on one trunk of digits: what does each gain or lose?",
         base=replace(base, train=replace(base.train, steps=250, evaluate_every=250)),
         trunks={"Hybrid": HYBRID},

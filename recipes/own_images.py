@@ -6,32 +6,26 @@ A convolutional stem and four attention blocks, 1.1 M parameters, made for a few
     hybridvit predict runs/mine picture.jpg
 """
 
-from hybridvit.backbones import ConvConfig, ViTConfig
-from hybridvit.data.augment.transforms import AugmentConfig
-from hybridvit.data.load import DataConfig
-from hybridvit.recipe import Recipe
-from hybridvit.tasks.classification import ClassificationConfig
-from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optimisers.adamw import AdamWConfig
+import hybridvit as hv
 
 
-def recipe() -> Recipe:
+def recipe() -> hv.Recipe:
     """64 pixels, 64 tokens, 600 steps."""
-    model = ViTConfig(
+    model = hv.ViTConfig(
         embed_dim=128,
         depth=4,
         num_heads=4,
         mlp_ratio=2.0,
-        tokenizer=ConvConfig(channels=(32, 64, 128), strides=(2, 2, 2)),
+        tokenizer=hv.ConvConfig(channels=(32, 64, 128), strides=(2, 2, 2)),
         pooling="mean",
         drop_path=0.1,
     )
-    return Recipe(
+    return hv.Recipe(
         name="own_images",
         model=model,
-        data=DataConfig(root="FOLDER", image_size=64),
-        augment=AugmentConfig(crop_padding=8, flip=True),
-        tasks={"label": ClassificationConfig(label_smoothing=0.1)},
-        optim=AdamWConfig(lr=2e-3, weight_decay=0.1),
-        train=TrainConfig(steps=600, batch_size=32, ema=0.99),
+        data=hv.DataConfig(root="FOLDER", image_size=64),
+        augment=hv.AugmentConfig(crop_padding=8, flip=True),
+        tasks={"label": hv.ClassificationConfig(label_smoothing=0.1)},
+        optim=hv.AdamWConfig(lr=2e-3, weight_decay=0.1),
+        train=hv.TrainConfig(steps=600, batch_size=32, ema=0.99),
     )

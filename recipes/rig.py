@@ -10,35 +10,25 @@ Two CPU cores.
 what is nearest in front 97.5 % (``results/rig.json``).
 """
 
-from hybridvit.backbones import ResNetConfig
-from hybridvit.data.load import DataConfig
-from hybridvit.data.synthetic.dataset import SyntheticConfig
-from hybridvit.hydra.balance.base import FixedConfig
-from hybridvit.hydra.views import ViewsConfig
-from hybridvit.recipe import Recipe
-from hybridvit.tasks.classification import ClassificationConfig
-from hybridvit.tasks.regression import RegressionConfig
-from hybridvit.tasks.segmentation import SegmentationConfig
-from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optimisers.adamw import AdamWConfig
+import hybridvit as hv
 
-RESNET = ResNetConfig(depths=(1, 1, 1), width=16)
+RESNET = hv.ResNetConfig(depths=(1, 1, 1), width=16)
 
 
-def recipe() -> Recipe:
+def recipe() -> hv.Recipe:
     """2,000 scenes, four heads: three on the fused features, one on the front camera's own."""
-    return Recipe(
+    return hv.Recipe(
         name="rig",
         model=RESNET,
-        data=DataConfig(synthetic=SyntheticConfig(samples=3000, missing=0.1)),
-        views=ViewsConfig(fusion="bev", grid=(16, 16), embed_dim=64, dropout=0.05),
+        data=hv.DataConfig(synthetic=hv.SyntheticConfig(samples=3000, missing=0.1)),
+        views=hv.ViewsConfig(fusion="bev", grid=(16, 16), embed_dim=64, dropout=0.05),
         tasks={
-            "occupancy": SegmentationConfig(target="occupancy", width=64),
-            "count": RegressionConfig(target="count"),
-            "heading": RegressionConfig(target="heading", angle="degrees"),
-            "front": ClassificationConfig(target="nearest_front", view="front"),
+            "occupancy": hv.SegmentationConfig(target="occupancy", width=64),
+            "count": hv.RegressionConfig(target="count"),
+            "heading": hv.RegressionConfig(target="heading", angle="degrees"),
+            "front": hv.ClassificationConfig(target="nearest_front", view="front"),
         },
-        balance=FixedConfig(weights={"occupancy": 5.0, "count": 0.5, "heading": 0.5, "front": 0.5}),
-        optim=AdamWConfig(lr=3e-3, weight_decay=0.05, beta2=0.98),
-        train=TrainConfig(steps=400, batch_size=16, precision="fp32", ema=0.98, log_every=20, evaluate_every=400),
+        balance=hv.FixedConfig(weights={"occupancy": 5.0, "count": 0.5, "heading": 0.5, "front": 0.5}),
+        optim=hv.AdamWConfig(lr=3e-3, weight_decay=0.05, beta2=0.98),
+        train=hv.TrainConfig(steps=400, batch_size=16, precision="fp32", ema=0.98, log_every=20, evaluate_every=400),
     )

@@ -12,24 +12,20 @@ yet. ``recipes/small_data_laptop.py`` is its short form, ``recipes/small_data_ci
 
 from dataclasses import replace
 
-from hybridvit.backbones import ConvConfig, ConvPoolConfig, PatchConfig, ResNetConfig, ViTConfig, WideResNetConfig
-from hybridvit.data.augment.transforms import AugmentConfig
-from hybridvit.data.load import DataConfig
-from hybridvit.recipe import Recipe, Study
-from hybridvit.tasks.classification import ClassificationConfig
-from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optimisers.adamw import AdamWConfig
+import hybridvit as hv
 
-VIT = ViTConfig(embed_dim=192, depth=9, num_heads=4, tokenizer=PatchConfig(patch_size=4), pooling="seq", drop_path=0.1)
+VIT = hv.ViTConfig(
+    embed_dim=192, depth=9, num_heads=4, tokenizer=hv.PatchConfig(patch_size=4), pooling="seq", drop_path=0.1
+)
 CONVIT = replace(VIT, attention=("gpsa",) * 7 + ("mhsa",) * 2)
-HYBRID = replace(VIT, tokenizer=ConvConfig(channels=(48, 96, 192), strides=(2, 1, 2)))
+HYBRID = replace(VIT, tokenizer=hv.ConvConfig(channels=(48, 96, 192), strides=(2, 1, 2)))
 MODELS = {
-    "ResNet-18": ResNetConfig(),
-    "ResNet": ResNetConfig(width=38),
-    "WRN-16-5": WideResNetConfig(depth=16, width_factor=5),
+    "ResNet-18": hv.ResNetConfig(),
+    "ResNet": hv.ResNetConfig(width=38),
+    "WRN-16-5": hv.WideResNetConfig(depth=16, width_factor=5),
     "Conv-FF hybrid": replace(HYBRID, feedforward="conv"),
     "Hybrid": HYBRID,
-    "CCT": replace(VIT, embed_dim=256, depth=7, mlp_ratio=2.0, tokenizer=ConvPoolConfig()),
+    "CCT": replace(VIT, embed_dim=256, depth=7, mlp_ratio=2.0, tokenizer=hv.ConvPoolConfig()),
     "ConViT": CONVIT,
     "ConViT, no gate": replace(CONVIT, attention=("psa",) * 7 + ("mhsa",) * 2),
     "ConViT, random start": replace(CONVIT, initialisation="random"),
@@ -37,24 +33,24 @@ MODELS = {
 }
 
 
-def base() -> Recipe:
+def base() -> hv.Recipe:
     """What is held fixed."""
-    return Recipe(
+    return hv.Recipe(
         name="small_data",
         model=VIT,
-        data=DataConfig(dataset="cifar10", validation=0.1),
-        augment=AugmentConfig(
+        data=hv.DataConfig(dataset="cifar10", validation=0.1),
+        augment=hv.AugmentConfig(
             crop_padding=4, flip=True, policy="trivial", erasing=0.25, cutmix=1.0, mix_probability=0.5
         ),
-        tasks={"label": ClassificationConfig(label_smoothing=0.1)},
-        optim=AdamWConfig(lr=1e-3, weight_decay=0.1, beta2=0.99),
-        train=TrainConfig(steps=10_000, batch_size=256, ema=0.999, log_every=100, evaluate_every=5000),
+        tasks={"label": hv.ClassificationConfig(label_smoothing=0.1)},
+        optim=hv.AdamWConfig(lr=1e-3, weight_decay=0.1, beta2=0.99),
+        train=hv.TrainConfig(steps=10_000, batch_size=256, ema=0.999, log_every=100, evaluate_every=5000),
     )
 
 
-def study() -> Study:
+def study() -> hv.Study:
     """Ten models, six sizes, three seeds (six are a flag away: ``--seeds 6``)."""
-    return Study(
+    return hv.Study(
         title="What is a built-in assumption worth on CIFAR-10, in images?",
         base=base(),
         models=MODELS,

@@ -9,13 +9,12 @@ Wants the folder ciFAIR-10 of its authors (arXiv 1902.00423) in ``--base.data.ro
 from dataclasses import replace
 from pathlib import Path
 
-from hybridvit.cli.request import read_recipe
-from hybridvit.recipe import Study
+import hybridvit as hv
 
 
-def study() -> Study:
+def study() -> hv.Study:
     """The same models; 40 % of the 500 images choose the learning rate, as in the benchmark."""
-    cifar10 = read_recipe(Path(__file__).with_name("small_data.py"), "study")
+    cifar10 = hv.read_recipe(Path(__file__).with_name("small_data.py"), "study")
     data = replace(cifar10.base.data, dataset="cifair10", validation=0.4)
     return replace(
         cifar10,

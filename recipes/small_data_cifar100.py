@@ -8,18 +8,16 @@ Wants CIFAR-100 and a GPU, as its model does; not run yet.
 from dataclasses import replace
 from pathlib import Path
 
-from hybridvit.cli.request import read_recipe
-from hybridvit.recipe import Study
-from hybridvit.tasks.classification import ClassificationConfig
+import hybridvit as hv
 
 
-def study() -> Study:
+def study() -> hv.Study:
     """The same models and sizes."""
-    cifar10 = read_recipe(Path(__file__).with_name("small_data.py"), "study")
+    cifar10 = hv.read_recipe(Path(__file__).with_name("small_data.py"), "study")
     base = replace(
         cifar10.base,
         name="small_data_cifar100",
         data=replace(cifar10.base.data, dataset="cifar100"),
-        tasks={"label": ClassificationConfig(target="fine", label_smoothing=0.1)},
+        tasks={"label": hv.ClassificationConfig(target="fine", label_smoothing=0.1)},
     )
     return replace(cifar10, title="What is a built-in assumption worth on CIFAR-100, in images?", base=base)

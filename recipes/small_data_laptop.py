@@ -10,33 +10,31 @@ its feed-forward parts 35.8 and 39.6, CCT 35.9 and 36.4, hybrid 33.2 and 34.7, C
 from dataclasses import replace
 from pathlib import Path
 
-from hybridvit.backbones import ConvConfig, ConvPoolConfig, PatchConfig, ResNetConfig, ViTConfig, WideResNetConfig
-from hybridvit.cli.request import read_recipe
-from hybridvit.data.augment.transforms import AugmentConfig
-from hybridvit.recipe import Study
-from hybridvit.training.engine import TrainConfig
+import hybridvit as hv
 
-VIT = ViTConfig(embed_dim=96, depth=4, num_heads=4, mlp_ratio=2.0, tokenizer=PatchConfig(patch_size=4), pooling="seq")
-HYBRID = replace(VIT, embed_dim=92, tokenizer=ConvConfig(channels=(24, 48), strides=(2, 2)))
+VIT = hv.ViTConfig(
+    embed_dim=96, depth=4, num_heads=4, mlp_ratio=2.0, tokenizer=hv.PatchConfig(patch_size=4), pooling="seq"
+)
+HYBRID = replace(VIT, embed_dim=92, tokenizer=hv.ConvConfig(channels=(24, 48), strides=(2, 2)))
 MODELS = {
-    "ResNet": ResNetConfig(depths=(1, 1, 1), width=32),
-    "WRN-10-2": WideResNetConfig(depth=10, width_factor=2),
+    "ResNet": hv.ResNetConfig(depths=(1, 1, 1), width=32),
+    "WRN-10-2": hv.WideResNetConfig(depth=10, width_factor=2),
     "Conv-FF hybrid": replace(HYBRID, embed_dim=88, feedforward="conv"),
     "Hybrid": HYBRID,
-    "CCT": replace(VIT, embed_dim=92, tokenizer=ConvPoolConfig(layers=2, hidden_dim=48)),
+    "CCT": replace(VIT, embed_dim=92, tokenizer=hv.ConvPoolConfig(layers=2, hidden_dim=48)),
     "ConViT": replace(VIT, attention=("gpsa",) * 3 + ("mhsa",)),
     "ViT": VIT,
 }
 
 
-def study() -> Study:
+def study() -> hv.Study:
     """Seven models, two sizes, three seeds, 150 steps."""
-    full = read_recipe(Path(__file__).with_name("small_data.py"), "study")
+    full = hv.read_recipe(Path(__file__).with_name("small_data.py"), "study")
     base = replace(
         full.base,
         name="small_data_laptop",
         model=VIT,
-        augment=AugmentConfig(crop_padding=4, flip=True),
-        train=TrainConfig(steps=150, batch_size=64, precision="fp32", ema=0.98, log_every=25, evaluate_every=150),
+        augment=hv.AugmentConfig(crop_padding=4, flip=True),
+        train=hv.TrainConfig(steps=150, batch_size=64, precision="fp32", ema=0.98, log_every=25, evaluate_every=150),
     )
     return replace(full, base=base, models=MODELS, train_sizes=(500, 5_000), learning_rates=(2e-3,))

@@ -14,28 +14,19 @@ pre-training 0.3. The CNN alone has 52.0 %, and 64.2 % with ``--optim.kind muon 
 
 from dataclasses import replace
 
-from hybridvit.backbones import PatchConfig, ResNetConfig, ViTConfig
-from hybridvit.data.augment.transforms import AugmentConfig
-from hybridvit.data.load import DataConfig
-from hybridvit.recipe import Ablation, LaunchConfig, Recipe
-from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
-from hybridvit.runs.pretrain_config import PretrainConfig
-from hybridvit.tasks.classification import ClassificationConfig
-from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optimisers.adamw import AdamWConfig
-from hybridvit.training.optimisers.muon import MuonConfig
+import hybridvit as hv
 
-CNN = ResNetConfig(depths=(1, 1, 1), width=16)
+CNN = hv.ResNetConfig(depths=(1, 1, 1), width=16)
 
 
-def recipe() -> Recipe:
+def recipe() -> hv.Recipe:
     """The CNN that guides, alone."""
     base = study().base
     return replace(
         base,
         name="what_helps_vit_cnn",
         model=CNN,
-        optim=AdamWConfig(lr=2e-3),
+        optim=hv.AdamWConfig(lr=2e-3),
         train=replace(base.train, ema=None),
         whitening_init=False,
         pretrain=None,
@@ -43,24 +34,24 @@ def recipe() -> Recipe:
     )
 
 
-def study() -> Ablation:
+def study() -> hv.Ablation:
     """Four auxiliary, and none of them."""
-    base = Recipe(
+    base = hv.Recipe(
         name="what_helps_vit",
-        model=ViTConfig(
-            embed_dim=96, depth=6, num_heads=4, mlp_ratio=2.0, tokenizer=PatchConfig(patch_size=4), pooling="mean"
+        model=hv.ViTConfig(
+            embed_dim=96, depth=6, num_heads=4, mlp_ratio=2.0, tokenizer=hv.PatchConfig(patch_size=4), pooling="mean"
         ),
-        data=DataConfig(dataset="cifar10", train_images=5_000, validation=0.0),
-        augment=AugmentConfig(crop_padding=4, flip=True),
-        tasks={"label": ClassificationConfig(label_smoothing=0.1)},
-        optim=MuonConfig(lr=2e-3, beta2=0.99),
-        train=TrainConfig(steps=600, batch_size=64, precision="fp32", ema=0.99, evaluate_every=600),
-        pretrain=PretrainConfig(steps=600),
-        teacher=CNNTeacherConfig(model=CNN, steps=600),
+        data=hv.DataConfig(dataset="cifar10", train_images=5_000, validation=0.0),
+        augment=hv.AugmentConfig(crop_padding=4, flip=True),
+        tasks={"label": hv.ClassificationConfig(label_smoothing=0.1)},
+        optim=hv.MuonConfig(lr=2e-3, beta2=0.99),
+        train=hv.TrainConfig(steps=600, batch_size=64, precision="fp32", ema=0.99, evaluate_every=600),
+        pretrain=hv.PretrainConfig(steps=600),
+        teacher=hv.CNNTeacherConfig(model=CNN, steps=600),
         whitening_init=True,
     )
-    adamw = AdamWConfig(lr=2e-3, beta2=0.99)
-    return Ablation(
+    adamw = hv.AdamWConfig(lr=2e-3, beta2=0.99)
+    return hv.Ablation(
         title="What lets a pure ViT learn from 5,000 images?",
         base=base,
         without={
@@ -71,5 +62,5 @@ def study() -> Ablation:
         },
         baseline=replace(base, teacher=None, pretrain=None, whitening_init=False, optim=adamw),
         seeds=3,
-        launch=LaunchConfig(workers=2),
+        launch=hv.LaunchConfig(workers=2),
     )

@@ -11,20 +11,15 @@ The laptop recipe has gone without CutMix since. The seconds in the result file 
 from dataclasses import replace
 from pathlib import Path
 
-from hybridvit.backbones import ResNetConfig, StagesConfig
-from hybridvit.cli.request import read_recipe
-from hybridvit.data.loaders.progressive import ProgressiveConfig
-from hybridvit.recipe import Ablation, LaunchConfig
-from hybridvit.tasks.classification import ClassificationConfig
-from hybridvit.training.optimisers.adamw import AdamWConfig
+import hybridvit as hv
 
-CNN = ResNetConfig(depths=(1, 1, 1), width=16)
+CNN = hv.ResNetConfig(depths=(1, 1, 1), width=16)
 
 
-def study() -> Ablation:
+def study() -> hv.Ablation:
     """The recipe without one ingredient at a time."""
-    full = read_recipe(Path(__file__).with_name("cifar10_5k_laptop.py"), "recipe")
-    model = replace(full.model, embed_dim=64, tokenizer=StagesConfig(cnn=CNN))
+    full = hv.read_recipe(Path(__file__).with_name("cifar10_5k_laptop.py"), "recipe")
+    model = replace(full.model, embed_dim=64, tokenizer=hv.StagesConfig(cnn=CNN))
     train = replace(full.train, steps=500, ema=0.99, evaluate_every=500)
     augment = replace(full.augment, cutmix=1.0, mix_probability=0.5)
     base = replace(
@@ -36,20 +31,20 @@ def study() -> Ablation:
         train=train,
         tta=False,
     )
-    return Ablation(
+    return hv.Ablation(
         title="What is each ingredient of the laptop recipe worth?",
         base=base,
         without={
-            "Muon (AdamW instead)": replace(base, optim=AdamWConfig(lr=full.optim.lr, beta2=full.optim.beta2)),
+            "Muon (AdamW instead)": replace(base, optim=hv.AdamWConfig(lr=full.optim.lr, beta2=full.optim.beta2)),
             "attention (its CNN alone)": replace(base, model=CNN),
             "whitening start": replace(base, whitening_init=False),
-            "growing images": replace(base, progressive=ProgressiveConfig()),
+            "growing images": replace(base, progressive=hv.ProgressiveConfig()),
             "crops and flips": replace(base, augment=replace(augment, crop_padding=0, crop_fill="zero", flip=False)),
             "cutout": replace(base, augment=replace(augment, cutout=0)),
             "CutMix": replace(base, augment=replace(augment, cutmix=0.0, mix_probability=1.0)),
-            "label smoothing": replace(base, tasks={"label": ClassificationConfig()}),
+            "label smoothing": replace(base, tasks={"label": hv.ClassificationConfig()}),
             "weight averaging": replace(base, train=replace(train, ema=None)),
         },
         seeds=3,
-        launch=LaunchConfig(workers=2),
+        launch=hv.LaunchConfig(workers=2),
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hybridvit.cli.request import apply_flags, read_recipe
+from hybridvit.cli.flags import apply_flags
+from hybridvit.recipe_file import read_recipe
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "recipes" / "evidence.sh"

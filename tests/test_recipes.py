@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hybridvit.cli import DONE, main
-from hybridvit.cli.request import read_recipe
 from hybridvit.recipe import Ablation, MultiTaskStudy, Recipe, Study
+from hybridvit.recipe_file import read_recipe
 from hybridvit.runs.run import Run
 from hybridvit.studies.ablation.cells import rows
 from hybridvit.studies.learning_curve.report import PARAMETER_TOLERANCE

@@ -1,4 +1,4 @@
-"""The command line: ``hybridvit COMMAND ...``; each command is a function in a module of its own kind."""
+"""The command line: ``hybridvit COMMAND ...``; each command is a function."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn, TextIO
 
-from hybridvit.cli.console import DONE, FAILED, INTERRUPTED, WRONG, say
+from hybridvit.cli.console import DONE, FAILED, HELP, INTERRUPTED, WRONG, say
 
 USAGE = """\
-hybridvit: vision transformers, hybrids and CNNs for few images and several tasks, and what their assumptions are worth
+hybridvit: vision transformers, hybrids and CNNs for few images, several tasks, and studies of inductive bias
 
-  hybridvit study RECIPE [--out FOLDER] [--FIELD VALUE ...]    a grid of runs -> report.html
-  hybridvit train RECIPE [--out FOLDER] [--FIELD VALUE ...]    one run -> run folder
+  hybridvit train RECIPE [--out FOLDER] [--FIELD VALUE ...]    trains one model and writes a run folder
+  hybridvit study RECIPE [--out FOLDER] [--FIELD VALUE ...]    runs a grid of trainings and writes report.html
   hybridvit evaluate RUN [--split test|validation] [--checkpoint NAME] [--json]
   hybridvit predict RUN IMAGE|VIEW=IMAGE ... [--out FOLDER] [--checkpoint NAME] [--json]
-  hybridvit diagnose RUN [IMAGE ...] [--images N] [--checkpoint NAME] [--json]   what its attention looks at
-  hybridvit export RUN --out FOLDER [--checkpoint NAME]        the run without what only training needs
-  hybridvit report RUN                                         a run with several heads: curves, conflicts, predictions
+  hybridvit diagnose RUN [IMAGE ...] [--images N] [--checkpoint NAME] [--json]   measures what attention looks at
+  hybridvit export RUN --out FOLDER [--checkpoint NAME]        copies what prediction needs: weights and settings
+  hybridvit report RUN                                         writes a page on a run with several heads
 
-  hybridvit features RUN                                       what the trunk sees of every image, written once
-  hybridvit tune RUN --task NAME [--kind KIND] [--FIELD VALUE ...]   train one head on that; a new name adds a head
-  hybridvit heads RUN [--remove NAME] [--json]                 the heads of a run
+  hybridvit cache-features RUN [--checkpoint NAME]             stores the backbone's features of every image
+  hybridvit finetune-head RUN --task NAME [--kind KIND] [--checkpoint NAME] [--FIELD VALUE ...]
+                                                               trains one head on them; a new name adds a head
+  hybridvit heads RUN [--remove NAME] [--json]                 lists the heads of a run
 
-  hybridvit data check MANIFEST [--json]                       what a table of images and labels holds, and its faults
-  hybridvit models [PATTERN] [--image-size PX] [--json]        the named models: size, cost, sockets, paper
-  hybridvit models --diff NAME NAME [--json]                   the fields in which two models differ
-  hybridvit bench [--quick] [--json]                           speed and memory against peers
+  hybridvit data check MANIFEST [--json]                       describes a table of images and labels, lists errors
+  hybridvit models [PATTERN] [--image-size PX] [--json]        lists named models: size, cost, sockets, paper
+  hybridvit models --diff NAME NAME [--json]                   lists the fields in which two models differ
+  hybridvit bench [--quick] [--json]                           measures speed and memory against other libraries
 
 RECIPE is a Python file with a recipe() or study() function, such as recipes/digits.py, or the recipe.yaml or
-study.yaml of an earlier run. Flags change its fields: hybridvit train RECIPE --help lists them.
-The same command again goes on where it stopped. Exit status: 0 done, 1 the run failed, 2 the request was wrong.
+study.yaml of an earlier run. Flags change its fields; hybridvit train RECIPE --help lists them.
+A command that was interrupted resumes when it is given again.
+Exit status: 0 done, 1 the run failed, 2 the request was wrong, 130 interrupted.
 """
 
-# Where each command lives; imported when it is called, so that --help costs nothing.
+# The module of each command, imported when the command is given, so that --help costs nothing.
 COMMANDS = {
     "train": "train",
     "study": "study",
@@ -44,19 +46,20 @@ COMMANDS = {
     "diagnose": "loaded",
     "export": "loaded",
     "report": "loaded",
-    "features": "heads",
-    "tune": "heads",
+    "cache-features": "heads",
+    "finetune-head": "heads",
     "heads": "heads",
     "data": "data",
     "models": "models",
     "bench": "models",
 }
+RENAMED = {"features": "cache-features", "tune": "finetune-head"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help", "help"):
+    if not words or words[0] in (*HELP, "help"):
         print(USAGE, end="")
         return DONE if words else WRONG
     if words[0] == "--version":
@@ -66,29 +69,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
     name = words[0]
     if name not in COMMANDS:
-        from difflib import get_close_matches
-
-        close = get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(COMMANDS)}"
-        return say(f"unknown command {name!r}: {hint}", WRONG)
-    shown = warnings.showwarning
+        return say(f"unknown command {name!r}: {_hint(name)}", WRONG)
+    original = warnings.showwarning
     warnings.showwarning = _show_warning
     try:
-        status: int = getattr(import_module(f"hybridvit.cli.{COMMANDS[name]}"), name)(words[1:])
-        return status
+        command = getattr(import_module(f"hybridvit.cli.{COMMANDS[name]}"), name.replace("-", "_"))
+        return int(command(words[1:]))
     except ValueError as error:
         return say(str(error), WRONG)
     except RuntimeError as error:
         if type(error).__name__ not in ("NonFiniteLoss", "NoLearningRate", "TimeIsUp"):
             raise
         return say(str(error), FAILED)
+    except SystemExit as stop:  # the help of a command was printed
+        return int(stop.code or DONE)
     except KeyboardInterrupt:
-        return say("interrupted; the same command goes on from what is done", INTERRUPTED)
+        return say("interrupted; the same command resumes from the last checkpoint", INTERRUPTED)
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]  # whoever read the output has enough
+        sys.stdout = None  # type: ignore[assignment]  # whoever read the output has closed it
         return DONE
     finally:
-        warnings.showwarning = shown
+        warnings.showwarning = original
+
+
+def _hint(name: str) -> str:
+    """The command that was meant."""
+    if name in RENAMED:
+        return f"it is now called {RENAMED[name]}"
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, COMMANDS, n=1)
+    return f"did you mean {close[0]}?" if close else f"choose from {', '.join(COMMANDS)}"
 
 
 def _show_warning(
@@ -99,7 +110,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """A warning as one line."""
+    """Prints a warning as one line."""
     say(f"warning: {message}", DONE)
 
 

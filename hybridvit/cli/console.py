@@ -1,4 +1,4 @@
-"""What every command says and returns."""
+"""What all commands share: exit statuses, messages, and arguments of their own beside flags of fields."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from typing import Any, NoReturn
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+HELP = ("-h", "--help")
+NOT_SHARES = ("mae", "distance", "r2", "cosine")
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,23 +20,24 @@ class Parser(argparse.ArgumentParser):
 
 
 def say(message: str, status: int) -> int:
-    """One line on standard error; returns the status."""
+    """Prints one line on standard error and returns the status."""
     print(f"hybridvit: {' '.join(message.split())}", file=sys.stderr)
     return status
 
 
 def command_line(name: str, words: list[str]) -> str:
-    """What the user typed, for the result file."""
+    """The command as it was typed, for the result file."""
     return shlex.join(["hybridvit", name, *words])
 
 
 def parse_first(parser: Parser, words: list[str], first: str) -> tuple[argparse.Namespace, list[str]]:
-    """Own arguments, and the flags of configuration fields; the recipe or run comes first."""
-    if not words or words[0] in ("-h", "--help"):
-        from hybridvit.cli import USAGE
+    """The command's own arguments, and the flags of configuration fields.
 
-        print(USAGE, end="")
-        raise SystemExit(DONE if words else WRONG)
+    Raises:
+        ValueError: the recipe or run, which comes first, is missing.
+    """
+    if not words:
+        raise ValueError(f"the {first} is missing, as in: {parser.prog} {first.upper()}")
     if words[0].startswith("-"):
         raise ValueError(f"the {first} comes first, as in: {parser.prog} {first.upper()} {words[0]}")
     parser.allow_abbrev = False
@@ -42,18 +45,16 @@ def parse_first(parser: Parser, words: list[str], first: str) -> tuple[argparse.
 
 
 def scores_text(scores: dict[str, dict[str, float]]) -> str:
-    """Metrics in words: shares in %, other quantities as they are; tasks named where there are several."""
-    several = len(scores) > 1
-    parts = []
-    for task, metrics in scores.items():
-        found = ", ".join(f"{name} {value_text(name, value)}" for name, value in metrics.items()) or "no labels"
-        parts.append(f"{task}: {found}" if several else found)
-    return "; ".join(parts) if several else parts[0]
-
-
-NOT_SHARES = ("mae", "distance", "r2", "cosine")
+    """Metrics in words, with the names of tasks where there are several."""
+    texts = {
+        task: ", ".join(f"{name} {value_text(name, value)}" for name, value in metrics.items()) or "no labels"
+        for task, metrics in scores.items()
+    }
+    if len(texts) == 1:
+        return next(iter(texts.values()))
+    return "; ".join(f"{task}: {text}" for task, text in texts.items())
 
 
 def value_text(metric: str, value: Any) -> str:
-    """A metric's value: accuracy and other shares in %."""
+    """A metric's value: accuracy and other shares in %, other quantities as they are."""
     return f"{value:.3f}" if metric in NOT_SHARES else f"{100 * value:.2f} %"

@@ -1,4 +1,4 @@
-"""hybridvit data check"""
+"""hybridvit data check."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def data(words: list[str]) -> int:
     parser.add_argument("action", choices=("check",))
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--json", action="store_true")
-    known = parser.parse_args(words)
+    options = parser.parse_args(words)
 
     from hybridvit.data.check.check import check_manifest, format_report
 
-    found = check_manifest(known.manifest)
-    print(json.dumps(found.to_dict()) if known.json else format_report(found))
-    return WRONG if found.errors else DONE
+    report = check_manifest(options.manifest)
+    print(json.dumps(report.to_dict()) if options.json else format_report(report))
+    return WRONG if report.errors else DONE

@@ -1,67 +1,75 @@
-"""hybridvit features, tune and heads: work on the heads of a trained run, its trunk untouched."""
+"""hybridvit cache-features, finetune-head and heads: the heads of a trained run, on features of its frozen backbone."""
 
 from __future__ import annotations
 
 import json
 import sys
+import typing
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hybridvit.cli.console import DONE, Parser, command_line, parse_first, scores_text
-from hybridvit.cli.progress import training_bar
+from hybridvit.cli.console import DONE, HELP, Parser, command_line, parse_first, scores_text
+from hybridvit.cli.field_help import head_help
+from hybridvit.cli.progress import training_progress
+
+if TYPE_CHECKING:
+    from hybridvit.tasks.kinds import TaskConfig
 
 
-def features(words: list[str]) -> int:
-    """hybridvit features RUN"""
-    parser = Parser(prog="hybridvit features")
+def cache_features(words: list[str]) -> int:
+    """hybridvit cache-features RUN [--checkpoint NAME]"""
+    parser = Parser(prog="hybridvit cache-features")
     parser.add_argument("run", type=Path)
     parser.add_argument("--checkpoint")
-    known = parser.parse_args(words)
+    options = parser.parse_args(words)
 
     from hybridvit.runs.cache_features import write_features
     from hybridvit.runs.loaded_run import LoadedRun
 
-    trained = LoadedRun(known.run, known.checkpoint)
-    caches = write_features(trained, trained.load(), trained.net, _told)
+    run = LoadedRun(options.run, options.checkpoint)
+    caches = write_features(run, run.load(), run.net, _show_features)
     folder = next(iter(caches.values())).folder.parent
     size = sum(cache.bytes for cache in caches.values()) / 1e6
-    counts = ", ".join(f"{len(cache):,} {part}" for part, cache in caches.items())
+    counts = ", ".join(f"{len(cache):,} {split}" for split, cache in caches.items())
     print(f"{folder}: features of {counts} images, {size:,.1f} MB")
     return DONE
 
 
-def tune(words: list[str]) -> int:
-    """hybridvit tune RUN --task NAME [--kind KIND] [--FIELD VALUE ...]"""
-    parser = Parser(prog="hybridvit tune", add_help=False)
+def finetune_head(words: list[str]) -> int:
+    """hybridvit finetune-head RUN --task NAME [--kind KIND] [--checkpoint NAME] [--FIELD VALUE ...]"""
+    if words and words[0] in HELP:
+        return head_help()
+    parser = Parser(prog="hybridvit finetune-head", add_help=False)
     parser.add_argument("run", type=Path)
     parser.add_argument("--task")
     parser.add_argument("--kind")
     parser.add_argument("--checkpoint")
-    known, flags = parse_first(parser, words, "run")
+    options, flags = parse_first(parser, words, "run")
 
-    from hybridvit.cli.request import apply_flags, head_config
+    from hybridvit.cli.flags import apply_flags
     from hybridvit.recipe import HeadFinetuneConfig
     from hybridvit.runs.finetune_head import HeadFinetune
     from hybridvit.runs.loaded_run import LoadedRun
 
-    trained = LoadedRun(known.run, known.checkpoint)
-    if known.task is None:
-        raise ValueError(f"which head? --task with one of {', '.join(trained.tasks)}, or a new name with --kind")
-    held = trained.configs.get(known.task) or trained.recipe.tasks.get(known.task)  # also one that was taken off
-    config = HeadFinetuneConfig(head=head_config(known.task, known.kind, held, list(trained.tasks)))
-    config = apply_flags(config, flags, f"hybridvit tune {known.run} --task {known.task}")
-    tuning = HeadFinetune(trained, known.task, config, command_line("tune", words))
-    with training_bar(config.train.steps, config.train.log_every) as on_step:
-        result = tuning.fit(_told, on_step)
-    chosen = f", chosen at step {result['selected_step']}" if result["validation"] is not None else ""
+    run, task = LoadedRun(options.run, options.checkpoint), options.task
+    if task is None:
+        raise ValueError(f"--task is missing: name one of {', '.join(run.tasks)}, or a new head with its --kind")
+    head = run.configs.get(task) or run.recipe.tasks.get(task)  # the recipe also has heads that were removed
+    config = HeadFinetuneConfig(head=_head_config(task, options.kind, head, list(run.tasks)))
+    config = apply_flags(config, flags, f"hybridvit finetune-head {options.run} --task {task}")
+    finetune = HeadFinetune(run, task, config, command_line("finetune-head", words))
+    with training_progress(config.train.steps) as on_step:
+        result = finetune.fit(_show_features, on_step)
     if result["validation"] is not None:
-        print(f"validation ({result['validation_images']} images{chosen}): {scores_text(result['validation'])}")
+        chosen = f"{result['validation_images']} images, chosen at step {result['selected_step']}"
+        print(f"validation ({chosen}): {scores_text(result['validation'])}")
     if result["test"] is not None:
         print(f"test ({result['test_images']} images): {scores_text(result['test'])}")
     seconds = result["seconds"]
     print(
-        f"head {known.task} of {known.run} {'replaced' if tuning.was else 'added'}: {config.train.steps} steps in "
-        f"{seconds['train']:.1f} s on features that took {seconds['features']:.1f} s; the other heads are as they were"
+        f"head {task} of {options.run} {'replaced' if finetune.was else 'added'}: {config.train.steps} steps in "
+        f"{seconds['train']:.1f} s on features that took {seconds['features']:.1f} s; the other heads are unchanged"
     )
     return DONE
 
@@ -72,42 +80,66 @@ def heads(words: list[str]) -> int:
     parser.add_argument("run", type=Path)
     parser.add_argument("--remove", metavar="NAME")
     parser.add_argument("--json", action="store_true")
-    known = parser.parse_args(words)
+    options = parser.parse_args(words)
 
     from hybridvit.config import nearest
     from hybridvit.runs.loaded_run import LoadedRun
     from hybridvit.runs.stored_heads import remove_head, stored_heads
 
-    trained = LoadedRun(known.run)
-    if known.remove is not None:
-        if known.remove not in trained.tasks:
-            raise ValueError(f"{known.run} has no head {known.remove!r}: {nearest(known.remove, trained.tasks)}")
-        remove_head(known.run, known.remove, list(trained.tasks))
-        trained = LoadedRun(known.run)
-    tuned = {head.name for head in stored_heads(known.run)}
+    run = LoadedRun(options.run)
+    if options.remove is not None:
+        if options.remove not in run.tasks:
+            raise ValueError(f"{options.run} has no head {options.remove!r}: {nearest(options.remove, run.tasks)}")
+        remove_head(options.run, options.remove, list(run.tasks))
+        run = LoadedRun(options.run)
+    finetuned = {head.name for head in stored_heads(options.run)}
     rows: list[dict[str, Any]] = [
         {
             "name": name,
             "kind": config.kind,
             "target": config.target,
-            "params": sum(parameter.numel() for parameter in trained.net.heads[name].parameters()),
-            "from": "tuned" if name in tuned else "training",
+            "params": sum(parameter.numel() for parameter in run.net.heads[name].parameters()),
+            "from": "finetuning" if name in finetuned else "training",
         }
-        for name, config in trained.configs.items()
+        for name, config in run.configs.items()
     ]
-    if known.json:
-        print(json.dumps({"run": str(known.run), "heads": rows}))
+    if options.json:
+        print(json.dumps({"run": str(options.run), "heads": rows}))
         return DONE
     width = max(len(row["name"]) for row in rows)
     for row in rows:
         print(
             f"{row['name']:<{width}}  {row['kind']:<14}  column {row['target']:<12}  {row['params']:>9,} parameters  "
-            f"{'tuned alone' if row['from'] == 'tuned' else 'trained with the trunk'}"
+            f"{'fine-tuned alone' if row['from'] == 'finetuning' else 'trained with the backbone'}"
         )
     return DONE
 
 
-def _told(part: str, done: int, total: int) -> None:
+def _head_config(name: str, kind: str | None, head: TaskConfig | None, names: Sequence[str]) -> TaskConfig:
+    """What a head is to become: as the run has it, or of another kind, whose target is the head's own name.
+
+    Raises:
+        ValueError: an unknown kind, or a new head without one.
+    """
+    from hybridvit.config import nearest
+    from hybridvit.tasks.kinds import TaskConfig
+
+    configs: Any = typing.get_args(typing.get_args(TaskConfig)[0])
+    kinds = {config.kind: config for config in configs if config.in_data}  # a teacher looks at images, not at features
+    if kind is None:
+        if head is None:
+            hint = f"{nearest(name, names)} (a new one needs --kind {'|'.join(kinds)})"
+            raise ValueError(f"the run has no head {name!r}: {hint}")
+        return head
+    if kind not in kinds:
+        raise ValueError(f"unknown kind {kind!r}: {nearest(kind, kinds)}")
+    if head is not None and head.kind == kind:
+        return head
+    config: TaskConfig = kinds[kind](target=head.target if head is not None else name)
+    return config
+
+
+def _show_features(split: str, done: int, total: int) -> None:
     if done == total or sys.stderr.isatty():
         end = "\n" if done == total else "\r"
-        print(f"features of {part}: {done:,} of {total:,} images", end=end, file=sys.stderr, flush=True)
+        print(f"features of {split}: {done:,} of {total:,} images", end=end, file=sys.stderr, flush=True)

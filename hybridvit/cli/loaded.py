@@ -1,4 +1,4 @@
-"""hybridvit evaluate, predict, diagnose, export and report: what a trained run can do."""
+"""hybridvit evaluate, predict, diagnose, export and report: commands that read a trained run."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ def evaluate(words: list[str]) -> int:
     parser.add_argument("--split", choices=("test", "validation"), default="test")
     parser.add_argument("--checkpoint")
     parser.add_argument("--json", action="store_true")
-    known = parser.parse_args(words)
+    options = parser.parse_args(words)
 
     from hybridvit.runs.loaded_run import LoadedRun
 
-    trained = LoadedRun(known.run, known.checkpoint)
-    scores, images = trained.evaluate(known.split)
-    if known.json:
+    run = LoadedRun(options.run, options.checkpoint)
+    scores, images = run.evaluate(options.split)
+    if options.json:
         print(
             json.dumps(
-                {"run": str(known.run), "checkpoint": trained.checkpoint.name, known.split: scores, "images": images}
+                {"run": str(options.run), "checkpoint": run.checkpoint.name, options.split: scores, "images": images}
             )
         )
     else:
         print(
-            f"{known.run}, checkpoint {trained.checkpoint.name}, {images:,} {known.split} images: {scores_text(scores)}"
+            f"{options.run}, checkpoint {run.checkpoint.name}, {images:,} {options.split} images: {scores_text(scores)}"
         )
     return DONE
 
@@ -43,30 +43,30 @@ def predict(words: list[str]) -> int:
     parser.add_argument("--out", type=Path, help="folder for predicted masks, as PNG")
     parser.add_argument("--checkpoint")
     parser.add_argument("--json", action="store_true")
-    known = parser.parse_args(words)
+    options = parser.parse_args(words)
 
     from hybridvit.data.samples import ONE_VIEW
     from hybridvit.runs.loaded_run import LoadedRun
 
-    trained = LoadedRun(known.run, known.checkpoint)
-    several = trained.data.shapes.keys() != {ONE_VIEW}
-    samples = [_one_sample(known.images)] if several else [Path(image) for image in known.images]
-    rows = trained.predict(samples)
+    run = LoadedRun(options.run, options.checkpoint)
+    several = run.data.shapes.keys() != {ONE_VIEW}
+    samples = [_one_sample(options.images)] if several else [Path(image) for image in options.images]
+    rows = run.predict(samples)
     for number, row in enumerate(rows):
-        _keep_masks(row, number, known.out)
-    if known.json:
+        _move_masks(row, number, options.out)
+    if options.json:
         print(json.dumps(rows))
         return DONE
-    if len(trained.tasks) == 1:
-        (task,) = trained.tasks
+    if len(run.tasks) == 1:
+        (task,) = run.tasks
         width = max(len(_named(row)) for row in rows)
         for row in rows:
             print(f"{_named(row):<{width}}  {_in_words(row[task])}")
         return DONE
-    width = max(len(task) for task in trained.tasks)
+    width = max(len(task) for task in run.tasks)
     for row in rows:
         print(_named(row))
-        for task in trained.tasks:
+        for task in run.tasks:
             print(f"  {task:<{width}}  {_in_words(row[task])}")
     return DONE
 
@@ -105,14 +105,14 @@ def export(words: list[str]) -> int:
     parser.add_argument("run", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--checkpoint")
-    known = parser.parse_args(words)
+    options = parser.parse_args(words)
 
     from hybridvit.runs import export
     from hybridvit.runs.loaded_run import LoadedRun
 
-    trained = LoadedRun(known.run, known.checkpoint)
-    size = export.export(trained, known.out)
-    print(f"{known.out}: checkpoint {trained.checkpoint.name}, {size / 1e6:.1f} MB")
+    run = LoadedRun(options.run, options.checkpoint)
+    size = export.export(run, options.out)
+    print(f"{options.out}: checkpoint {run.checkpoint.name}, {size / 1e6:.1f} MB")
     return DONE
 
 
@@ -120,41 +120,41 @@ def report(words: list[str]) -> int:
     """hybridvit report RUN"""
     parser = Parser(prog="hybridvit report")
     parser.add_argument("run", type=Path)
-    known = parser.parse_args(words)
+    options = parser.parse_args(words)
 
     from hybridvit.runs.loaded_run import LoadedRun
     from hybridvit.studies.report.run_report import write_run_report
 
-    trained = LoadedRun(known.run)
-    print(f"report: {write_run_report(known.run, trained, trained.load())}")
+    run = LoadedRun(options.run)
+    print(f"report: {write_run_report(options.run, run, run.load())}")
     return DONE
 
 
 def _one_sample(words: list[str]) -> dict[str, Path]:
-    """VIEW=IMAGE for each camera that is there."""
+    """The image of each camera, from words VIEW=IMAGE."""
     views: dict[str, Path] = {}
     for word in words:
         view, equals, path = word.partition("=")
         if not equals:
-            raise ValueError(f"this run has several cameras: say which one took {word}, as in front={word}")
+            raise ValueError(f"this run has several cameras: name the one that took {word}, as in front={word}")
         if view in views:
             raise ValueError(f"camera {view!r} is given twice")
         views[view] = Path(path)
     return views
 
 
-def _keep_masks(row: dict[str, Any], number: int, out: Path | None) -> None:
-    """Predicted masks become files, or leave only the share of each class."""
-    for task, found in row.items():
-        if isinstance(found, dict) and "mask" in found:
-            mask = found.pop("mask")
+def _move_masks(row: dict[str, Any], number: int, out: Path | None) -> None:
+    """Writes predicted masks as files; without a folder, a row keeps only the share of each class."""
+    for task, answer in row.items():
+        if isinstance(answer, dict) and "mask" in answer:
+            mask = answer.pop("mask")
             if out is not None:
                 from PIL import Image
 
                 out.mkdir(parents=True, exist_ok=True)
                 stem = Path(row["image"]).stem if isinstance(row["image"], str) else f"sample{number}"
-                found["file"] = str(out / f"{stem}.{task}.png")
-                Image.fromarray(mask).save(found["file"])
+                answer["file"] = str(out / f"{stem}.{task}.png")
+                Image.fromarray(mask).save(answer["file"])
 
 
 def _named(row: dict[str, Any]) -> str:
@@ -162,11 +162,11 @@ def _named(row: dict[str, Any]) -> str:
     return image if isinstance(image, str) else " ".join(f"{view}={path}" for view, path in image.items())
 
 
-def _in_words(found: dict[str, Any]) -> str:
+def _in_words(answer: dict[str, Any]) -> str:
     """One head's answer on one line."""
-    if "class" in found and "probability" in found:
-        return f"{found['class']}  {100 * found['probability']:.1f} %"
-    return "  ".join(f"{name} {_short(value)}" for name, value in found.items())
+    if "class" in answer and "probability" in answer:
+        return f"{answer['class']}  {100 * answer['probability']:.1f} %"
+    return "  ".join(f"{name} {_short(value)}" for name, value in answer.items())
 
 
 def _short(value: Any) -> str:

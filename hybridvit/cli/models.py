@@ -16,32 +16,32 @@ def models(words: list[str]) -> int:
     parser.add_argument("--image-size", type=int, nargs="+", help="side, or height and width, in pixels")
     parser.add_argument("--diff", nargs=2, metavar="NAME", help="the fields in which two models differ")
     parser.add_argument("--json", action="store_true")
-    known = parser.parse_args(words)
+    options = parser.parse_args(words)
 
     from hybridvit.backbones.variants import VARIANTS
     from hybridvit.config import nearest
     from hybridvit.models import list_models
     from hybridvit.summary import difference, format_difference, summaries, table
 
-    if known.diff:
-        if known.pattern != "*" or known.image_size:
+    if options.diff:
+        if options.pattern != "*" or options.image_size:
             raise ValueError("--diff takes two names and nothing else")
-        fields = difference(*known.diff)
-        if known.json:
-            first, second = known.diff
+        fields = difference(*options.diff)
+        if options.json:
+            first, second = options.diff
             print(json.dumps({"diff": [{"field": name, first: a, second: b} for name, a, b in fields]}))
         else:
-            print(format_difference(known.diff[0], known.diff[1], fields))
+            print(format_difference(options.diff[0], options.diff[1], fields))
         return DONE
     size = None
-    if known.image_size:
-        if len(known.image_size) > 2:
-            raise ValueError(f"--image-size is one side or height and width, given {known.image_size}")
-        size = (known.image_size[0], known.image_size[-1])
-    names = [known.pattern] if known.pattern.startswith("timm/") else list_models(known.pattern)
+    if options.image_size:
+        if len(options.image_size) > 2:
+            raise ValueError(f"--image-size is one side or height and width, given {options.image_size}")
+        size = (options.image_size[0], options.image_size[-1])
+    names = [options.pattern] if options.pattern.startswith("timm/") else list_models(options.pattern)
     if not names:
-        raise ValueError(f"no model matches {known.pattern!r}: {nearest(known.pattern.strip('*'), VARIANTS)}")
-    if known.json:
+        raise ValueError(f"no model matches {options.pattern!r}: {nearest(options.pattern.strip('*'), VARIANTS)}")
+    if options.json:
         print(json.dumps({"models": list(summaries(names, size))}))
         return DONE
     for line in table(names, size):
@@ -54,13 +54,13 @@ def bench(words: list[str]) -> int:
     parser = Parser(prog="hybridvit bench")
     parser.add_argument("--quick", action="store_true", help="fewer and smaller measurements")
     parser.add_argument("--json", action="store_true")
-    known = parser.parse_args(words)
+    options = parser.parse_args(words)
 
     from hybridvit.bench import format_row, format_table, run_bench
 
-    def tell(row: dict[str, Any]) -> None:
+    def show(row: dict[str, Any]) -> None:
         print(format_row(row), file=sys.stderr, flush=True)
 
-    result = run_bench(quick=known.quick, on_row=tell if sys.stderr.isatty() else None)
-    print(json.dumps(result) if known.json else format_table(result))
+    result = run_bench(quick=options.quick, on_row=show if sys.stderr.isatty() else None)
+    print(json.dumps(result) if options.json else format_table(result))
     return DONE

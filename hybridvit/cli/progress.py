@@ -2,50 +2,74 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+OnStep = Callable[[int, float], None]
 
 
-def training_bar(steps: int, every: int) -> Any:
-    """A progress bar on a terminal, a line at every tenth elsewhere; gives the function to call at each step."""
-    import contextlib
+@contextmanager
+def training_progress(steps: int) -> Iterator[OnStep]:
+    """Shows how far a run is, on standard error: a bar on a terminal, a line at every tenth of the steps elsewhere.
 
+    Args:
+        steps: of the whole run.
+
+    Returns:
+        The function to call after each step, with the number of finished steps and the latest logged loss, which is
+        NaN before the first.
+    """
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(steps)
+        return
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeRemainingColumn as TimeLeftColumn
+
+    columns = (
+        TextColumn("training"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[scores]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeLeftColumn(),
     )
+    with Progress(*columns, console=console, expand=True) as progress:
+        task = progress.add_task("training", total=steps, scores="")
 
-    @contextlib.contextmanager
-    def bar() -> Any:
-        console = Console(stderr=True)
-        if not console.is_terminal:
+        def update(step: int, loss: float) -> None:
+            progress.update(task, completed=step, scores=_scores_text(loss))
 
-            def line(done: int, loss: float) -> None:
-                if 10 * done // steps > 10 * (done - 1) // steps:
-                    print(f"step {done} of {steps}, loss {loss:.4f}", file=sys.stderr)
+        yield update
 
-            yield line
+
+def _lines(steps: int) -> OnStep:
+    """Prints a line at every tenth of the steps."""
+    from hybridvit.studies.progress import clock_text
+
+    first: tuple[int, float] | None = None  # step and time of the first call; a resumed run does not begin at step 1
+
+    def line(step: int, loss: float) -> None:
+        nonlocal first
+        first = first or (step, time.monotonic())
+        if 10 * step // steps == 10 * (step - 1) // steps:
             return
-        columns = (
-            TextColumn("training"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console, expand=True) as progress:
-            task = progress.add_task("training", total=steps, loss="–")
+        parts = [f"step {step} of {steps}", _scores_text(loss)]
+        if first[0] < step < steps:
+            pace = (time.monotonic() - first[1]) / (step - first[0])
+            parts.append(f"{clock_text(pace * (steps - step))} left")
+        print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
 
-            def update(done: int, loss: float) -> None:
-                progress.update(task, completed=done, loss="–" if loss != loss else f"{loss:.4f}")
+    return line
 
-            yield update
 
-    return bar()
+def _scores_text(loss: float) -> str:
+    """The loss, once there is one."""
+    return "" if math.isnan(loss) else f"loss {loss:.4f}"

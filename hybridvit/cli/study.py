@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hybridvit.cli.console import DONE, FAILED, Parser, command_line, parse_first, say
+from hybridvit.cli.console import DONE, FAILED, HELP, Parser, command_line, parse_first, say
+from hybridvit.cli.field_help import study_help
 
 if TYPE_CHECKING:
     from hybridvit.recipe import Ablation, MultiTaskStudy
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
 
 def study(words: list[str]) -> int:
     """hybridvit study RECIPE [--out FOLDER] [--FIELD VALUE ...]"""
+    if words and words[0] in HELP:
+        return study_help()
     parser = Parser(prog="hybridvit study", add_help=False)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--out", type=Path)
     known, flags = parse_first(parser, words, "recipe")
 
-    from hybridvit.cli.request import apply_flags, read_recipe
+    from hybridvit.cli.flags import apply_flags
     from hybridvit.recipe import Ablation, MultiTaskStudy
+    from hybridvit.recipe_file import read_recipe
     from hybridvit.runs.run import Run
     from hybridvit.studies.conduct import StudyFolder, conduct
     from hybridvit.studies.learning_curve.report import write_report

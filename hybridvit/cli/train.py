@@ -1,4 +1,4 @@
-"""hybridvit train"""
+"""hybridvit train."""
 
 from __future__ import annotations
 
@@ -6,25 +6,29 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hybridvit.cli.console import DONE, Parser, command_line, parse_first, scores_text
-from hybridvit.cli.progress import training_bar
+from hybridvit.cli.console import DONE, HELP, Parser, command_line, parse_first, scores_text
+from hybridvit.cli.field_help import recipe_help
+from hybridvit.cli.progress import training_progress
 
 
 def train(words: list[str]) -> int:
     """hybridvit train RECIPE [--out FOLDER] [--FIELD VALUE ...]"""
+    if words and words[0] in HELP:
+        return recipe_help()
     parser = Parser(prog="hybridvit train", add_help=False)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--out", type=Path)
-    known, flags = parse_first(parser, words, "recipe")
+    options, flags = parse_first(parser, words, "recipe")
 
-    from hybridvit.cli.request import apply_flags, read_recipe
+    from hybridvit.cli.flags import apply_flags
     from hybridvit.config import to_yaml
+    from hybridvit.recipe_file import read_recipe
     from hybridvit.runs.run import Run
     from hybridvit.studies.progress import clock_text
     from hybridvit.training.run_folder import RunFolder
 
-    recipe = apply_flags(read_recipe(known.recipe, "recipe"), flags, f"hybridvit train {known.recipe}")
-    out = known.out or Path("runs") / recipe.name
+    recipe = apply_flags(read_recipe(options.recipe, "recipe"), flags, f"hybridvit train {options.recipe}")
+    out = options.out or Path("runs") / recipe.name
     folder = RunFolder(out, to_yaml(recipe))
     if folder.result is not None:
         print(f"{out} is done already:")
@@ -36,7 +40,7 @@ def train(words: list[str]) -> int:
         f"validation and {len(run.splits.test):,} test images of {run.splits.name}, on {run.accelerator.device}",
         file=sys.stderr,
     )
-    with training_bar(sum(run.stages), recipe.train.log_every) as on_step:
+    with training_progress(sum(run.stages)) as on_step:
         result = run.fit(on_step)
     print_result(result)
     if len(run.tasks) > 1:
@@ -56,4 +60,4 @@ def print_result(result: dict[str, Any]) -> None:
     if result["test"] is not None:
         print(f"test ({result['test_images']} images): {scores_text(result['test'])}")
     if result.get("test_tta") is not None:
-        print(f"test, mean of each image and its mirror image: {scores_text(result['test_tta'])}")
+        print(f"test with test-time augmentation (horizontal flip): {scores_text(result['test_tta'])}")

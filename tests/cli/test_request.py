@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, ViTConfig
-from hybridvit.cli.request import apply_flags, read_recipe
+from hybridvit.cli.flags import apply_flags
 from hybridvit.config import to_yaml
 from hybridvit.recipe import Recipe, Study
+from hybridvit.recipe_file import read_recipe
 
 RECIPE = Recipe(name="tiny", model=ViTConfig(embed_dim=12, num_heads=4, tokenizer=PatchConfig(patch_size=4)))
 

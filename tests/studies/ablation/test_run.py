@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from hybridvit.cli import DONE, WRONG, main
-from hybridvit.cli.request import read_recipe
+from hybridvit.recipe_file import read_recipe
 from hybridvit.studies.ablation.cells import ablation_cells
 from hybridvit.studies.ablation.report import write_ablation_report
 from hybridvit.studies.ablation.run import conduct_ablation

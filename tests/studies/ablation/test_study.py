@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from hybridvit.backbones import PatchConfig, ResNetConfig, ViTConfig
-from hybridvit.cli.request import apply_flags, read_recipe
+from hybridvit.cli.flags import apply_flags
 from hybridvit.config import to_yaml
 from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.load import DataConfig
 from hybridvit.recipe import Ablation, Recipe
+from hybridvit.recipe_file import read_recipe
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.training.engine import TrainConfig

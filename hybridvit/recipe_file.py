@@ -1,0 +1,80 @@
+"""Reads recipes and studies from files: Python with a ``recipe()`` or ``study()`` function, or YAML."""
+
+from __future__ import annotations
+
+import importlib.util
+import traceback
+from pathlib import Path
+from typing import Any, Literal
+
+from hybridvit.config import from_yaml, nearest
+from hybridvit.recipe import Ablation, MultiTaskStudy, Recipe, Study
+
+KINDS: dict[str, tuple[type, ...]] = {"recipe": (Recipe,), "study": (Study, MultiTaskStudy, Ablation)}
+TELLING: dict[str, type] = {"trunks": MultiTaskStudy, "without": Ablation}  # fields that only this kind of study has
+COMMANDS = {"recipe": "train", "study": "study"}
+
+
+def read_recipe(path: str | Path, kind: Literal["recipe", "study"] = "recipe") -> Any:
+    """The Recipe, or the study of any kind, that a file gives.
+
+    Args:
+        path: a Python file with a function of the name ``kind``, or the YAML of an earlier run.
+        kind: "recipe" or "study".
+
+    Raises:
+        ValueError: there is no such file, it fails, or it gives something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        beside = [str(other) for other in sorted(path.parent.glob("*")) if other.suffix in (".py", ".yaml")]
+        raise ValueError(f"there is no recipe {path}" + (f": {nearest(str(path), beside)}" if beside else ""))
+    if path.suffix in (".yaml", ".yml"):
+        return _from_yaml(path, kind)
+    if path.suffix != ".py":
+        raise ValueError(f"a recipe is a .py or .yaml file, given {path}")
+    module = _execute(path)
+    function = getattr(module, kind, None)
+    if function is None:
+        for other, command in COMMANDS.items():
+            if hasattr(module, other):
+                raise ValueError(f"{path} has no {kind}() function, but a {other}(): hybridvit {command} {path}")
+        raise ValueError(f"{path} has no {kind}() function")
+    try:
+        config = function()
+    except Exception as error:  # whatever the user's own code raises
+        raise ValueError(f"{path}{_line(error, path)}: {error}") from error
+    if not isinstance(config, KINDS[kind]):
+        expected = " or ".join(cls.__name__ for cls in KINDS[kind])
+        raise ValueError(f"{path}: {kind}() should give a {expected}, gave {type(config).__name__}")
+    return config
+
+
+def _from_yaml(path: Path, kind: str) -> Any:
+    text = path.read_text(encoding="utf-8")
+    special = [cls for name, cls in TELLING.items() if kind == "study" and f"\n{name}:" in text]
+    try:
+        return from_yaml((special or KINDS[kind])[0], text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _execute(path: Path) -> Any:
+    """The module that a file defines."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's own code raises
+        raise ValueError(f"{path}{_line(error, path)}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _line(error: BaseException, path: Path) -> str:
+    """The line of the user's file that an error came from."""
+    if isinstance(error, SyntaxError):
+        return f", line {error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    return f", line {lines[-1]}" if lines else ""
