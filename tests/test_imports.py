@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "data": (),
     "training": ("hydra", "tasks.base", "data.batch"),
     "recipe": EVERYTHING,  # but configuration classes only, see below
+    "recipe_file": ("recipe", "studies"),
     "runs": ("recipe", "models", "backbones", "layers", "tasks", "hydra", "data", "training", "diagnostics"),
     "studies": ("recipe", "runs", "training", "plots"),
     "plots": (),
@@ -37,8 +38,9 @@ NOT_IMPORTED = {  # part -> who may import it
     "cli": (),
     "bench": ("cli",),
     "estimator": ("",),  # hybridvit/__init__.py names it for users
+    "recipe_file": ("cli",),
     "plots": ("studies", "cli"),
-    "studies": ("cli", "bench"),
+    "studies": ("cli", "bench", "recipe_file"),
 }
 PLOTTING = {"numpy", "matplotlib"}
 
