@@ -1,11 +1,11 @@
-"""How far do 50,000 images of 32 pixels go? A hybrid, a ConViT without a teacher and ResNet-18, one recipe, CIFAR-100.
+"""How far do 50,000 images of 32 pixels go? A hybrid, a ConViT and ResNet-18 with the same recipe, on CIFAR-100.
 
     hybridvit study recipes/cifar_full.py
 
-CIFAR-10 is a flag away: ``--base.data.dataset cifar10 --base.tasks.label.target label``. About 300 epochs in 60,000
-steps of 256, three seeds. Published from scratch on CIFAR-100: CCT-7/3x1 80.92 % with 3.8 M parameters, DHVT-T 83.54 %
-with 5.8 M, ConViT-Ti 75.32 %, WRN-28-10 80.75 %; ResNet-18 done right 75 to 78 %. Wants CIFAR-100 and a GPU, as
-``recipes/small_data.py`` does; not run yet.
+For CIFAR-10 add ``--base.data.dataset cifar10 --base.tasks.label.target label``. A run is about 300 epochs, 60,000
+steps of 256 images; the study has three seeds. Published results from scratch on CIFAR-100: CCT-7/3x1 80.92 % with
+3.8 M parameters, DHVT-T 83.54 % with 5.8 M, ConViT-Ti 75.32 %, WRN-28-10 80.75 %, ResNet-18 75 to 78 %. The recipe
+needs a GPU and has not been run yet. CIFAR-100 is read from ``--base.data.root FOLDER`` or from HYBRIDVIT_DATA.
 """
 
 from dataclasses import replace

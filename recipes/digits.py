@@ -1,10 +1,15 @@
-"""What is a built-in assumption about images worth, in images? The main job, on real scans, with no download.
-
-Four models of matched size learn scikit-learn's 1,797 handwritten digits (8x8 pixels) from 90 to 1,437 images:
-a plain ViT, which has to learn everything; ConViT, whose attention starts as a convolution and may unlearn it;
-a ViT with a convolutional stem; and a ResNet.
+"""What is a built-in assumption about images worth, measured in images? A study on real scans, without a download.
 
     hybridvit study recipes/digits.py
+
+Four models of matched size learn scikit-learn's 1,797 handwritten digits (8x8 pixels) from 90 to 1,437 images: a plain
+ViT; a ConViT, whose attention is initialised as a convolution and can unlearn it; a hybrid, a ViT with a convolutional
+stem; and a ResNet.
+
+The study takes a few minutes on two CPU cores of a Xeon 2.5 GHz. With three seeds the ViT reached 97.1 % from 1,437
+images, the ConViT 98.1 %, the hybrid 97.6 % and the ResNet 99.3 %. The ViT needs 1.4 times as many images as the ConViT
+for the same accuracy, 1.8 times as many as the hybrid and 4.3 times as many as the ResNet
+(``results/digits_study.json``).
 """
 
 from dataclasses import replace
@@ -25,7 +30,7 @@ RESNET = hv.ResNetConfig(depths=(1, 1), width=26)
 
 
 def base() -> hv.Recipe:
-    """What is held fixed."""
+    """The fixed settings."""
     return hv.Recipe(
         name="digits",
         model=VIT,

@@ -1,4 +1,4 @@
-"""One ConViT on scikit-learn's digits, its best checkpoint chosen on validation images.
+"""A ConViT on scikit-learn's digits; its best checkpoint is selected on validation images.
 
 hybridvit train recipes/digits_convit.py --out runs/digits_convit --optim.lr 6e-3
 """

@@ -1,15 +1,15 @@
 """Seven heads on one small hybrid, on scikit-learn's digits: digit, loops, ink, slant, centre, strokes and box.
 
-Two thirds of the slants and boxes are hidden, as labels are in real data: a sample without a label counts for the
-other heads only. Nothing is downloaded.
-
     hybridvit train recipes/digits_heads.py
     hybridvit study recipes/digits_heads.py
-    hybridvit features runs/digits_heads
-    hybridvit tune runs/digits_heads --task even --kind classification
+    hybridvit cache-features runs/digits_heads
+    hybridvit finetune-head runs/digits_heads --task even --kind classification
 
-The study, 24 runs of 250 steps, took 7 minutes on a busy 2-core Xeon: digit 98.3 % beside six other heads, 98.4 %
-alone.
+Two thirds of the slants and of the boxes are hidden from training, because real data lacks labels too. A sample without
+a label for one head still trains the others. Nothing is downloaded.
+
+The study, 24 runs of 250 steps, took 7 minutes on two busy cores of a Xeon. The digit was recognised with 98.3 %
+accuracy beside six other heads, and with 98.4 % alone.
 """
 
 from dataclasses import replace

@@ -1,9 +1,10 @@
-"""Multi-Fashion+MNIST: a digit and a piece of clothing in one picture, one head for each, on one trunk.
-
-The published setting (ResNet-18, 120,000 pictures of 36x36 pixels), for a GPU; on a CPU take
-``multi_fashion_mnist_laptop.py``. Wants mnist and fashionmnist: ``--base.data.root FOLDER``, or HYBRIDVIT_DATA.
+"""Multi-Fashion+MNIST: a digit and a piece of clothing in one image, with a head for each on one backbone.
 
     hybridvit study recipes/multi_fashion_mnist.py
+
+This is the published setting, ResNet-18 and 120,000 images of 36x36 pixels, for a GPU. On a CPU use
+``multi_fashion_mnist_laptop.py``. MNIST and Fashion-MNIST are read from ``--base.data.root FOLDER`` or from
+HYBRIDVIT_DATA. The recipe has not been run yet.
 """
 
 import hybridvit as hv
@@ -22,7 +23,7 @@ HYBRID = hv.ViTConfig(
 
 
 def base() -> hv.Recipe:
-    """What is held fixed: 20 epochs of a batch of 256."""
+    """The fixed settings: 20 epochs with batches of 256."""
     return hv.Recipe(
         name="multi_fashion_mnist",
         model=RESNET18,

@@ -1,9 +1,10 @@
-"""Your own pictures: a folder with one folder for each class, or one .npz file in the MedMNIST layout.
-
-A convolutional stem and four attention blocks, 1.1 M parameters, made for a few hundred to a few thousand pictures.
+"""Your own images: a folder with a folder of images for each class, or an .npz file in the MedMNIST layout.
 
     hybridvit train recipes/own_images.py --data.root FOLDER --out runs/mine
-    hybridvit predict runs/mine picture.jpg
+    hybridvit predict runs/mine image.jpg
+
+The model has a convolutional stem, four attention blocks and 1.1 M parameters. It suits a few hundred to a few thousand
+images.
 """
 
 import hybridvit as hv

@@ -1,13 +1,14 @@
-"""What is an assumption about images worth where there are few? CIFAR-10 at 1, 5, 10, 25, 50 and 100 %, equal steps.
-
-Ten models, 4.0 to 4.4 M parameters each and ResNet-18 with its 11 M, learn from 500 images (50 of each class) to all
-50,000. Learning rates are chosen on validation images of the largest size; the test images are read once.
+"""What is a built-in assumption about images worth when images are few? CIFAR-10 from 1 % to 100 % of its images.
 
     hybridvit study recipes/small_data.py
 
-Wants CIFAR-10 (``--base.data.root FOLDER``, or HYBRIDVIT_DATA; downloaded where there is a network) and a GPU; not run
-yet. ``recipes/small_data_laptop.py`` is its short form, ``recipes/small_data_cifar100.py`` and
-``recipes/small_data_cifair10.py`` are the same on other images.
+Ten models learn from 500 images (50 of each class) to all 50,000, in equally many steps. They have 4.0 to 4.4 M
+parameters, but for ResNet-18 with 11 M. Learning rates are selected on validation images of the largest size; the test
+images are used once. The recipe needs a GPU and has not been run yet. CIFAR-10 is read from ``--base.data.root FOLDER``
+or from HYBRIDVIT_DATA, and downloaded if there is a network.
+
+``recipes/small_data_laptop.py`` is a short form; ``recipes/small_data_cifar100.py`` and
+``recipes/small_data_cifair10.py`` use other images.
 """
 
 from dataclasses import replace
@@ -34,7 +35,7 @@ MODELS = {
 
 
 def base() -> hv.Recipe:
-    """What is held fixed."""
+    """The fixed settings."""
     return hv.Recipe(
         name="small_data",
         model=VIT,

@@ -1,9 +1,10 @@
-"""``recipes/small_data.py`` with 50 images of each class and ciFAIR-10's test images, which repeat no training image.
+"""``recipes/small_data.py`` on ciFAIR-10, whose test images repeat no training image, with 50 images of each class.
 
     hybridvit study recipes/small_data_cifair10.py
 
-The setting of the data-efficient image classification benchmark (arXiv 2108.13122), where a tuned WRN-16-8 has 58 %.
-Wants the folder ciFAIR-10 of its authors (arXiv 1902.00423) in ``--base.data.root`` or HYBRIDVIT_DATA; not run yet.
+This is the setting of the data-efficient image classification benchmark (arXiv 2108.13122), in which a tuned WRN-16-8
+reaches 58 %. The authors' folder ciFAIR-10 (arXiv 1902.00423) is read from ``--base.data.root FOLDER`` or from
+HYBRIDVIT_DATA. The recipe needs a GPU and has not been run yet.
 """
 
 from dataclasses import replace

@@ -1,8 +1,8 @@
-"""``recipes/small_data.py`` on the 100 classes of CIFAR-100: 1, 5, 10 (50 of each class), 25, 50 and 100 %.
+"""``recipes/small_data.py`` on the 100 classes of CIFAR-100, from 1 % to 100 % of its images.
 
     hybridvit study recipes/small_data_cifar100.py
 
-Wants CIFAR-100 and a GPU, as its model does; not run yet.
+The recipe needs CIFAR-100 and a GPU, as the study it is made from. It has not been run yet.
 """
 
 from dataclasses import replace

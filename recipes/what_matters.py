@@ -1,11 +1,12 @@
-"""What each ingredient of a small-data recipe is worth: it is taken away alone, and everything else stays.
+"""What is each ingredient of a small-data recipe worth? An ablation: each ingredient is removed alone.
 
     hybridvit study recipes/what_matters.py
 
-The first form of ``cifar10_5k_laptop.py`` (three stages from full resolution on, CutMix on half of the images) at half
-the width and 500 steps, so that ten rows and three seeds take 40 minutes on one busy core of a Xeon 2.5 GHz. In so few
-steps the whitening start (+6.1 points) and Muon (+4.5) matter; CutMix (-2.1) and growing images (-3.2) do not pay yet.
-The laptop recipe has gone without CutMix since. The seconds in the result file were taken beside other work.
+The base is an early form of ``cifar10_5k_laptop.py``: three stages that begin at full resolution, and CutMix on half of
+the images. It has half the width and 500 steps, so that ten rows and three seeds took 40 minutes on one busy core of a
+Xeon 2.5 GHz. In so few steps whitening initialisation (+6.1 points) and Muon (+4.5) help most. CutMix (-2.1) and
+progressive resizing (-3.2) do not pay off yet; the laptop recipe no longer uses CutMix. Other work ran beside the study
+and lengthened the seconds in its result file.
 """
 
 from dataclasses import replace

@@ -67,7 +67,9 @@ def test_the_kind_of_any_union_can_be_switched_and_shared_fields_stay():
     conv = ["--model.tokenizer.channels", "24", "12", "--model.tokenizer.strides", "2", "2"]
     changed = apply_flags(recipe, [*conv, "--model.tokenizer.kind", "conv"], "x").model
     assert changed == replace(RECIPE.model, tokenizer=ConvConfig(channels=(24, 12), strides=(2, 2)))
-    assert apply_flags(recipe, ["--tasks.label.kind", "regression"], "x").tasks == {"label": RegressionConfig(target="label")}
+    assert apply_flags(recipe, ["--tasks.label.kind", "regression"], "x").tasks == {
+        "label": RegressionConfig(target="label")
+    }
 
 
 def test_a_flag_below_what_is_none_sets_it_and_none_takes_it_away():
