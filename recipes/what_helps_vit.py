@@ -9,8 +9,8 @@ first, whitening initialisation of the patch embedding, and Muon. The baseline h
 
 The study took about an hour and a half on two cores of a Xeon 2.5 GHz that had other work. With three seeds the
 baseline reached 40.8 %, and all four methods together 64.6 %. Removing the teacher cost 13.6 points, Muon 8.8,
-whitening 1.1 and pre-training 0.3. The CNN alone reached 52.0 %, and 64.2 % with ``--optim.kind muon --optim.beta2 0.99 --train.ema 0.99
---whitening_init``.
+whitening 1.1 and pre-training 0.3. The CNN alone reached 52.0 %, and 64.2 % with ``--optim.kind muon --optim.beta2 0.99
+--train.ema 0.99 --whitening_init``.
 """
 
 from dataclasses import replace
