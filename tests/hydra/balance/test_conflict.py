@@ -9,7 +9,6 @@ from torch import nn
 
 from hybridvit.backbones import PatchConfig, ViTConfig
 from hybridvit.hydra.balance.conflict import gradient_cosines
-from hybridvit.hydra.balance.trunk_gradients import stages
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.models import create_backbone
 from hybridvit.tasks.classification import ClassificationHead
@@ -103,16 +102,6 @@ def test_training_goes_on_with_the_same_losses(net):
     net.zero_grad()
     sum(losses_of(net, images).values()).backward()
     assert all(torch.equal(one, p.grad) for one, p in zip(found, net.parameters(), strict=True))
-
-
-@pytest.mark.parametrize("name", ["resnet18", "wide_resnet16_8", "cct_7_3x1", "convit_tiny", "hybrid_r_tiny"])
-def test_stages_hold_every_parameter_once(name):
-    backbone = create_backbone(name, image_size=32)
-    found = stages(backbone)
-    assert next(iter(found)) == "stem"
-    assert all(len(stage) <= 12 for stage in found)
-    members = [id(p) for group in found.values() for p in group]
-    assert sorted(members) == sorted(id(p) for p in backbone.parameters())
 
 
 def test_frozen_stages_are_left_out(net):
