@@ -88,7 +88,7 @@ class ViewsConfig(Config):
         trunk = model.build((height, width), channels)
         stems = self._stems(trunk, model, shapes)
         specs = {view: stems.get(view, trunk).spec for view in shapes}
-        return ViewsBackbone(trunk, self._fusion(specs, shapes, rig), shapes, stems, self.dropout)
+        return ViewsBackbone(trunk, self._fusion(specs, shapes, rig), dict(shapes), stems, self.dropout)
 
     def _stems(self, trunk: Backbone, model: TrunkConfig, shapes: Mapping[str, Shape]) -> dict[str, Backbone]:
         """A stem for each camera, which the trunk then lacks; none where cameras share the whole trunk."""
@@ -138,24 +138,16 @@ class ViewsBackbone(nn.Module):
         stems: view name -> its first layers, whose output the trunk ``encode``s; empty: the trunk takes images.
         dropout: probability that a camera is hidden from the fusion in training; a sample's last one never is. The
             camera's own features stay, as heads of this camera alone still have a label.
-
-    Attributes:
-        spec: the shapes of the fused features.
     """
 
     def __init__(
-        self,
-        trunk: Backbone,
-        fusion: Fusion,
-        shapes: Mapping[str, Shape],
-        stems: Mapping[str, Backbone],
-        dropout: float,
+        self, trunk: Backbone, fusion: Fusion, shapes: dict[str, Shape], stems: dict[str, Backbone], dropout: float
     ) -> None:
         super().__init__()
         self.trunk = trunk
         self.stems = nn.ModuleDict(stems)
         self.fusion, self.spec = fusion, fusion.spec
-        self.shapes = dict(shapes)
+        self.shapes = shapes
         self.view_specs = {view: stems.get(view, trunk).spec for view in shapes}
         self.dropout = dropout
         self.grad_checkpointing = False
@@ -185,9 +177,8 @@ class ViewsBackbone(nn.Module):
         """
         batch = self._check_images(images)
         mask = self._mask(images, present or {}, batch)
-        rows = {}
-        for view, column in zip(images, mask.unbind(1), strict=True):
-            rows[view] = None if column.all() else column.nonzero().flatten().to(images[view].device)
+        columns = zip(images.items(), mask.unbind(1), strict=True)
+        rows = {view: None if c.all() else c.nonzero().flatten().to(x.device) for (view, x), c in columns}
         own = self._own_features(images, rows)
         like = next(iter(own.values())).tokens
         views = {
@@ -252,7 +243,7 @@ class ViewsBackbone(nn.Module):
         return mask
 
     def _check_images(self, images: Mapping[str, Tensor]) -> int:
-        """The number of samples in a batch that fits."""
+        """The number of samples; refuses images of other shapes."""
         if isinstance(images, Tensor) or not images:
             given = "a tensor" if isinstance(images, Tensor) else "none"
             raise ValueError(f"expected images by camera ({', '.join(self.shapes)}), given {given}")

@@ -18,7 +18,7 @@ GRIDS = {"front": (2, 3), "left": (3, 2), "rear": (1, 5)}
 IN, DIM, HEADS, HIDDEN, GRID = 7, 12, 3, 13, (3, 5)
 SPECS = {view: FeatureSpec(IN, grid, 0, "mean", {}) for view, grid in GRIDS.items()}
 BATCH = 4
-THERE = {
+PRESENT = {
     "front": torch.tensor([True, False, True, False]),
     "left": torch.tensor([True, True, False, False]),
     "rear": torch.tensor([True, True, True, True]),
@@ -141,11 +141,11 @@ def slow_bev(fusion, seen, sample):
 @pytest.mark.parametrize("depth", [1, 2])
 def test_the_formula_by_slow_loops_without_the_cameras_that_are_missing(make, slow, depth, randomise):
     fusion, given = randomise(make(depth)), tokens()
-    found = fusion(given, THERE)
+    found = fusion(given, PRESENT)
     assert found.grid == GRID
     assert found.prefix.shape == (BATCH, 0, DIM)
     for sample in range(BATCH):
-        seen = {view: x for view, x in given.items() if THERE[view][sample]}
+        seen = {view: x for view, x in given.items() if PRESENT[view][sample]}
         expected = slow(fusion, seen, sample)
         np.testing.assert_allclose(found.tokens[sample].detach().numpy(), expected, atol=2e-5)
         np.testing.assert_allclose(found.maps[1][sample].detach().numpy(), expected.T.reshape(DIM, *GRID), atol=2e-5)
@@ -180,7 +180,7 @@ def test_a_masked_camera_is_a_rig_without_it_in_result_and_gradient(make, random
 def test_the_order_of_the_cameras_does_not_matter(make, randomise):
     fusion, given = randomise(make()), tokens()
     turned = {view: given[view] for view in reversed(given)}
-    torch.testing.assert_close(fusion(turned, THERE).tokens, fusion(given, THERE).tokens, rtol=0, atol=1e-6)
+    torch.testing.assert_close(fusion(turned, PRESENT).tokens, fusion(given, PRESENT).tokens, rtol=0, atol=1e-6)
 
 
 @KINDS
@@ -215,9 +215,9 @@ class SoftmaxDtypes(TorchDispatchMode):
 @KINDS
 def test_half_precision_is_near_and_its_explicit_softmax_is_not_half(make):
     fusion, given = make(2), tokens()
-    exact = fusion(given, THERE).tokens
+    exact = fusion(given, PRESENT).tokens
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad(), SoftmaxDtypes() as softmax:
-        half = fusion(given, THERE).tokens
+        half = fusion(given, PRESENT).tokens
     torch.testing.assert_close(half.float(), exact, rtol=0, atol=0.1)
     assert (half.float() - exact).abs().max() > 0
     assert torch.bfloat16 not in softmax.found

@@ -13,7 +13,7 @@ from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.models import create_backbone
 from hybridvit.tasks.classification import ClassificationHead
 
-HERE, ABSENT = torch.tensor(True), torch.tensor(False)
+PRESENT, ABSENT = torch.tensor(True), torch.tensor(False)
 
 
 class Trunk(nn.Module):
@@ -35,7 +35,7 @@ def test_by_hand():
         "b": 5 * conv[0] + layer.weight[0, 0],
         "c": -2 * norm[0] - layer.bias[0] - layer.weight[0, 0],
     }
-    found = gradient_cosines(losses, dict.fromkeys(losses, HERE), net)
+    found = gradient_cosines(losses, dict.fromkeys(losses, PRESENT), net)
     assert found.tasks == ("a", "b", "c")
     assert found.stages == ("stem", "layer1")
     np.testing.assert_allclose(found.cosines[0], [[1, 0.6, -0.8], [0.6, 1, 0], [-0.8, 0, 1]], atol=1e-6)
@@ -49,7 +49,7 @@ def test_absent_tasks_and_zero_gradients_have_no_cosine():
     losses = {"a": conv[0] + bias[0], "absent": conv[1] + bias[0], "b": conv[0] - conv[1]}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = gradient_cosines(losses, {"a": HERE, "absent": ABSENT, "b": HERE}, net).cosines
+        found = gradient_cosines(losses, {"a": PRESENT, "absent": ABSENT, "b": PRESENT}, net).cosines
     assert np.isnan(found[:, 1]).all()
     assert np.isnan(found[:, :, 1]).all()
     assert found[0, 0, 2] == pytest.approx(0.5**0.5)
@@ -74,7 +74,7 @@ def losses_of(net, images):
 
 def test_against_float64_one_stage_at_a_time(net):
     images = torch.randn(5, 3, 6, 10)
-    found = gradient_cosines(losses_of(net, images), dict.fromkeys("abc", HERE), net)
+    found = gradient_cosines(losses_of(net, images), dict.fromkeys("abc", PRESENT), net)
     assert found.stages == ("stem", "blocks.0", "blocks.1", "norm")
     net.double()
     parts = {
@@ -95,7 +95,7 @@ def test_against_float64_one_stage_at_a_time(net):
 def test_training_goes_on_with_the_same_losses(net):
     images = torch.randn(5, 3, 6, 10)
     losses = losses_of(net, images)
-    gradient_cosines(losses, dict.fromkeys("abc", HERE), net)
+    gradient_cosines(losses, dict.fromkeys("abc", PRESENT), net)
     assert all(p.grad is None for p in net.parameters())
     sum(losses.values()).backward()
     found = [p.grad.clone() for p in net.parameters()]
@@ -106,6 +106,6 @@ def test_training_goes_on_with_the_same_losses(net):
 
 def test_frozen_stages_are_left_out(net):
     net.backbone.blocks[0].requires_grad_(False)
-    found = gradient_cosines(losses_of(net, torch.randn(2, 3, 6, 10)), dict.fromkeys("abc", HERE), net)
+    found = gradient_cosines(losses_of(net, torch.randn(2, 3, 6, 10)), dict.fromkeys("abc", PRESENT), net)
     assert found.stages == ("stem", "blocks.1", "norm")
     assert found.cosines.shape == (3, 3, 3)

@@ -22,7 +22,7 @@ from hybridvit.models import create_backbone
 from hybridvit.tasks.classification import ClassificationHead
 
 NAMES = ("a", "b", "c", "d")
-HERE = dict.fromkeys(NAMES, torch.tensor(True))
+PRESENT = dict.fromkeys(NAMES, torch.tensor(True))
 
 
 def test_an_absent_task_fed_in_as_a_zero_loss_would_stop_mgda_but_ours_goes_on(linear):
@@ -31,7 +31,7 @@ def test_an_absent_task_fed_in_as_a_zero_loss_would_stop_mgda_but_ours_goes_on(l
     assert float(linear.update(MGDAConfig(), rows).norm()) == pytest.approx(0, abs=1e-9)
     net = linear.net()
     losses, balance = linear.losses(net, rows), MGDAConfig().build(NAMES)
-    balance.backward(losses, HERE | {"b": torch.tensor(False)}, net, torch.Tensor.backward)
+    balance.backward(losses, PRESENT | {"b": torch.tensor(False)}, net, torch.Tensor.backward)
     found = torch.cat([net.backbone.one.grad, net.backbone.two.grad.flatten()])
     torch.testing.assert_close(found, linear.update(MGDAConfig(), rows[[0, 2, 3]]))
     assert float(found.norm()) > 0.1
@@ -56,7 +56,7 @@ def test_comparing_every_third_update_keeps_the_weights_between(linear):
 def test_a_change_of_the_present_tasks_compares_anew(linear):
     balance, rows = UPGradConfig(every=9).build(NAMES), linear.jacobian(0)
     net = linear.net()
-    for present in (HERE, HERE | {"b": torch.tensor(False)}):
+    for present in (PRESENT, PRESENT | {"b": torch.tensor(False)}):
         net.zero_grad()
         balance.backward(linear.losses(net, rows), present, net, torch.Tensor.backward)
     found = torch.cat([net.backbone.one.grad, net.backbone.two.grad.flatten()])
@@ -91,13 +91,13 @@ def test_a_frozen_trunk_is_refused(linear):
     net.backbone.requires_grad_(False)
     losses = {name: head.own.sum() for name, head in net.heads.items()}
     with pytest.raises(ValueError, match="pcgrad has no effect: nothing in the trunk is trained"):
-        PCGradConfig().build(NAMES).backward(losses, HERE, net, torch.Tensor.backward)
+        PCGradConfig().build(NAMES).backward(losses, PRESENT, net, torch.Tensor.backward)
 
 
 def test_gradients_are_laid_out_as_their_parameters(linear):
     net = linear.net()
     net.backbone.two.data = torch.zeros(3, 2, dtype=torch.float64).T
-    PCGradConfig().build(NAMES).backward(linear.losses(net, linear.jacobian(0)), HERE, net, torch.Tensor.backward)
+    PCGradConfig().build(NAMES).backward(linear.losses(net, linear.jacobian(0)), PRESENT, net, torch.Tensor.backward)
     assert net.backbone.two.grad.stride() == net.backbone.two.stride() == (1, 2)
 
 
@@ -147,7 +147,7 @@ def test_at_features_the_weights_are_those_of_the_features_gradients(config, vit
 
     balance = config.build(tuple(vit.heads), net=vit)
     losses = vit_losses(vit, images)
-    balance.backward(losses, {name: HERE[name] for name in losses}, vit, torch.Tensor.backward)
+    balance.backward(losses, {name: PRESENT[name] for name in losses}, vit, torch.Tensor.backward)
     torch.testing.assert_close([p.grad for p in shared], list(expected))
     torch.testing.assert_close([p.grad for p in vit.heads.parameters()], list(own))
     assert list(balance.weights().values()) == pytest.approx(weights.tolist())
