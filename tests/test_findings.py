@@ -78,13 +78,14 @@ def listed(numbers, digits):
 
 
 def test_gates_and_distances():
-    run, layers = result("cifar10_convit_0"), result("cifar10_convit_diagnosis")["layers"]
+    run, measures = result("cifar10_convit_0"), result("cifar10_convit_diagnosis")["measures"]
+    distance, gates = measures["distance"], measures["gates"]["values"]
     start, *_, end = run["history"]["gates"]
     assert f"({100 * run['test']['label']['accuracy']:.1f} %, one seed)" in TEXT
     assert f"from {np.mean(start):.2f} to {listed([np.mean(layer) for layer in end], 2)}." in TEXT
-    assert np.allclose([layer["gates"] for layer in layers[:5]], end, atol=1e-3)
-    assert f"and end at {listed([np.mean(layer['distance']) for layer in layers[:5]], 1)}." in TEXT
-    assert np.mean(layers[5]["relative"]) == pytest.approx(1, abs=0.01)
+    assert np.allclose(gates[:5], end, atol=1e-3)
+    assert f"and end at {listed([np.mean(layer) for layer in distance['values'][:5]], 1)}." in TEXT
+    assert np.mean(distance["relative"][5]) == pytest.approx(1, abs=0.01)
 
 
 def test_worth_of_what_helps_a_vit():

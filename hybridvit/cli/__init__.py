@@ -43,7 +43,7 @@ COMMANDS = {
     "study": "study",
     "evaluate": "loaded",
     "predict": "loaded",
-    "diagnose": "loaded",
+    "diagnose": "diagnose",
     "export": "loaded",
     "report": "loaded",
     "cache-features": "heads",

@@ -1,4 +1,4 @@
-"""hybridvit evaluate, predict, diagnose, export and report: commands that read a trained run."""
+"""hybridvit evaluate, predict, export and report: commands that read a trained run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hybridvit.cli.console import DONE, Parser, command_line, scores_text
+from hybridvit.cli.console import DONE, Parser, scores_text
 
 
 def evaluate(words: list[str]) -> int:
@@ -68,34 +68,6 @@ def predict(words: list[str]) -> int:
         print(_named(row))
         for task in run.tasks:
             print(f"  {task:<{width}}  {_in_words(row[task])}")
-    return DONE
-
-
-def diagnose(words: list[str]) -> int:
-    """hybridvit diagnose RUN [IMAGE ...]"""
-    parser = Parser(prog="hybridvit diagnose")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("pictures", nargs="*", type=Path)
-    parser.add_argument("--images", type=int, default=64, help="number of test images, where no pictures are named")
-    parser.add_argument("--checkpoint")
-    parser.add_argument("--json", action="store_true")
-    known = parser.parse_args(words)
-    if known.images < 1:
-        raise ValueError(f"--images must be at least 1, given {known.images}")
-
-    from hybridvit.runs import diagnosis
-    from hybridvit.runs.loaded_run import LoadedRun
-    from hybridvit.studies.report.diagnosis import diagnosis_lines, write_diagnosis
-
-    trained = LoadedRun(known.run, known.checkpoint)
-    pixels = trained.read(known.pictures) if known.pictures else diagnosis.some_images(trained, known.images)
-    found = diagnosis.diagnose(trained, pixels)
-    page = write_diagnosis(trained, pixels, found, command_line("diagnose", words))
-    if known.json:
-        print(json.dumps({"run": str(known.run), "checkpoint": trained.checkpoint.name, **found.to_json()}))
-        return DONE
-    print("\n".join(diagnosis_lines(found)))
-    print(f"page: {page}")
     return DONE
 
 

@@ -1,13 +1,15 @@
-"""What every attention of a model attends to, read from the inputs that it really gets."""
+"""The attention matrices of a model, computed from the inputs that its layers really get."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hybridvit.diagnostics.measure import Reading
 from hybridvit.layers.attention import Attention
 
 Grid = tuple[int, int]
@@ -31,7 +33,7 @@ def attention_matrices(
 
     Yields:
         The layer from 0, its matrix ``[b', h, n, n]`` (prefix tokens first), the grid of the other tokens, and which of
-        the images these are; all layers of a batch, then the next batch.
+        the images these are. All layers of a batch come before the next batch.
 
     Raises:
         ValueError: the model has no self-attention, or there are no images.
@@ -54,12 +56,36 @@ def attention_matrices(
     try:
         model.eval()
         for start in range(0, len(images), batch_size):
-            part = slice(start, min(start + batch_size, len(images)))
-            model(images[part])
+            batch = slice(start, min(start + batch_size, len(images)))
+            model(images[batch])
             for index, (x, grid) in sorted(inputs.items()):
-                yield index, layers[index].weights(x, grid), grid, part
+                yield index, layers[index].weights(x, grid), grid, batch
             inputs.clear()
     finally:
         model.train(was_training)
         for handle in hooks:
             handle.remove()
+
+
+def attention_means(
+    model: nn.Module, images: Tensor, read: Callable[[Tensor, Grid], tuple[Tensor, float]], batch_size: int = 32
+) -> Reading:
+    """The mean over images of a number read from the attention matrix of every layer and head.
+
+    Args:
+        model, images, batch_size: as in :func:`attention_matrices`.
+        read: matrix ``[b', h, n, n]`` and grid -> value of each image and head ``[b', h]``, and the layer's reference.
+
+    Raises:
+        ValueError: the model has no self-attention, its layers differ in the number of heads, or there are no images.
+    """
+    layers = attentions(model)
+    heads = {layer.num_heads for layer in layers}
+    if len(heads) > 1:
+        raise ValueError(f"all layers must have the same number of heads, given {sorted(heads)}")
+    total = np.zeros((len(layers), *heads))
+    reference = np.zeros(len(layers))
+    for index, matrix, grid, _ in attention_matrices(model, images, batch_size):
+        values, reference[index] = read(matrix, grid)
+        total[index] += values.sum(0).cpu().numpy()
+    return Reading(total / len(images), tuple(type(layer).__name__ for layer in layers), reference)

@@ -3,7 +3,7 @@
 from hybridvit.plots.ablation import worth_bars
 from hybridvit.plots.attention import by_layer, heat
 from hybridvit.plots.conflict import conflict_course, conflict_map
-from hybridvit.plots.gates import gate_curves
+from hybridvit.plots.gates import gate_curves, over_training
 from hybridvit.plots.learning import equivalence_bars, learning_curves
 from hybridvit.plots.pictures import class_colours, encode_png, enlarged, to_rgb, with_mask
 from hybridvit.plots.tasks import Line, curves, delta_forest
@@ -27,6 +27,7 @@ __all__ = [
     "gate_curves",
     "heat",
     "learning_curves",
+    "over_training",
     "to_png",
     "to_rgb",
     "to_svg",

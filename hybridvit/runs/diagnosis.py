@@ -1,4 +1,4 @@
-"""What a trained run attends to: gates and attention distance by layer, and where one token looks."""
+"""What a trained run has learned: every measure that applies to its trunk, and where one token looks."""
 
 from __future__ import annotations
 
@@ -11,130 +11,115 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hybridvit.data.samples import ONE_VIEW
-from hybridvit.diagnostics.gates import gates
-from hybridvit.diagnostics.locality import attention_distance
+from hybridvit.diagnostics import Measure, Reading, measures
 from hybridvit.diagnostics.record import attention_matrices, attentions
-from hybridvit.layers.gpsa import GPSA
 from hybridvit.runs.loaded_run import LoadedRun
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One self-attention.
+class Measured:
+    """A measure and what it read."""
 
-    Attributes:
-        kind: of attention.
-        distance: mean distance of what each head attends to, in pixels ``[heads]``.
-        relative: the same as a share of that of uniform attention ``[heads]``.
-        gates: σ(λ) of each head; None where there is no gate.
-    """
+    measure: Measure
+    reading: Reading
 
-    kind: str
-    distance: list[float]
-    relative: list[float]
-    gates: list[float] | None
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, with None for NaN; ``reference`` and ``relative`` only where the measure has a reference."""
+        reading = self.reading
+        arrays = {"values": reading.values, "reference": reading.reference, "relative": reading.relative}
+        return {
+            "title": self.measure.title,
+            "unit": self.measure.unit,
+            "axes": list(self.measure.axes),
+            "layers": list(reading.layers),
+            **{name: _plain(array.tolist()) for name, array in arrays.items() if array is not None},
+        }
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What all layers of a run do on some images.
+    """All measures of a run on some images.
 
     Attributes:
-        layers: first to last.
-        uniform: distance under uniform attention, in pixels, by layer.
+        measured: sorted by the name of the measure.
         images: number of images.
         stride: pixels from one token to the next.
     """
 
-    layers: tuple[Layer, ...]
-    uniform: list[float]
+    measured: tuple[Measured, ...]
     images: int
     stride: int
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, layers counted from 1."""
-        layers = [
-            {
-                "layer": index,
-                "kind": layer.kind,
-                "distance": layer.distance,
-                "relative": layer.relative,
-                "gates": layer.gates,
-            }
-            for index, layer in enumerate(self.layers, start=1)
-        ]
-        return {"images": self.images, "stride": self.stride, "layers": layers, "uniform": self.uniform}
+        """As plain values: each measure by its name."""
+        measured = {one.measure.name: one.to_json() for one in self.measured}
+        return {"images": self.images, "stride": self.stride, "measures": measured}
 
 
-def some_images(trained: LoadedRun, count: int) -> NDArray[np.uint8]:
-    """A seeded choice of the run's test images ``[n, c, h, w]``; of validation or training ones where there are none.
+def sample_images(trained: LoadedRun, count: int) -> NDArray[np.uint8]:
+    """A seeded choice of test images ``[n, c, h, w]``, or of validation or training images if a run has no others.
 
     Raises:
         ValueError: the run has several cameras.
     """
     _check_one_camera(trained)
     splits = trained.load()
-    part = next(name for name in ("test", "validation", "train") if len(getattr(splits, name)))
-    whole = getattr(splits, part)
-    chosen = np.sort(np.random.default_rng(0).permutation(len(whole))[:count])
-    pixels: NDArray[np.uint8] = whole[chosen].in_memory().views[ONE_VIEW]
+    split = next(name for name in ("test", "validation", "train") if len(getattr(splits, name)))
+    samples = getattr(splits, split)
+    chosen = np.sort(np.random.default_rng(0).permutation(len(samples))[:count])
+    pixels: NDArray[np.uint8] = samples[chosen].in_memory().views[ONE_VIEW]
     return pixels
 
 
 def diagnose(trained: LoadedRun, pixels: NDArray[np.uint8]) -> Diagnosis:
-    """Reads every self-attention of a run's trunk.
+    """Reads every measure that applies to a run's trunk.
 
     Args:
         trained: a run with one camera.
         pixels: images ``[n, c, h, w]`` as large as the run's.
 
     Raises:
-        ValueError: several cameras, or a trunk without self-attention.
+        ValueError: the run has several cameras, or no measure applies.
     """
     _check_one_camera(trained)
     trunk: Any = trained.net.backbone
-    layers = attentions(trunk)
-    if not layers:
-        raise ValueError(
-            f"{trained.path} has no self-attention to look into: its model is a {trained.recipe.model.kind}"
-        )
-    found = attention_distance(trunk, _normalised(trained, pixels))
-    if not found.uniform.all():
-        raise ValueError(f"{trained.path} sees an image as one token, so there is no distance to measure")
-    gated = iter(gates(trunk).tolist())
-    stride = int(trunk.stride)
-    return Diagnosis(
-        tuple(
-            Layer(
-                type(layer).__name__,
-                (stride * distance).tolist(),
-                relative.tolist(),
-                next(gated) if isinstance(layer, GPSA) else None,
-            )
-            for layer, distance, relative in zip(layers, found.distance, found.relative, strict=True)
-        ),
-        (stride * found.uniform).tolist(),
-        len(pixels),
-        stride,
-    )
+    applicable = [measure for measure in measures() if measure.applies(trunk)]
+    if not applicable:
+        scopes = "; ".join(f"{measure.name} applies to {measure.models}" for measure in measures())
+        raise ValueError(f"no measure applies to {trained.path}, a {trained.recipe.model.kind}: {scopes}")
+    images = _normalised(trained, pixels)
+    measured = tuple(Measured(measure, measure.read(trunk, images)) for measure in applicable)
+    return Diagnosis(measured, len(pixels), max(trunk.spec.map_channels))
 
 
-def middle_looks(trained: LoadedRun, pixels: NDArray[np.uint8]) -> list[list[NDArray[np.float64]]]:
-    """Where the token in the middle of each image looks, by layer: mean of the heads, ``[rows, columns]``."""
+def middle_attention(trained: LoadedRun, pixels: NDArray[np.uint8]) -> list[list[NDArray[np.float64]]]:
+    """What the middle token of each image attends to: the mean of the heads ``[rows, columns]`` of every layer.
+
+    The list of an image is empty if the trunk has no self-attention.
+    """
     maps: list[list[NDArray[np.float64]]] = [[] for _ in pixels]
-    for _, matrix, grid, part in attention_matrices(trained.net.backbone, _normalised(trained, pixels)):
+    if not attentions(trained.net.backbone):
+        return maps
+    for _, matrix, grid, batch in attention_matrices(trained.net.backbone, _normalised(trained, pixels)):
         prefix = matrix.shape[-1] - grid[0] * grid[1]
         middle = prefix + (grid[0] // 2) * grid[1] + grid[1] // 2
-        looks = matrix[:, :, middle, prefix:].mean(dim=1).unflatten(1, grid).double().numpy()
-        for index, look in zip(range(part.start, part.stop), looks, strict=True):
-            maps[index].append(look)
+        rows = matrix[:, :, middle, prefix:].mean(dim=1).unflatten(1, grid).double().numpy()
+        for index, row in zip(range(batch.start, batch.stop), rows, strict=True):
+            maps[index].append(row)
     return maps
 
 
 def _check_one_camera(trained: LoadedRun) -> None:
     if trained.data.shapes.keys() != {ONE_VIEW}:
-        raise ValueError(f"this run has {len(trained.data.shapes)} cameras, and diagnose looks into runs with one")
+        raise ValueError(f"this run has {len(trained.data.shapes)} cameras, and diagnose reads runs with one")
 
 
 def _normalised(trained: LoadedRun, pixels: NDArray[np.uint8]) -> Tensor:
     return trained.data.normalisation[ONE_VIEW](torch.from_numpy(pixels))
+
+
+def _plain(values: Any) -> Any:
+    """Nested lists with None for NaN, which JSON has no word for."""
+    if isinstance(values, list):
+        return [_plain(value) for value in values]
+    return None if np.isnan(values) else values

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from hybridvit.backbones.weights import load_weights
 from hybridvit.config import nearest
@@ -18,8 +17,7 @@ from hybridvit.data.loaders.choose import evaluation_batches, training_batches
 from hybridvit.data.loaders.progressive import Progressive
 from hybridvit.data.loaders.sampling import BatchSampler
 from hybridvit.data.samples import Samples, Splits
-from hybridvit.diagnostics.gates import gates
-from hybridvit.layers.gpsa import GPSA
+from hybridvit.diagnostics import measures
 from hybridvit.layers.whitening import MOST_IMAGES
 from hybridvit.recipe import Recipe
 from hybridvit.runs.checks import (
@@ -91,9 +89,11 @@ class Run:
         self._build_net()
         check_sizes(recipe, self.net, self.data.shapes)
         source = self._sources(teachers)
-        probes: dict[str, Callable[[nn.Module], Any]] = {}
-        if any(isinstance(module, GPSA) for module in self.net.backbone.modules()):
-            probes["gates"] = lambda net: gates(net).tolist()
+        probes = {
+            measure.name: measure.probe_of
+            for measure in measures()
+            if measure.probe and measure.applies(self.net.backbone)
+        }
         auxiliary = self.teacher.tasks if self.teacher is not None else {}
         self.trainer = Trainer(
             self.net,

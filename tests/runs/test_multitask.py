@@ -16,7 +16,7 @@ from hybridvit.data.synthetic.dataset import SyntheticConfig
 from hybridvit.hydra.balance.kinds import FAMOConfig, FixedConfig, PCGradConfig, UncertaintyConfig
 from hybridvit.hydra.views import ViewsConfig
 from hybridvit.recipe import MultiTaskStudy
-from hybridvit.runs.diagnosis import some_images
+from hybridvit.runs.diagnosis import sample_images
 from hybridvit.runs.loaded_run import LoadedRun
 from hybridvit.runs.run import Run
 from hybridvit.tasks.classification import ClassificationConfig
@@ -243,8 +243,8 @@ def test_several_cameras_end_to_end(recipe, tmp_path, fusion):
         back.predict([{"frnt": pictures["front"]}])
     with pytest.raises(ValueError, match="this run has 4 cameras: name the one of"):
         back.predict([pictures["front"]])
-    with pytest.raises(ValueError, match="this run has 4 cameras, and diagnose looks into runs with one"):
-        some_images(back, 2)
+    with pytest.raises(ValueError, match="this run has 4 cameras, and diagnose reads runs with one"):
+        sample_images(back, 2)
 
 
 def test_what_several_cameras_cannot_do_is_refused(recipe):

@@ -1,4 +1,4 @@
-"""The page on what a trained run attends to, and the table for the terminal."""
+"""The page on what a trained run has learned, and the tables for the terminal."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import base64
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from hybridvit import plots
-from hybridvit.runs.diagnosis import Diagnosis, Layer, middle_looks
+from hybridvit.runs.diagnosis import Diagnosis, Measured, middle_attention
 from hybridvit.runs.loaded_run import LoadedRun
-from hybridvit.studies.report.page import Drawing, drawn, render
+from hybridvit.studies.report.page import drawn, render
 from hybridvit.training.checkpoint import write_text
 from hybridvit.training.run_folder import device_name, revision, versions
 
@@ -23,13 +24,14 @@ SIDE = 120  # pixels that a picture on the page has at least
 
 
 def diagnosis_lines(diagnosis: Diagnosis) -> list[str]:
-    """A table for the terminal, a line for each layer."""
-    lines = [f"{'layer':<22}{'distance, px (heads)':>24}{'of uniform':>12}   gate (heads)"]
-    for index, layer in enumerate(diagnosis.layers, start=1):
-        row = _row(index, layer)
-        gate = f"{row['gate']}  ({row['gates']})" if layer.gates else "–"
-        distance = f"{row['distance']}  ({row['heads']})"
-        lines.append(f"{f'{index}  {layer.kind}':<22}{distance:>24}{row['relative']:>12}   {gate}")
+    """Tables for the terminal: for each measure a heading, then a line for each layer."""
+    lines = []
+    for measured in diagnosis.measured:
+        columns, *rows = _table(measured)
+        widths = [max(16, 2 + len(column)) for column in columns[2:]]
+        for label, cells in [(_axis(measured), columns[2:]), *((f"{row[0]:>3}  {row[1]}", row[2:]) for row in rows)]:
+            aligned = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+            lines.append(f"{label:<26}{''.join(aligned)}")
     return lines
 
 
@@ -38,24 +40,24 @@ def write_diagnosis(trained: LoadedRun, pixels: NDArray[np.uint8], diagnosis: Di
 
     Args:
         trained: the run.
-        pixels: the images that were looked at.
-        diagnosis: what was found.
+        pixels: the images that were read.
+        diagnosis: the result.
         command: what a reader types to get the same page.
     """
-    figures = {name: drawn(draw) for name, draw in _figures(trained, diagnosis).items()}
     facts = {
         "command": command,
         "versions": versions(),
         "revision": revision(),
         "device": device_name(torch.device("cpu")),
     }
+    result = trained.path / "result.json"
+    history = json.loads(result.read_text(encoding="utf-8"))["history"] if result.is_file() else {}
     page = render(
         "report/diagnosis.html.jinja",
         recipe=trained.recipe,
         params=sum(p.numel() for p in trained.net.parameters()),
         diagnosis=diagnosis,
-        figures=figures,
-        rows=[_row(index, layer) for index, layer in enumerate(diagnosis.layers, start=1)],
+        sections=[_section(measured, history) for measured in diagnosis.measured],
         strips=_strips(trained, pixels[:SHOWN]),
         summary=facts,
     )
@@ -64,55 +66,54 @@ def write_diagnosis(trained: LoadedRun, pixels: NDArray[np.uint8], diagnosis: Di
     return trained.path / "diagnosis.html"
 
 
-def _figures(trained: LoadedRun, diagnosis: Diagnosis) -> dict[str, Drawing]:
-    distance = np.array([layer.distance for layer in diagnosis.layers])
-    uniform = np.array(diagnosis.uniform)
-    figures: dict[str, Drawing] = {
-        "distance": partial(
-            plots.by_layer, distance, "attention distance, px", reference=uniform, called="uniform attention"
-        )
-    }
-    if any(layer.gates for layer in diagnosis.layers):
-        none = [float("nan")] * distance.shape[1]
-        gated = np.array([layer.gates or none for layer in diagnosis.layers])
-        last = max(index for index, layer in enumerate(diagnosis.layers) if layer.gates)
-        figures["gates"] = partial(plots.by_layer, gated[: last + 1], "σ(λ):  0 content,  1 position", top=1.0)
-    result = trained.path / "result.json"
-    if "gates" in figures and result.is_file():
-        history = json.loads(result.read_text(encoding="utf-8"))["history"]
-        if "gates" in history:
-            steps = [0, *history["steps"]]
-            figures["course"] = partial(plots.gate_curves, steps, np.array(history["gates"]))
-    return figures
+def _section(measured: Measured, history: dict[str, Any]) -> dict[str, Any]:
+    """One measure on the page: its figure, its table, and its course over training if that was logged."""
+    measure, reading = measured.measure, measured.reading
+    last = max(reading.numbers, default=len(reading.layers))  # the figure ends with the last layer that has a value
+    values = reading.values.reshape(len(reading.values), -1)[:last]
+    reference = None if reading.reference is None else reading.reference[:last]
+    figure = partial(
+        plots.by_layer, values, _axis(measured), reference=reference, called=measure.reference, top=measure.top
+    )
+    section = {"measure": measure, "figure": drawn(figure), "table": _table(measured), "course": None}
+    if measure.name in history:
+        steps, course = [0, *history["steps"]], np.array(history[measure.name])
+        course = course.reshape(*course.shape[:2], -1)
+        draw = partial(plots.over_training, steps, course, reading.numbers, _axis(measured), top=measure.top)
+        section["course"] = drawn(draw)
+    return section
+
+
+def _table(measured: Measured) -> list[list[str]]:
+    """Column names, then a row for each layer: number, kind, mean, range over the heads, share of the reference."""
+    measure, reading = measured.measure, measured.reading
+    heads = reading.values.ndim > 1
+    columns = ["layer", "kind", "mean" if heads else "value", "range of heads", f"of {measure.reference}"]
+    rows = [columns]
+    relative = reading.values if reading.relative is None else reading.relative
+    for number, (kind, values, share) in enumerate(zip(reading.layers, reading.values, relative, strict=True), start=1):
+        low, mean, high = (f"{f(values):.{measure.digits}f}" for f in (np.min, np.mean, np.max))
+        row = [str(number), kind, mean, f"{low} to {high}", f"{np.mean(share):.2f}"]
+        rows.append(row if number in reading.numbers else [*row[:2], "–", "–", "–"])
+    shown = [True, True, True, heads, bool(measure.reference)]
+    return [[cell for cell, show in zip(row, shown, strict=True) if show] for row in rows]
+
+
+def _axis(measured: Measured) -> str:
+    """Title and unit, for axes and headings."""
+    measure = measured.measure
+    return f"{measure.title}, {measure.unit}" if measure.unit else measure.title
 
 
 def _strips(trained: LoadedRun, pixels: NDArray[np.uint8]) -> list[list[tuple[str, str]]]:
-    """For each picture itself, then by layer where the token in its middle looks: caption and PNG."""
+    """For each picture itself, then by layer what its middle token attends to: caption and PNG."""
     strips = []
-    for image, looks in zip(pixels, middle_looks(trained, pixels), strict=True):
-        maps = [(f"layer {layer}", _png(plots.heat(look))) for layer, look in enumerate(looks, start=1)]
-        strips.append([("image", _png(plots.to_rgb(image))), *maps])
+    for image, maps in zip(pixels, middle_attention(trained, pixels), strict=True):
+        layers = [(f"layer {layer}", _png(plots.heat(values))) for layer, values in enumerate(maps, start=1)]
+        strips.append([("image", _png(plots.to_rgb(image))), *layers])
     return strips
 
 
 def _png(pixels: NDArray[np.uint8]) -> str:
     data = plots.encode_png(plots.enlarged(pixels, SIDE))
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
-
-
-def _row(index: int, layer: Layer) -> dict[str, str]:
-    distance = np.array(layer.distance)
-    gate = np.array(layer.gates) if layer.gates else None
-    return {
-        "layer": str(index),
-        "kind": layer.kind,
-        "distance": f"{distance.mean():.1f}",
-        "heads": _range(distance),
-        "relative": f"{np.mean(layer.relative):.2f}",
-        "gate": "–" if gate is None else f"{gate.mean():.2f}",
-        "gates": "" if gate is None else _range(gate, 2),
-    }
-
-
-def _range(values: NDArray[np.float64], digits: int = 1) -> str:
-    return f"{values.min():.{digits}f} to {values.max():.{digits}f}"

@@ -8,7 +8,7 @@ import torch
 
 from hybridvit.backbones import PatchConfig, ResNetConfig, ViTConfig
 from hybridvit.diagnostics import attention_distance, attention_matrices
-from hybridvit.diagnostics.locality import distances
+from hybridvit.diagnostics.attention_distance import distances
 from hybridvit.layers.attention import Attention
 from hybridvit.models import create_model
 
@@ -64,8 +64,8 @@ def test_it_is_the_mean_of_a_slow_loop(config, renormalise, randomise):
                     share = row / row.sum() if renormalise else row
                     expected[layer, head] += (share * far[query]).sum() / 15 / len(images)
     found = attention_distance(model, images, renormalise, batch_size=2)
-    np.testing.assert_allclose(found.distance, expected, rtol=1e-6)  # batches of another size round otherwise
-    np.testing.assert_allclose(found.uniform, far.mean())
+    np.testing.assert_allclose(found.values, expected, rtol=1e-6)  # batches of another size round otherwise
+    np.testing.assert_allclose(found.reference, far.mean())
 
 
 def test_uniform_attention_is_as_far_as_uniform():
@@ -94,7 +94,7 @@ def test_a_sharp_convolutional_start_looks_half_a_patch_away():
     with torch.no_grad():
         model.backbone.blocks[0].attention.gate.fill_(60.0)
     inner = (0 + 1 + 1 + math.sqrt(2)) / 4
-    found = attention_distance(model, torch.randn(1, 3, 80, 80)).distance
+    found = attention_distance(model, torch.randn(1, 3, 80, 80)).values
     np.testing.assert_allclose(found, inner, rtol=0.03)  # at the edges there is less to look at
 
 
