@@ -65,7 +65,7 @@ MEASURE = Measure(
     compute=_in_pixels,
     applies=lambda model: bool(attentions(model)),
     models="models with self-attention over a grid of tokens",
-    reference="uniform attention",
+    reference="uniform",
     digits=1,
     caption="How far from itself a token looks, on average. The dashed line is the distance under uniform attention. "
     "Below it attention is local. A head on the line need not be uniform: its entropy tells.",

@@ -23,7 +23,7 @@ def attention_entropy(model: nn.Module, images: Tensor, batch_size: int = 32) ->
         batch_size: images at a time.
 
     Returns:
-        NaN for heads whose rows are no probabilities, as in talking heads, which mix attention after the softmax.
+        NaN for layers whose rows are no probabilities: talking heads mix attention after the softmax.
 
     Raises:
         ValueError: the model has no self-attention, its layers differ in the number of heads, or there are no images.
@@ -32,7 +32,7 @@ def attention_entropy(model: nn.Module, images: Tensor, batch_size: int = 32) ->
     def mean_entropy(matrix: Tensor, grid: Grid) -> tuple[Tensor, float]:
         rows = matrix.double()
         entropy = torch.special.entr(rows).sum(-1)
-        probabilities = (rows >= 0).all(-1) & ((rows.sum(-1) - 1).abs() < 1e-3)
+        probabilities = (rows >= 0).all() & ((rows.sum(-1) - 1).abs() < 1e-3).all()
         return entropy.where(probabilities, torch.nan).mean(-1), math.log(matrix.shape[-1])
 
     return attention_means(model, images, mean_entropy, batch_size)
@@ -45,7 +45,7 @@ MEASURE = Measure(
     function=attention_entropy,
     applies=lambda model: bool(attentions(model)),
     models="models with self-attention over a grid of tokens",
-    reference="uniform attention",
+    reference="uniform",
     caption="How widely a token spreads its attention. The dashed line is uniform attention over all n tokens, log n, "
     "the largest value possible. exp(entropy) is the number of tokens that a token effectively attends to.",
     definition="Mean of −Σⱼ Aᵢⱼ log Aᵢⱼ over images and tokens i, prefix tokens included.",

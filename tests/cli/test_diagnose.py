@@ -46,7 +46,7 @@ def test_the_table_and_the_page(trained, capsys):
     assert lines[4].split("  ")[0] == "Attention entropy, nats"
     assert lines[8].split("  ")[0] == "Gates, σ(λ)"
     for start, columns in ((0, 3), (4, 3), (8, 2)):
-        names = ["mean", "range of heads", "of uniform attention"][:columns]
+        names = ["mean", "range of heads", "of uniform"][:columns]
         assert re.split(" {2,}", lines[start])[1:] == names
         rows = [re.split(" {2,}", line.strip()) for line in lines[start + 1 : start + 4]]
         assert [row[:2] for row in rows] == [["1", "GPSA"], ["2", "PSA"], ["3", "MHSA"]]

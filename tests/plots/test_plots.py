@@ -51,6 +51,16 @@ def test_gates_are_drawn_by_layer():
         np.testing.assert_allclose(axes.lines[layer].get_ydata(), gates[:, layer].mean(axis=1))
 
 
+def test_readings_over_training_name_their_layers():
+    values = np.random.default_rng(0).random((3, 2, 4))
+    axes = plots.over_training([0, 5, 9], values, [2, 5], "px", plots.LIGHT).axes[0]
+    assert [line.get_label() for line in axes.lines] == ["layer 2", "layer 5"]
+    assert axes.get_ylabel() == "px"
+    axes = plots.over_training([0, 5, 9], values, [2, 5], "share", plots.LIGHT, top=2.0).axes[0]
+    assert axes.get_ylim() == (0, 2)
+    np.testing.assert_array_equal(axes.lines[2].get_ydata(), [1, 1])  # the middle of the axis
+
+
 def test_svg_is_the_same_twice_and_png_is_one():
     first, second = (plots.to_svg(plots.learning_curves(SIZES, accuracy(), plots.LIGHT)) for _ in range(2))
     assert first == second

@@ -28,10 +28,8 @@ def diagnosis_lines(diagnosis: Diagnosis) -> list[str]:
     lines = []
     for measured in diagnosis.measured:
         columns, *rows = _table(measured)
-        widths = [max(16, 2 + len(column)) for column in columns[2:]]
-        for label, cells in [(_axis(measured), columns[2:]), *((f"{row[0]:>3}  {row[1]}", row[2:]) for row in rows)]:
-            aligned = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
-            lines.append(f"{label:<26}{''.join(aligned)}")
+        for label, *cells in ([_axis(measured), *columns[1:]], *rows):
+            lines.append(f"{label:<26}" + "".join(f"{cell:>18}" for cell in cells))
     return lines
 
 
@@ -85,17 +83,17 @@ def _section(measured: Measured, history: dict[str, Any]) -> dict[str, Any]:
 
 
 def _table(measured: Measured) -> list[list[str]]:
-    """Column names, then a row for each layer: number, kind, mean, range over the heads, share of the reference."""
+    """Column names, then a row for each layer: number and kind, mean, range of the heads, share of the reference."""
     measure, reading = measured.measure, measured.reading
     heads = reading.values.ndim > 1
-    columns = ["layer", "kind", "mean" if heads else "value", "range of heads", f"of {measure.reference}"]
+    columns = ["layer", "mean" if heads else "value", "range of heads", f"of {measure.reference}"]
     rows = [columns]
     relative = reading.values if reading.relative is None else reading.relative
     for number, (kind, values, share) in enumerate(zip(reading.layers, reading.values, relative, strict=True), start=1):
         low, mean, high = (f"{f(values):.{measure.digits}f}" for f in (np.min, np.mean, np.max))
-        row = [str(number), kind, mean, f"{low} to {high}", f"{np.mean(share):.2f}"]
-        rows.append(row if number in reading.numbers else [*row[:2], "–", "–", "–"])
-    shown = [True, True, True, heads, bool(measure.reference)]
+        row = [f"{number:>3}  {kind}", mean, f"{low} to {high}", f"{np.mean(share):.2f}"]
+        rows.append(row if number in reading.numbers else [row[0], "–", "–", "–"])
+    shown = [True, True, heads, bool(measure.reference)]
     return [[cell for cell, show in zip(row, shown, strict=True) if show] for row in rows]
 
 
