@@ -16,11 +16,11 @@ VIT = ViTConfig(embed_dim=12, depth=1, num_heads=2, tokenizer=PatchConfig(patch_
 RESNET = ResNetConfig(depths=(1, 1), width=4)
 
 
-def check_equal(found, expected):
-    assert torch.equal(found.tokens, expected.tokens)
-    assert torch.equal(found.prefix, expected.prefix)
-    assert found.grid == expected.grid
-    for stride, value in found.maps.items():
+def check_equal(actual, expected):
+    assert torch.equal(actual.tokens, expected.tokens)
+    assert torch.equal(actual.prefix, expected.prefix)
+    assert actual.grid == expected.grid
+    for stride, value in actual.maps.items():
         assert torch.equal(value, expected.maps[stride])
 
 
@@ -43,12 +43,12 @@ def test_features_read_back_as_they_were(tmp_path, config, strides):
     whole = features(config)
     cache = FeatureCache.write(tmp_path / "c", parts(whole, 7, 4), 11, strides=strides)
     index = torch.tensor([10, 0, 3, 3, 7])
-    found = cache.read(index, CPU)
-    assert tuple(found.maps) == strides
+    actual = cache.read(index, CPU)
+    assert tuple(actual.maps) == strides
     picked = Features(
         whole.tokens[index], whole.prefix[index], whole.grid, {s: m[index] for s, m in whole.maps.items()}
     )
-    check_equal(found, picked)
+    check_equal(actual, picked)
     again = FeatureCache(tmp_path / "c")
     assert len(again) == 11
     check_equal(again.read(slice(2, 5), CPU), next(iter(list(parts(whole, 2, 3))[1:])))
@@ -64,12 +64,12 @@ def test_a_map_that_is_the_tokens_is_not_written_twice(tmp_path):
 
 def test_features_of_single_cameras_are_kept_beside_the_fused_ones(tmp_path):
     fused, left, right = features(VIT), features(VIT), features(RESNET)
-    seen = ViewFeatures(fused, {"left": left, "right": right})
-    cache = FeatureCache.write(tmp_path / "c", [seen], 11, views=("right",))
-    found = cache.read(slice(0, 11), CPU)
-    assert set(found.views) == {"right"}
-    check_equal(found.fused, fused)
-    check_equal(found.views["right"], right)
+    features_of_views = ViewFeatures(fused, {"left": left, "right": right})
+    cache = FeatureCache.write(tmp_path / "c", [features_of_views], 11, views=("right",))
+    actual = cache.read(slice(0, 11), CPU)
+    assert set(actual.views) == {"right"}
+    check_equal(actual.fused, fused)
+    check_equal(actual.views["right"], right)
 
 
 def test_an_interrupted_cache_is_none(tmp_path):

@@ -1,4 +1,4 @@
-"""Fusion of cameras against slow loops of its formulas, and cameras that are not there."""
+"""Fusion of cameras against slow loops of its formulas, and cameras that are missing."""
 
 import math
 from types import SimpleNamespace
@@ -89,34 +89,34 @@ def attend(queries, keys, values):
     return np.concatenate(out)
 
 
-def features_of(fusion, seen, sample):
+def features_of(fusion, views, sample):
     return {
         (view, i): linear(layer_norm(array(x[sample, i]), fusion.feature[0]), fusion.feature[1])
-        for view, x in seen.items()
+        for view, x in views.items()
         for i in range(x.shape[1])
     }
 
 
-def slow_attention(fusion, seen, sample):
+def slow_attention(fusion, views, sample):
     start, rows = 0, {}
     for view, (height, width) in GRIDS.items():
         rows |= {(view, i): array(fusion.embedding[start + i]) for i in range(height * width)}
         start += height * width
-    entries = {pair: phi + rows[pair] for pair, phi in features_of(fusion, seen, sample).items()}
+    entries = {pair: phi + rows[pair] for pair, phi in features_of(fusion, views, sample).items()}
     out = []
     for x in array(fusion.position):
         for block in fusion.blocks:
             kv = {pair: linear(entry, block.attention.kv) for pair, entry in entries.items()}
             q = linear(layer_norm(x, block.norm1), block.attention.q)
             keys, values = {p: y[:DIM] for p, y in kv.items()}, {p: y[DIM:] for p, y in kv.items()}
-            x = x + linear(attend(dict.fromkeys(seen, q), keys, values), block.attention.proj)
+            x = x + linear(attend(dict.fromkeys(views, q), keys, values), block.attention.proj)
             x = x + mlp(layer_norm(x, block.norm2), block.feedforward)
         out.append(layer_norm(x, fusion.norm))
     return np.stack(out)
 
 
-def slow_bev(fusion, seen, sample):
-    phi, start, rays = features_of(fusion, seen, sample), 0, {}
+def slow_bev(fusion, views, sample):
+    phi, start, rays = features_of(fusion, views, sample), 0, {}
     for view, (height, width) in GRIDS.items():
         rays |= {(view, i): array(fusion.rays[start + i]) for i in range(height * width)}
         start += height * width
@@ -126,7 +126,7 @@ def slow_bev(fusion, seen, sample):
     for x, cell in zip(array(fusion.position), array(fusion.cells), strict=True):
         for block in fusion.blocks:
             queries = {}
-            for view in seen:
+            for view in views:
                 towards = rms_norm(linear(cell, fusion.cell_map) - camera[view], fusion.norm_cell)
                 queries[view] = linear(layer_norm(x, block.norm1) + towards, block.attention.q)
             keys = {pair: linear(phi[pair] + along[pair], block.attention.k) for pair in phi}
@@ -141,14 +141,14 @@ def slow_bev(fusion, seen, sample):
 @pytest.mark.parametrize("depth", [1, 2])
 def test_the_formula_by_slow_loops_without_the_cameras_that_are_missing(make, slow, depth, randomise):
     fusion, given = randomise(make(depth)), tokens()
-    found = fusion(given, PRESENT)
-    assert found.grid == GRID
-    assert found.prefix.shape == (BATCH, 0, DIM)
+    actual = fusion(given, PRESENT)
+    assert actual.grid == GRID
+    assert actual.prefix.shape == (BATCH, 0, DIM)
     for sample in range(BATCH):
-        seen = {view: x for view, x in given.items() if PRESENT[view][sample]}
-        expected = slow(fusion, seen, sample)
-        np.testing.assert_allclose(found.tokens[sample].detach().numpy(), expected, atol=2e-5)
-        np.testing.assert_allclose(found.maps[1][sample].detach().numpy(), expected.T.reshape(DIM, *GRID), atol=2e-5)
+        views = {view: x for view, x in given.items() if PRESENT[view][sample]}
+        expected = slow(fusion, views, sample)
+        np.testing.assert_allclose(actual.tokens[sample].detach().numpy(), expected, atol=2e-5)
+        np.testing.assert_allclose(actual.maps[1][sample].detach().numpy(), expected.T.reshape(DIM, *GRID), atol=2e-5)
 
 
 @KINDS
@@ -156,13 +156,13 @@ def test_a_masked_camera_is_a_rig_without_it_in_result_and_gradient(make, random
     fusion, given = randomise(make(), scale=0.2), tokens()
     weights = torch.randn(BATCH, GRID[0] * GRID[1], DIM)
 
-    def result(cameras, there):
+    def result(cameras, present):
         fusion.zero_grad()
-        seen = {view: given[view].clone().requires_grad_() for view in cameras}
-        out = fusion(seen, there).tokens
+        leaves = {view: given[view].clone().requires_grad_() for view in cameras}
+        out = fusion(leaves, present).tokens
         (out * weights).sum().backward()
         gradients = {name: p.grad.clone() for name, p in fusion.named_parameters()}
-        return out, gradients, {view: x.grad for view, x in seen.items()}
+        return out, gradients, {view: x.grad for view, x in leaves.items()}
 
     all_but_left = dict.fromkeys(GRIDS, torch.ones(BATCH, dtype=torch.bool)) | {"left": torch.zeros(BATCH).bool()}
     masked, masked_gradients, masked_inputs = result(GRIDS, all_but_left)
@@ -203,12 +203,12 @@ class SoftmaxDtypes(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.found = []
+        self.dtypes = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         out = function(*args, **(kwargs or {}))
         if "softmax" in str(function):
-            self.found.append(out.dtype)
+            self.dtypes.append(out.dtype)
         return out
 
 
@@ -220,9 +220,9 @@ def test_half_precision_is_near_and_its_explicit_softmax_is_not_half(make):
         half = fusion(given, PRESENT).tokens
     torch.testing.assert_close(half.float(), exact, rtol=0, atol=0.1)
     assert (half.float() - exact).abs().max() > 0
-    assert torch.bfloat16 not in softmax.found
+    assert torch.bfloat16 not in softmax.dtypes
     if make is bev:
-        assert softmax.found == [torch.float32, torch.float32]
+        assert softmax.dtypes == [torch.float32, torch.float32]
 
 
 def test_at_the_start_a_cell_is_nearest_to_the_ray_that_points_at_it():

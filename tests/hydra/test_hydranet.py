@@ -112,15 +112,15 @@ def test_a_head_may_read_one_camera():
     def features(n):
         return Features(torch.full((2, n, spec.embed_dim), float(n)), torch.zeros(2, 0, spec.embed_dim), (1, n), {})
 
-    class Seen(nn.Module):
-        def forward(self, seen):
-            return seen.tokens.mean(dim=(1, 2))
+    class Mean(nn.Module):
+        def forward(self, features):
+            return features.tokens.mean(dim=(1, 2))
 
     class Cameras(nn.Module):
         def forward(self, images, present=None):
             return ViewFeatures(features(3), {"left": features(5), "right": features(7)})
 
-    model = HydraNet(Cameras(), {"all": Seen(), "left": Seen()}, {"left": "left"})
-    model.add_head("right", Seen(), "right")
-    found = model({"left": torch.zeros(1), "right": torch.zeros(1)})
-    assert {name: value[0].item() for name, value in found.items()} == {"all": 3, "left": 5, "right": 7}
+    model = HydraNet(Cameras(), {"all": Mean(), "left": Mean()}, {"left": "left"})
+    model.add_head("right", Mean(), "right")
+    actual = model({"left": torch.zeros(1), "right": torch.zeros(1)})
+    assert {name: value[0].item() for name, value in actual.items()} == {"all": 3, "left": 5, "right": 7}

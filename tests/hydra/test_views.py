@@ -145,8 +145,8 @@ def test_batch_norm_sees_only_images_that_are_there():
     alone.load_state_dict(backbone.trunk.state_dict())
     backbone(spoilt(given, PRESENT), PRESENT)
     alone.train()(torch.cat([given[view][PRESENT[view]] for view in SHAPES]))
-    for (name, found), expected in zip(backbone.trunk.named_buffers(), alone.buffers(), strict=True):
-        torch.testing.assert_close(found, expected, msg=name)
+    for (name, actual), expected in zip(backbone.trunk.named_buffers(), alone.buffers(), strict=True):
+        torch.testing.assert_close(actual, expected, msg=name)
 
 
 def test_a_camera_that_no_sample_has_gives_zeros_of_its_shapes():
@@ -202,10 +202,10 @@ def test_batches_that_do_not_fit_are_refused(change, present, message):
 
 
 def test_a_camera_is_dropped_with_its_chance_but_never_the_last():
-    there = torch.tensor([[True, True, True], [True, False, True], [False, True, False]]).repeat(8000, 1)
-    kept = drop_views(there, 0.3).view(8000, 3, 3)
+    mask = torch.tensor([[True, True, True], [True, False, True], [False, True, False]]).repeat(8000, 1)
+    kept = drop_views(mask, 0.3).view(8000, 3, 3)
     assert kept.any(dim=2).all()
-    assert not (kept & ~there.view(8000, 3, 3)).any()
+    assert not (kept & ~mask.view(8000, 3, 3)).any()
     # kept by itself, or as one of n after all were dropped: 0.7 + 0.3^n / n
     shares = kept.float().mean(dim=0)
     torch.testing.assert_close(shares[0], torch.full((3,), 0.7 + 0.3**3 / 3), rtol=0, atol=0.02)
@@ -218,15 +218,15 @@ def test_dropout_hides_cameras_from_the_fusion_alone_and_only_in_training():
     plain = net()
     plain.load_state_dict(backbone.state_dict())
     torch.manual_seed(4)
-    there = drop_views(torch.stack(list(PRESENT.values()), dim=1), 0.5)
-    assert 0 < there.sum() < sum(int(column.sum()) for column in PRESENT.values())
+    mask = drop_views(torch.stack(list(PRESENT.values()), dim=1), 0.5)
+    assert 0 < mask.sum() < sum(int(column.sum()) for column in PRESENT.values())
     torch.manual_seed(4)
-    found = backbone.train()(given, PRESENT)
-    expected = plain.train()(given, dict(zip(SHAPES, there.unbind(1), strict=True)))
-    torch.testing.assert_close(found.fused.tokens, expected.fused.tokens, rtol=0, atol=1e-6)
+    actual = backbone.train()(given, PRESENT)
+    expected = plain.train()(given, dict(zip(SHAPES, mask.unbind(1), strict=True)))
+    torch.testing.assert_close(actual.fused.tokens, expected.fused.tokens, rtol=0, atol=1e-6)
     whole = plain(given, PRESENT)
     for view in SHAPES:
-        torch.testing.assert_close(found.views[view].tokens, whole.views[view].tokens)
+        torch.testing.assert_close(actual.views[view].tokens, whole.views[view].tokens)
     torch.testing.assert_close(backbone.eval()(given, PRESENT).fused.tokens, whole.fused.tokens)
 
 
@@ -294,9 +294,9 @@ def test_every_parameter_has_one_layer_from_the_images_to_the_fusion(model, stem
         name: [i for i, group in enumerate(layers) if any(name == p or name.startswith(f"{p}.") for p in group)]
         for name, _ in backbone.named_parameters()
     }
-    assert all(len(found) == 1 for found in owners.values())
-    assert {found[0] for found in owners.values()} == set(range(len(layers)))
-    assert {found[0] for name, found in owners.items() if name.startswith("stems.")} <= {0}
+    assert all(len(actual) == 1 for actual in owners.values())
+    assert {actual[0] for actual in owners.values()} == set(range(len(layers)))
+    assert {actual[0] for name, actual in owners.items() if name.startswith("stems.")} <= {0}
     assert layers[-1] == ("fusion",)
     assert len(layers) == len(create_backbone(model, SIZE).parameter_layers()) + 1
 

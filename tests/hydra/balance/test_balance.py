@@ -1,4 +1,4 @@
-"""What every balancing method promises: missing labels, absent tasks, resuming, odd inputs."""
+"""What every balancing method promises: missing labels, absent tasks, resuming, extreme inputs."""
 
 import copy
 
@@ -79,7 +79,7 @@ class Training:
         return {name: p.grad.clone() for name, p in self.net.named_parameters() if p.grad is not None}
 
     def step(self, images, targets, seed=0, lr=0.05):
-        found = self.gradients(images, targets, seed)
+        gradients = self.gradients(images, targets, seed)
         with torch.no_grad():
             for p in self.net.parameters():
                 if p.grad is not None:
@@ -87,7 +87,7 @@ class Training:
         if self.balance.needs_second_forward:
             with torch.no_grad():
                 self.balance.after_step(lambda: self.losses(images, targets))
-        return found
+        return gradients
 
 
 @pytest.fixture
@@ -122,9 +122,9 @@ def test_an_unlabelled_sample_changes_no_gradient(method, net):
     images, targets = batch()
     more = torch.cat([images, 3 * torch.randn(2, 3, 6, 10)])
     more_targets = {name: torch.cat([t, torch.full((2,), -1)]) for name, t in targets.items()}
-    found = Training(method, copy.deepcopy(net)).gradients(images, targets)
-    assert any(bool(g.any()) for g in found.values())
-    check_same(found, Training(method, net).gradients(more, more_targets))
+    actual = Training(method, copy.deepcopy(net)).gradients(images, targets)
+    assert any(bool(g.any()) for g in actual.values())
+    check_same(actual, Training(method, net).gradients(more, more_targets))
 
 
 @every_method
@@ -170,13 +170,13 @@ def test_a_task_that_is_alone_gets_its_plain_gradient(method, alone, net):
     for step in range(3):
         training.step(*batch(step), step)
     images, targets = batch(3)
-    found = training.gradients(images, without(targets, *(name for name in NAMES if name != alone)))
+    actual = training.gradients(images, without(targets, *(name for name in NAMES if name != alone)))
     net.zero_grad()
     training.losses(images, targets)[alone].backward()
     factor = WEIGHTS[alone] if method == "fixed" else 1.0
     for name, p in net.named_parameters():
         plain = torch.zeros_like(p) if p.grad is None else p.grad
-        torch.testing.assert_close(found.get(name, torch.zeros_like(p)), factor * plain, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(actual.get(name, torch.zeros_like(p)), factor * plain, rtol=1e-4, atol=1e-6)
 
 
 @every_method
@@ -186,15 +186,15 @@ def test_without_any_label_nothing_moves(method, net):
         training.step(*batch(step), step)
     before = training.balance.state()
     images, targets = batch(3)
-    found = training.gradients(images, without(targets, *NAMES))
-    assert not any(bool(g.any()) for g in found.values())
+    actual = training.gradients(images, without(targets, *NAMES))
+    assert not any(bool(g.any()) for g in actual.values())
     assert float(training.total) == 0
     after = training.balance.state()
     assert all(torch.equal(after[k].nan_to_num(-5.0), before[k].nan_to_num(-5.0)) for k in before)
 
 
 @every_method
-def test_training_goes_on_exactly_from_a_saved_state(method, net):
+def test_training_resumes_exactly_from_a_saved_state(method, net):
     whole = Training(method, net)
     for step in range(4):
         images, targets = batch(step)
@@ -230,8 +230,8 @@ def test_zero_gradients_give_no_nan(method, net):
     images, targets = batch()
     for seed, scale in enumerate(((0, 0, 0), (1, 0, 1), (1, 1, 1))):
         net.zero_grad()
-        found = training.losses(images, targets)
-        losses = {name: factor * found[name] for name, factor in zip(NAMES, scale, strict=True)}
+        plain = training.losses(images, targets)
+        losses = {name: factor * plain[name] for name, factor in zip(NAMES, scale, strict=True)}
         present = dict.fromkeys(NAMES, torch.tensor(True))
         torch.manual_seed(seed)
         training.balance.backward(losses, present, net, torch.Tensor.backward)
@@ -246,26 +246,26 @@ def test_the_order_of_the_tasks_does_not_matter(method, net):
     backwards = Training(method, copy.deepcopy(net), NAMES[::-1])
     forwards = Training(method, net)
     for step in range(3):
-        found = forwards.step(*batch(step), step)
-        check_same(found, backwards.step(*batch(step), step), rtol=2e-3, atol=1e-5)
+        actual = forwards.step(*batch(step), step)
+        check_same(actual, backwards.step(*batch(step), step), rtol=2e-3, atol=1e-5)
 
 
 @every_method
 def test_gradients_add_to_what_is_there(method, net):
     images, targets = batch()
-    found = Training(method, copy.deepcopy(net)).gradients(images, targets)
+    actual = Training(method, copy.deepcopy(net)).gradients(images, targets)
     training = Training(method, net)
     for p in net.parameters():
         p.grad = torch.ones_like(p)
     net.zero_grad = lambda: None
     more = training.gradients(images, targets)
     for name, p in net.named_parameters():
-        torch.testing.assert_close(more[name], found.get(name, torch.zeros_like(p)) + 1)
+        torch.testing.assert_close(more[name], actual.get(name, torch.zeros_like(p)) + 1)
 
 
 @every_method
 def test_what_an_absent_task_says_its_loss_is_does_not_matter(method, net):
-    found = []
+    results = []
     for absent_loss in (0.0, 5.0):
         training = Training(method, copy.deepcopy(net))
         images, targets = batch()
@@ -274,8 +274,8 @@ def test_what_an_absent_task_says_its_loss_is_does_not_matter(method, net):
         present = dict.fromkeys(NAMES, torch.tensor(True)) | {"colour": torch.tensor(False)}
         torch.manual_seed(0)
         total = training.balance.backward(losses, present, training.net, torch.Tensor.backward)
-        found.append([total, *(p.grad for p in training.net.backbone.parameters())])
-    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+        results.append([total, *(p.grad for p in training.net.backbone.parameters())])
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
 @pytest.mark.parametrize("method", ["sum", "fixed"])

@@ -35,12 +35,12 @@ def test_by_hand():
         "b": 5 * conv[0] + layer.weight[0, 0],
         "c": -2 * norm[0] - layer.bias[0] - layer.weight[0, 0],
     }
-    found = gradient_cosines(losses, dict.fromkeys(losses, PRESENT), net)
-    assert found.tasks == ("a", "b", "c")
-    assert found.stages == ("stem", "layer1")
-    np.testing.assert_allclose(found.cosines[0], [[1, 0.6, -0.8], [0.6, 1, 0], [-0.8, 0, 1]], atol=1e-6)
+    actual = gradient_cosines(losses, dict.fromkeys(losses, PRESENT), net)
+    assert actual.tasks == ("a", "b", "c")
+    assert actual.stages == ("stem", "layer1")
+    np.testing.assert_allclose(actual.cosines[0], [[1, 0.6, -0.8], [0.6, 1, 0], [-0.8, 0, 1]], atol=1e-6)
     half = -(0.5**0.5)
-    np.testing.assert_allclose(found.cosines[1], [[1, 0, half], [0, 1, half], [half, half, 1]], atol=1e-6)
+    np.testing.assert_allclose(actual.cosines[1], [[1, 0, half], [0, 1, half], [half, half, 1]], atol=1e-6)
 
 
 def test_absent_tasks_and_zero_gradients_have_no_cosine():
@@ -49,12 +49,12 @@ def test_absent_tasks_and_zero_gradients_have_no_cosine():
     losses = {"a": conv[0] + bias[0], "absent": conv[1] + bias[0], "b": conv[0] - conv[1]}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = gradient_cosines(losses, {"a": PRESENT, "absent": ABSENT, "b": PRESENT}, net).cosines
-    assert np.isnan(found[:, 1]).all()
-    assert np.isnan(found[:, :, 1]).all()
-    assert found[0, 0, 2] == pytest.approx(0.5**0.5)
-    assert np.isnan(found[1, 2]).all(), "b does not reach the last stage"
-    assert found[1, 0, 0] == 1
+        actual = gradient_cosines(losses, {"a": PRESENT, "absent": ABSENT, "b": PRESENT}, net).cosines
+    assert np.isnan(actual[:, 1]).all()
+    assert np.isnan(actual[:, :, 1]).all()
+    assert actual[0, 0, 2] == pytest.approx(0.5**0.5)
+    assert np.isnan(actual[1, 2]).all(), "b does not reach the last stage"
+    assert actual[1, 0, 0] == 1
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def losses_of(net, images):
 
 def test_against_float64_one_stage_at_a_time(net):
     images = torch.randn(5, 3, 6, 10)
-    found = gradient_cosines(losses_of(net, images), dict.fromkeys("abc", PRESENT), net)
-    assert found.stages == ("stem", "blocks.0", "blocks.1", "norm")
+    actual = gradient_cosines(losses_of(net, images), dict.fromkeys("abc", PRESENT), net)
+    assert actual.stages == ("stem", "blocks.0", "blocks.1", "norm")
     net.double()
     parts = {
         "stem": [p for n, p in net.backbone.named_parameters() if not n.startswith(("blocks", "norm"))],
@@ -89,7 +89,7 @@ def test_against_float64_one_stage_at_a_time(net):
             grads = torch.autograd.grad(loss, parameters, retain_graph=True)
             flat.append(torch.cat([g.flatten() for g in grads]))
         expected = torch.nn.functional.cosine_similarity(torch.stack(flat)[:, None], torch.stack(flat)[None], dim=-1)
-        np.testing.assert_allclose(found.cosines[found.stages.index(stage)], expected.numpy(), atol=1e-5)
+        np.testing.assert_allclose(actual.cosines[actual.stages.index(stage)], expected.numpy(), atol=1e-5)
 
 
 def test_training_goes_on_with_the_same_losses(net):
@@ -98,14 +98,14 @@ def test_training_goes_on_with_the_same_losses(net):
     gradient_cosines(losses, dict.fromkeys("abc", PRESENT), net)
     assert all(p.grad is None for p in net.parameters())
     sum(losses.values()).backward()
-    found = [p.grad.clone() for p in net.parameters()]
+    actual = [p.grad.clone() for p in net.parameters()]
     net.zero_grad()
     sum(losses_of(net, images).values()).backward()
-    assert all(torch.equal(one, p.grad) for one, p in zip(found, net.parameters(), strict=True))
+    assert all(torch.equal(one, p.grad) for one, p in zip(actual, net.parameters(), strict=True))
 
 
 def test_frozen_stages_are_left_out(net):
     net.backbone.blocks[0].requires_grad_(False)
-    found = gradient_cosines(losses_of(net, torch.randn(2, 3, 6, 10)), dict.fromkeys("abc", PRESENT), net)
-    assert found.stages == ("stem", "blocks.1", "norm")
-    assert found.cosines.shape == (3, 3, 3)
+    actual = gradient_cosines(losses_of(net, torch.randn(2, 3, 6, 10)), dict.fromkeys("abc", PRESENT), net)
+    assert actual.stages == ("stem", "blocks.1", "norm")
+    assert actual.cosines.shape == (3, 3, 3)

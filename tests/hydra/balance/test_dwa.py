@@ -14,12 +14,12 @@ PRESENT = dict.fromkeys(NAMES, torch.tensor(True))
 def test_dwa_by_hand(learned):
     balance = DWAConfig(temperature=2.0, window=2).build(NAMES)
     course = [(1.0, 2.0, 3.0), (3.0, 2.0, 1.0), (1.0, 1.0, 4.0), (2.0, 1.0, 2.0), (9.0, 9.0, 9.0), (1.0, 1.0, 1.0)]
-    found = [learned.update(balance, values) for values in course]
-    assert found[:4] == [pytest.approx([1, 1, 1])] * 4  # two windows of two are over after the fourth
+    actual = [learned.update(balance, values) for values in course]
+    assert actual[:4] == [pytest.approx([1, 1, 1])] * 4  # two windows of two are over after the fourth
     raised = [math.exp(r / 2) for r in (1.5 / 2, 1 / 2, 3 / 2)]  # means 2, 2, 2, then 1.5, 1, 3
     expected = [3 * e / sum(raised) for e in raised]
-    assert found[4] == pytest.approx(expected, rel=1e-6)
-    assert found[5] == pytest.approx(expected, rel=1e-6)
+    assert actual[4] == pytest.approx(expected, rel=1e-6)
+    assert actual[5] == pytest.approx(expected, rel=1e-6)
     raised = [math.exp(r / 2) for r in (5 / 1.5, 5 / 1, 5 / 3)]
     assert learned.update(balance, (1, 1, 1)) == pytest.approx([3 * e / sum(raised) for e in raised], rel=1e-6)
 

@@ -27,7 +27,7 @@ def test_famo_is_that_of_torchjd(learned):
 def test_famo_gives_weight_to_the_loss_that_falls_least(learned):
     balance = FAMOConfig(lr=0.1).build(NAMES)
     for _ in range(20):
-        found = learned.update(balance, (1.0, 1.0, 1.0), after=(0.5, 0.9, 0.5))
-    assert found[1] > 0.5
-    assert found[0] == pytest.approx(found[2])
-    assert sum(found) == pytest.approx(1)
+        actual = learned.update(balance, (1.0, 1.0, 1.0), after=(0.5, 0.9, 0.5))
+    assert actual[1] > 0.5
+    assert actual[0] == pytest.approx(actual[2])
+    assert sum(actual) == pytest.approx(1)

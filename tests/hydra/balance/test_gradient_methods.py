@@ -35,9 +35,9 @@ def test_pcgrad_projects_in_an_order_drawn_from_torchs_generator(seed, linear):
     torch.manual_seed(seed)
     orders = [torch.randperm(4).tolist() for _ in range(4)]
     torch.manual_seed(seed)
-    found = linear.update(PCGradConfig(), rows)
-    torch.testing.assert_close(found, pcgrad(rows, orders))
-    assert not torch.allclose(found, rows.sum(dim=0))
+    actual = linear.update(PCGradConfig(), rows)
+    torch.testing.assert_close(actual, pcgrad(rows, orders))
+    assert not torch.allclose(actual, rows.sum(dim=0))
 
 
 def test_pcgrad_without_conflict_is_the_plain_sum(linear):
@@ -65,9 +65,9 @@ def on_simplex(cost, count):
 def test_mgda_is_the_shortest_convex_combination(seed, linear):
     rows = linear.jacobian(seed)
     best = torch.from_numpy(on_simplex(lambda w: ((w @ rows.numpy()) ** 2).sum(), 4)) @ rows
-    found = linear.update(MGDAConfig(), rows)
-    assert float(found.norm()) == pytest.approx(float(best.norm()), rel=0.02)  # Frank-Wolfe stops early
-    torch.testing.assert_close(found, best, rtol=0, atol=0.1 * float(best.norm()))
+    actual = linear.update(MGDAConfig(), rows)
+    assert float(actual.norm()) == pytest.approx(float(best.norm()), rel=0.02)  # Frank-Wolfe stops early
+    torch.testing.assert_close(actual, best, rtol=0, atol=0.1 * float(best.norm()))
 
 
 @pytest.mark.parametrize("c", [0.4, 0.8])
@@ -79,8 +79,8 @@ def test_cagrad_solves_its_dual(c, scale, linear):
     w = on_simplex(lambda w: (w @ rows.numpy()) @ mean + root * np.linalg.norm(w @ rows.numpy()), 4)
     combined = w @ rows.numpy()
     expected = torch.from_numpy(mean + root / np.linalg.norm(combined) * combined)
-    found = linear.update(CAGradConfig(c=c), rows * scale) / scale
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    actual = linear.update(CAGradConfig(c=c), rows * scale) / scale
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -90,9 +90,9 @@ def test_upgrad_projects_every_gradient_on_the_dual_cone(seed, linear):
     for row in rows:  # min ‖g − row‖² so that no task is harmed: g = row + rowsᵀ·v for the least-squares v ≥ 0
         v, _ = optimize.nnls(rows.T, -row)
         total += row + rows.T @ v
-    found = linear.update(UPGradConfig(), torch.from_numpy(rows)).numpy()
-    assert (rows @ found > -1e-2 * np.abs(rows @ rows.T).max()).all()
-    np.testing.assert_allclose(found, total / 4, rtol=0, atol=0.02 * np.abs(total).max())  # torchjd regularises
+    actual = linear.update(UPGradConfig(), torch.from_numpy(rows)).numpy()
+    assert (rows @ actual > -1e-2 * np.abs(rows @ rows.T).max()).all()
+    np.testing.assert_allclose(actual, total / 4, rtol=0, atol=0.02 * np.abs(total).max())  # torchjd regularises
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -100,8 +100,8 @@ def test_upgrad_projects_every_gradient_on_the_dual_cone(seed, linear):
 def test_nash_mtl_is_the_bargaining_solution(seed, scale, linear):
     rows = scale * linear.jacobian(seed)
     products = (rows @ rows.T).numpy()
-    found = optimize.root(lambda x: products @ np.exp(x) - np.exp(-x), -np.log(np.diag(products)) / 2, tol=1e-12)
-    alpha = np.exp(found.x)
+    root = optimize.root(lambda x: products @ np.exp(x) - np.exp(-x), -np.log(np.diag(products)) / 2, tol=1e-12)
+    alpha = np.exp(root.x)
     np.testing.assert_allclose(products @ alpha, 1 / alpha)
     length = min(1.0, (4 * np.linalg.norm(products)) ** 0.5)
     expected = torch.from_numpy(alpha) @ rows

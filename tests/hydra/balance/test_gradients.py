@@ -25,16 +25,16 @@ NAMES = ("a", "b", "c", "d")
 PRESENT = dict.fromkeys(NAMES, torch.tensor(True))
 
 
-def test_an_absent_task_fed_in_as_a_zero_loss_would_stop_mgda_but_ours_goes_on(linear):
+def test_an_absent_task_fed_in_as_a_zero_loss_would_stop_mgda_but_this_one_goes_on(linear):
     rows = linear.jacobian(0)
     rows[1] = 0
     assert float(linear.update(MGDAConfig(), rows).norm()) == pytest.approx(0, abs=1e-9)
     net = linear.net()
     losses, balance = linear.losses(net, rows), MGDAConfig().build(NAMES)
     balance.backward(losses, PRESENT | {"b": torch.tensor(False)}, net, torch.Tensor.backward)
-    found = torch.cat([net.backbone.one.grad, net.backbone.two.grad.flatten()])
-    torch.testing.assert_close(found, linear.update(MGDAConfig(), rows[[0, 2, 3]]))
-    assert float(found.norm()) > 0.1
+    actual = torch.cat([net.backbone.one.grad, net.backbone.two.grad.flatten()])
+    torch.testing.assert_close(actual, linear.update(MGDAConfig(), rows[[0, 2, 3]]))
+    assert float(actual.norm()) > 0.1
     assert net.heads["b"].own.grad is None
     assert balance.weights().keys() == {"a", "c", "d"}
 
@@ -43,14 +43,14 @@ def test_comparing_every_third_update_keeps_the_weights_between(linear):
     config = UPGradConfig(every=3)
     balance = config.build(NAMES)
     matrices = [linear.jacobian(seed) for seed in range(5)]
-    found = [linear.update(config, rows, balance) for rows in matrices]
+    actual = [linear.update(config, rows, balance) for rows in matrices]
     fresh = [linear.update(UPGradConfig(), rows) for rows in matrices]
-    torch.testing.assert_close(found[0], fresh[0])
-    torch.testing.assert_close(found[3], fresh[3])
+    torch.testing.assert_close(actual[0], fresh[0])
+    torch.testing.assert_close(actual[3], fresh[3])
     for between, last in ((1, 0), (2, 0), (4, 3)):
         weights = UPGradConfig().weighting()(matrices[last] @ matrices[last].T)
-        torch.testing.assert_close(found[between], weights @ matrices[between])
-        assert not torch.allclose(found[between], fresh[between], rtol=1e-3)
+        torch.testing.assert_close(actual[between], weights @ matrices[between])
+        assert not torch.allclose(actual[between], fresh[between], rtol=1e-3)
 
 
 def test_a_change_of_the_present_tasks_compares_anew(linear):
@@ -59,8 +59,8 @@ def test_a_change_of_the_present_tasks_compares_anew(linear):
     for present in (PRESENT, PRESENT | {"b": torch.tensor(False)}):
         net.zero_grad()
         balance.backward(linear.losses(net, rows), present, net, torch.Tensor.backward)
-    found = torch.cat([net.backbone.one.grad, net.backbone.two.grad.flatten()])
-    torch.testing.assert_close(found, linear.update(UPGradConfig(), rows[[0, 2, 3]]))
+    actual = torch.cat([net.backbone.one.grad, net.backbone.two.grad.flatten()])
+    torch.testing.assert_close(actual, linear.update(UPGradConfig(), rows[[0, 2, 3]]))
 
 
 def test_a_failing_solver_is_a_plain_sum_and_one_warning(monkeypatch, linear):
@@ -82,8 +82,8 @@ def test_a_gradient_that_is_not_finite_is_let_through_and_named(linear):
     rows = linear.jacobian(0)
     rows[2, 3] = torch.nan
     with pytest.warns(UserWarning, match="balance upgrad: a gradient is not finite"):
-        found = linear.update(UPGradConfig(), rows)
-    assert found.isnan().tolist() == [place == 3 for place in range(11)]
+        actual = linear.update(UPGradConfig(), rows)
+    assert actual.isnan().tolist() == [place == 3 for place in range(11)]
 
 
 def test_a_frozen_trunk_is_refused(linear):
@@ -134,8 +134,8 @@ def test_at_features_the_weights_are_those_of_the_features_gradients(config, vit
     cut = features._replace(tokens=leaves[0], prefix=leaves[1], maps={2: leaves[2]})
     rows = []
     for head in vit.heads.values():
-        found = torch.autograd.grad((head(cut) ** 2).mean(), leaves, allow_unused=True)
-        parts = [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)]
+        actual = torch.autograd.grad((head(cut) ** 2).mean(), leaves, allow_unused=True)
+        parts = [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(actual, leaves, strict=True)]
         rows.append(torch.cat([part.flatten() for part in parts]))
     exact = type(config)()
     weights = exact.weighting()(torch.stack(rows) @ torch.stack(rows).T)
@@ -176,18 +176,18 @@ def test_a_copy_of_a_watched_net_sees_its_own_features(vit):
     assert len(tap.take()) == len(balance.tap.take()) == 3
 
 
-def test_the_features_of_every_camera_are_seen():
+def test_the_features_of_every_camera_are_held():
     x = [torch.randn(2, 3, 5, requires_grad=True) for _ in range(3)]
     fixed = torch.randn(2, 0, 5)
     fused, front = Features(x[0], fixed, (1, 3), {}), Features(x[1], fixed, (1, 3), {4: x[2]})
     tap = FeatureTap()
-    found = tap(None, None, ViewFeatures(fused, {"front": front}))
-    assert isinstance(found, ViewFeatures)
-    assert isinstance(found.fused, Features)
-    seen = [found.fused.tokens, found.views["front"].tokens, found.views["front"].maps[4]]
-    assert all(one is other for one, other in zip(tap.take(), seen, strict=True))
-    assert found.fused.prefix is fixed
-    assert found.fused.grid == (1, 3)
+    actual = tap(None, None, ViewFeatures(fused, {"front": front}))
+    assert isinstance(actual, ViewFeatures)
+    assert isinstance(actual.fused, Features)
+    expected = [actual.fused.tokens, actual.views["front"].tokens, actual.views["front"].maps[4]]
+    assert all(one is other for one, other in zip(tap.take(), expected, strict=True))
+    assert actual.fused.prefix is fixed
+    assert actual.fused.grid == (1, 3)
 
 
 def test_at_features_needs_the_net():

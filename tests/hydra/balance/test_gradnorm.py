@@ -36,8 +36,8 @@ def test_gradnorm_evens_the_norms_out(learned):
     balance = GradNormConfig(alpha=0.0, lr=0.01).build(NAMES)
     slopes = torch.tensor([[3.0, 4.0], [0.6, 0.8], [0.0, 2.0]])
     for _ in range(400):
-        found = learned.update(balance, (1.0, 2.0, 3.0), slopes)
-    assert found == pytest.approx([3 * w / 1.7 for w in (0.2, 1.0, 0.5)], rel=0.1)
+        actual = learned.update(balance, (1.0, 2.0, 3.0), slopes)
+    assert actual == pytest.approx([3 * w / 1.7 for w in (0.2, 1.0, 0.5)], rel=0.1)
 
 
 def test_gradnorm_needs_a_matrix_in_the_trunk(learned):

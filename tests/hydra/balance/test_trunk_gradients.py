@@ -17,8 +17,8 @@ def test_inner_products_of_gradients_longer_than_a_chunk(monkeypatch):
 @pytest.mark.parametrize("name", ["resnet18", "wide_resnet16_8", "cct_7_3x1", "convit_tiny", "hybrid_r_tiny"])
 def test_stages_hold_every_parameter_once(name):
     backbone = create_backbone(name, image_size=32)
-    found = stages(backbone)
-    assert next(iter(found)) == "stem"
-    assert all(len(stage) <= 12 for stage in found)
-    members = [id(p) for group in found.values() for p in group]
+    actual = stages(backbone)
+    assert next(iter(actual)) == "stem"
+    assert all(len(stage) <= 12 for stage in actual)
+    members = [id(p) for group in actual.values() for p in group]
     assert sorted(members) == sorted(id(p) for p in backbone.parameters())

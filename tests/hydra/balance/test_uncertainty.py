@@ -25,5 +25,5 @@ def test_uncertainty_is_adam_on_the_log_variances(learned):
 def test_uncertainty_settles_at_half_the_inverse_loss(learned):
     balance = UncertaintyConfig(lr=0.05).build(NAMES)
     for _ in range(400):
-        found = learned.update(balance, (0.25, 1.0, 4.0))
-    assert found == pytest.approx([2.0, 0.5, 0.125], rel=0.02)
+        actual = learned.update(balance, (0.25, 1.0, 4.0))
+    assert actual == pytest.approx([2.0, 0.5, 0.125], rel=0.02)
