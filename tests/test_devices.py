@@ -225,8 +225,8 @@ def test_a_run_goes_on_where_it_stopped(device, tmp_path):
     class Stopped(Exception):
         pass
 
-    def stop(done, loss):
-        if done == 5:
+    def stop(progress):
+        if progress.step == 5:
             raise Stopped
 
     folder = RunFolder(tmp_path / "stopped", to_yaml(recipe))

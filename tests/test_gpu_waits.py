@@ -57,6 +57,7 @@ class Gpu:
     """What the trainer asks of an accelerator, for a GPU that is not there."""
 
     device = CUDA
+    num_processes = 1
 
     def __init__(self, net):
         self.net = net
@@ -117,7 +118,7 @@ def gpu(monkeypatch):
                 run.splits.train, held.columns, held.normalisation, held.augmentation, held.order, held.seed, CUDA
             )
             trainer = Trainer(
-                run.net, run.tasks, run.trainer.balance, run.trainer.train, [], recipe.train, recipe.optim, Gpu(run.net)
+                run.net, run.tasks, recipe.train, recipe.optim, run.trainer.train, accelerator=Gpu(run.net)
             )
             yield run, trainer
         monkeypatch.undo()

@@ -26,7 +26,8 @@ from hybridvit.hydra.views import ViewsConfig
 from hybridvit.models import create_backbone, create_model
 from hybridvit.runs.views import Trunk
 from hybridvit.tasks.classification import ClassificationConfig, ClassificationTask
-from hybridvit.training.engine import TrainConfig, Trainer, make_accelerator
+from hybridvit.training.accelerator import make_accelerator
+from hybridvit.training.engine import TrainConfig, Trainer
 from hybridvit.training.optimisers.adamw import AdamWConfig
 
 CLASSES = 10
@@ -126,10 +127,9 @@ def trainer(sizes: Sizes, tasks: int, balance: BalanceConfig | None = None) -> T
 def trainer_of(net: HydraNet, tasks: int, balance: BalanceConfig) -> Trainer:
     """The trainer of a net, ready for single updates."""
     every = {f"task{number}": task(number) for number in range(tasks)}
-    method = balance.build(tuple(every), net)
     config, nothing = TrainConfig(steps=STEPS, precision="fp32"), _Nothing()
     accelerator = make_accelerator("fp32", cpu=DEVICE.type == "cpu")
-    made = Trainer(net, every, method, nothing, nothing, config, AdamWConfig(), accelerator)
+    made = Trainer(net, every, config, AdamWConfig(), nothing, nothing, balance=balance, accelerator=accelerator)
     made.net.train()
     return made
 

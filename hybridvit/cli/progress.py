@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-OnStep = Callable[[int, float], None]
+if TYPE_CHECKING:
+    from hybridvit.training.progress import OnStep, Progress
 
 
 @contextmanager
@@ -19,8 +20,7 @@ def training_progress(steps: int) -> Iterator[OnStep]:
         steps: of the whole run.
 
     Returns:
-        The function to call after each step, with the number of finished steps and the latest logged loss, which is
-        NaN before the first.
+        The function to call after each step.
     """
     from rich.console import Console
 
@@ -29,7 +29,8 @@ def training_progress(steps: int) -> Iterator[OnStep]:
         yield _lines(steps)
         return
 
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
     from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
     columns = (
@@ -41,11 +42,11 @@ def training_progress(steps: int) -> Iterator[OnStep]:
         TextColumn("left"),
         TimeLeftColumn(),
     )
-    with Progress(*columns, console=console, expand=True) as progress:
-        task = progress.add_task("training", total=steps, scores="")
+    with Bar(*columns, console=console, expand=True) as bar:
+        task = bar.add_task("training", total=steps, scores="")
 
-        def update(step: int, loss: float) -> None:
-            progress.update(task, completed=step, scores=_scores_text(loss))
+        def update(progress: Progress) -> None:
+            bar.update(task, completed=progress.step, scores=_scores_text(progress))
 
         yield update
 
@@ -56,12 +57,13 @@ def _lines(steps: int) -> OnStep:
 
     first: tuple[int, float] | None = None  # step and time of the first call; a resumed run does not begin at step 1
 
-    def line(step: int, loss: float) -> None:
+    def line(progress: Progress) -> None:
         nonlocal first
+        step = progress.step
         first = first or (step, time.monotonic())
         if 10 * step // steps == 10 * (step - 1) // steps:
             return
-        parts = [f"step {step} of {steps}", _scores_text(loss)]
+        parts = [f"step {step} of {steps}", _scores_text(progress)]
         if first[0] < step < steps:
             pace = (time.monotonic() - first[1]) / (step - first[0])
             parts.append(f"{clock_text(pace * (steps - step))} left")
@@ -70,6 +72,7 @@ def _lines(steps: int) -> OnStep:
     return line
 
 
-def _scores_text(loss: float) -> str:
-    """The loss, once there is one."""
-    return "" if math.isnan(loss) else f"loss {loss:.4f}"
+def _scores_text(progress: Progress) -> str:
+    """The loss and the validation score, once there are any."""
+    scores = {"loss": progress.loss, "validation": progress.validation}
+    return ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if value is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from hybridvit.backbones.vit import ViT
 from hybridvit.config import to_yaml
 from hybridvit.data.batch import Batch
 from hybridvit.data.samples import ONE_VIEW
-from hybridvit.hydra.balance.base import SumBalance
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.recipe import Recipe
 from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
@@ -33,8 +32,9 @@ from hybridvit.tasks.teacher import (
     guiding,
 )
 from hybridvit.training import checkpoint
-from hybridvit.training.engine import BatchSource, TrainConfig, Trainer, read_or_offer
+from hybridvit.training.engine import BatchSource, TrainConfig, Trainer
 from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.progress import OnStep
 from hybridvit.training.run_folder import RunFolder
 
 FOLDER = "teacher"
@@ -132,9 +132,7 @@ class CNNTeacher:
                 for tap in head.taps if isinstance(head, FeatureDistillationHead) else ():
                     tap.stop()
 
-    def fit(
-        self, source: BatchSource, folder: Path | None = None, on_step: Callable[[int, float], None] | None = None
-    ) -> dict[str, Any]:
+    def fit(self, source: BatchSource, folder: Path | None = None, on_step: OnStep | None = None) -> dict[str, Any]:
         """Trains the CNN, from where the folder has left it; a finished one is only loaded.
 
         Torch's random state is afterwards what it was before.
@@ -142,7 +140,7 @@ class CNNTeacher:
         Args:
             source: the student's training batches.
             folder: where to write, as RUN/teacher, which is then a run of its own; None: nowhere.
-            on_step: called with the number of finished steps and the latest logged loss.
+            on_step: called after every step.
 
         Returns:
             ``steps``, ``params``, ``seconds``, and ``history`` with its logged ``steps`` and ``loss``.
@@ -154,22 +152,20 @@ class CNNTeacher:
         if run_folder is not None and run_folder.result is not None:
             last = checkpoint.step_folders(run_folder.checkpoints)[-1]
             advice = f"remove {run_folder.path} to train the teacher anew"
-            checkpoint.load_state(self.net, read_or_offer(last, checkpoint.WEIGHTS, advice), last)
+            checkpoint.load_state(self.net, checkpoint.read_or_offer(last, checkpoint.WEIGHTS, advice), last)
             result = run_folder.result
         else:
             result = self._train(source, run_folder, on_step)
         self.net.eval().requires_grad_(False)
         return result
 
-    def _train(
-        self, source: BatchSource, folder: RunFolder | None, on_step: Callable[[int, float], None] | None
-    ) -> dict[str, Any]:
-        recipe, balance = self.recipe, SumBalance(tuple(self.learns))
+    def _train(self, source: BatchSource, folder: RunFolder | None, on_step: OnStep | None) -> dict[str, Any]:
+        recipe = self.recipe
         if folder is not None:
             folder.start(self.data.to_json())
         with own_randomness(recipe.seed, self.accelerator.device):
             trainer = Trainer(
-                self.net, self.learns, balance, source, [], recipe.train, recipe.optim, self.accelerator, folder
+                self.net, self.learns, recipe.train, recipe.optim, source, accelerator=self.accelerator, folder=folder
             )
             history = trainer.fit(on_step)
         result = {

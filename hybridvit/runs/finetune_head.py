@@ -11,7 +11,6 @@ import torch
 from hybridvit.config import to_yaml
 from hybridvit.data.load import load
 from hybridvit.data.loaders.sampling import BatchSampler, SamplingConfig
-from hybridvit.hydra.balance.base import SumConfig
 from hybridvit.hydra.feature_cache import FrozenTrunk
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.recipe import HeadFinetuneConfig
@@ -20,8 +19,10 @@ from hybridvit.runs.cached_batches import CachedBatches
 from hybridvit.runs.loaded_run import LoadedRun
 from hybridvit.runs.stored_heads import HEADS, REMOVED, StoredHead, make_room
 from hybridvit.runs.tasks import column_requests, create_task
-from hybridvit.training.engine import Trainer, make_accelerator
+from hybridvit.training.accelerator import make_accelerator
+from hybridvit.training.engine import Trainer
 from hybridvit.training.evaluation import evaluate
+from hybridvit.training.progress import OnStep
 from hybridvit.training.run_folder import RunFolder, device_name, revision, versions
 
 
@@ -63,7 +64,7 @@ class HeadFinetune:
     def fit(
         self,
         on_features: Callable[[str, int, int], None] | None = None,
-        on_step: Callable[[int, float], None] | None = None,
+        on_step: OnStep | None = None,
     ) -> dict[str, Any]:
         """Writes the features that are not there yet, trains, and returns the result."""
         began = time.perf_counter()
@@ -90,9 +91,15 @@ class HeadFinetune:
         tasks = {name: self.task}
         folder.start(self._about())
         trainer = Trainer(
-            net, tasks, SumConfig().build((name,), net, accelerator.num_processes), parts["train"],
-            parts["validation"], self.config.train, self.config.optim, accelerator, folder,
-        )  # fmt: skip
+            net,
+            tasks,
+            self.config.train,
+            self.config.optim,
+            parts["train"],
+            parts["validation"],
+            accelerator=accelerator,
+            folder=folder,
+        )
         history = trainer.fit(on_step)
         test = parts["test"]
         result = {

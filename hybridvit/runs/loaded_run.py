@@ -25,7 +25,7 @@ from hybridvit.runs.tasks import column_requests, create_task
 from hybridvit.tasks.distillation import DistillationConfig
 from hybridvit.tasks.kinds import TaskConfig
 from hybridvit.training import checkpoint
-from hybridvit.training.engine import make_accelerator, read_or_offer
+from hybridvit.training.accelerator import make_accelerator
 from hybridvit.training.evaluation import evaluate
 
 
@@ -50,7 +50,7 @@ class LoadedRun:
         self.recipe = from_yaml(Recipe, (path / "recipe.yaml").read_text(encoding="utf-8"))
         self.data = DatasetInfo.from_json(json.loads((path / "dataset.json").read_text(encoding="utf-8")))
         self.checkpoint = _checkpoint(path, which)
-        tensors = read_or_offer(self.checkpoint, checkpoint.WEIGHTS, "choose it with --checkpoint")
+        tensors = checkpoint.read_or_offer(self.checkpoint, checkpoint.WEIGHTS, "choose it with --checkpoint")
         self.configs: dict[str, TaskConfig] = dict(self.recipe.tasks)
         self.tasks = {name: create_task(name, config, self.data) for name, config in self.configs.items()}
         self.net = create_net(self.recipe, self.data, self.tasks)

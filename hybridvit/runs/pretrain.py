@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,15 +20,15 @@ from hybridvit.data.batch import Batch
 from hybridvit.data.loaders.choose import training_batches
 from hybridvit.data.loaders.sampling import BatchSampler, seed_of
 from hybridvit.data.samples import ONE_VIEW, Samples
-from hybridvit.hydra.balance.base import SumBalance
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.recipe import Recipe
 from hybridvit.runs.dataset_info import DatasetInfo
 from hybridvit.runs.pretrain_config import PretrainConfig
 from hybridvit.tasks.reconstruction import ReconstructionTask
 from hybridvit.training import checkpoint
-from hybridvit.training.engine import BatchSource, TrainConfig, Trainer, read_or_offer
+from hybridvit.training.engine import BatchSource, TrainConfig, Trainer
 from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.progress import OnStep
 from hybridvit.training.run_folder import RunFolder
 
 FOLDER, TASK = "pretraining", "reconstruction"
@@ -44,7 +44,7 @@ def pretrain(
     data: DatasetInfo,
     accelerator: Accelerator,
     folder: Path | None = None,
-    on_step: Callable[[int, float], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> dict[str, Any]:
     """Pre-trains a backbone where it stands; what is in the folder is gone on from, or, once finished, only loaded.
 
@@ -59,7 +59,7 @@ def pretrain(
         data: shape of the images.
         accelerator: device and precision.
         folder: where to write, as RUN/pretraining; None: nowhere.
-        on_step: called with the number of finished steps and the latest logged loss.
+        on_step: called after every step.
 
     Returns:
         ``steps``, ``seconds``, and ``history`` with its logged ``steps`` and ``loss``.
@@ -71,7 +71,7 @@ def pretrain(
     run_folder = RunFolder(folder, to_yaml(config)) if folder is not None else None
     if run_folder is not None and run_folder.result is not None:
         last = checkpoint.step_folders(run_folder.checkpoints)[-1]
-        tensors = read_or_offer(last, checkpoint.WEIGHTS, f"remove {run_folder.path} to pre-train anew")
+        tensors = checkpoint.read_or_offer(last, checkpoint.WEIGHTS, f"remove {run_folder.path} to pre-train anew")
         own = {key.removeprefix("backbone."): value for key, value in tensors.items() if key.startswith("backbone.")}
         checkpoint.load_state(backbone, own, last)
         return run_folder.result
@@ -91,13 +91,11 @@ def pretrain(
         trainer = Trainer(
             net,
             {TASK: task},
-            SumBalance((TASK,)),
-            masked,
-            [],
             train,
             AdamWConfig(lr=config.lr),
-            accelerator,
-            run_folder,
+            masked,
+            accelerator=accelerator,
+            folder=run_folder,
         )
         history = trainer.fit(on_step)
     result = {

@@ -37,8 +37,10 @@ from hybridvit.runs.pretrain import pretrain, pretraining_batches
 from hybridvit.runs.run_teacher import Teacher, TeacherBatches
 from hybridvit.runs.tasks import column_requests, create_task
 from hybridvit.runs.whitening import whiten
-from hybridvit.training.engine import Trainer, make_accelerator
+from hybridvit.training.accelerator import make_accelerator
+from hybridvit.training.engine import Trainer
 from hybridvit.training.evaluation import Scores, evaluate, evaluate_with_tta
+from hybridvit.training.progress import OnStep
 from hybridvit.training.run_folder import RunFolder, device_name, revision, versions
 
 
@@ -98,16 +100,16 @@ class Run:
         self.trainer = Trainer(
             self.net,
             {**self.tasks, **auxiliary},
-            recipe.balance.build((*self.tasks, *auxiliary), self.net, self.accelerator.num_processes),
-            source,
-            self.validation,
             recipe.train,
             recipe.optim,
-            self.accelerator,
-            folder,
-            probes,
-            tuple(auxiliary),
-            [side for _, side in recipe.progressive.sizes],
+            source,
+            self.validation,
+            balance=recipe.balance,
+            accelerator=self.accelerator,
+            folder=folder,
+            probes=probes,
+            auxiliary=tuple(auxiliary),
+            sizes=[side for _, side in recipe.progressive.sizes],
         )
 
     def _build_net(self) -> None:
@@ -158,11 +160,11 @@ class Run:
         pretraining, teacher = self.recipe.pretrain, self.recipe.teacher
         return pretraining.steps if pretraining else 0, teacher.steps if teacher else 0, self.recipe.train.steps
 
-    def fit(self, on_step: Callable[[int, float], None] | None = None) -> dict[str, Any]:
+    def fit(self, on_step: OnStep | None = None) -> dict[str, Any]:
         """Trains, reads the test split once, and returns the result file's content.
 
         Args:
-            on_step: called with the number of finished steps, those of all stages, and the latest logged loss.
+            on_step: called after every step; its steps are those of all stages.
         """
         began = time.perf_counter()
         recipe, inside = self.recipe, self.folder.path if self.folder is not None else None
@@ -239,6 +241,6 @@ class Run:
         return evaluate_with_tta(*given) if self.recipe.tta else (evaluate(*given), None)
 
 
-def _counted_on(on_step: Callable[[int, float], None] | None, before: int) -> Callable[[int, float], None] | None:
+def _counted_on(on_step: OnStep | None, before: int) -> OnStep | None:
     """The same call for a stage that so many steps come before."""
-    return None if on_step is None else lambda done, loss: on_step(before + done, loss)
+    return None if on_step is None else lambda progress: on_step(progress._replace(step=before + progress.step))

@@ -127,6 +127,20 @@ def others(folder: Path) -> list[Path]:
     return found
 
 
+def read_or_offer(folder: Path, name: str, advice: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint; where it is corrupt, the error names the newest whole one beside it.
+
+    Raises:
+        CorruptCheckpoint: with the name of another checkpoint, and the advice.
+    """
+    try:
+        return read_tensors(folder, name)
+    except CorruptCheckpoint as error:
+        whole = others(folder)
+        offer = f"{whole[0].name} is whole: {advice}" if whole else "no other checkpoint is whole"
+        raise CorruptCheckpoint(f"{error}; {offer}") from error
+
+
 def load_state(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     """Loads a state dict that must fit exactly.
 

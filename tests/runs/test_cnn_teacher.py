@@ -12,7 +12,6 @@ from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.load import load
 from hybridvit.data.loaders.choose import training_batches
 from hybridvit.data.loaders.sampling import BatchSampler
-from hybridvit.hydra.balance.base import SumBalance
 from hybridvit.hydra.balance.kinds import FAMOConfig
 from hybridvit.runs.cnn_teacher import CNNTeacher
 from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
@@ -26,7 +25,8 @@ from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.distillation import DistillationConfig
 from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.tasks.teacher import guiding
-from hybridvit.training.engine import Trainer, make_accelerator
+from hybridvit.training.accelerator import make_accelerator
+from hybridvit.training.engine import Trainer
 from hybridvit.training.run_folder import RunFolder
 
 CONFIG = CNNTeacherConfig(model=ResNetConfig(depths=(1, 1), width=4), steps=6, what="both")
@@ -38,8 +38,8 @@ class Interrupted(Exception):
 
 
 def stop_at(step):
-    def on_step(done, _):
-        if done == step:
+    def on_step(progress):
+        if progress.step == step:
             raise Interrupted
 
     return on_step
@@ -68,9 +68,14 @@ class Setting:
         self.teacher.join(self.net)
         tasks = {**self.tasks, **self.teacher.tasks}
         trainer = Trainer(
-            self.net, tasks, SumBalance(tuple(tasks)), self.teacher.source(self.source), [], self.recipe.train,
-            self.recipe.optim, self.accelerator, auxiliary=tuple(self.teacher.tasks),
-        )  # fmt: skip
+            self.net,
+            tasks,
+            self.recipe.train,
+            self.recipe.optim,
+            self.teacher.source(self.source),
+            accelerator=self.accelerator,
+            auxiliary=tuple(self.teacher.tasks),
+        )
         self.teacher.fit(self.source)
         self.history = trainer.fit()
         self.teacher.leave(self.net)
@@ -159,7 +164,7 @@ def test_a_stopped_guide_goes_on_to_the_same_cnn(recipe, tmp_path):
         stopped.teacher.fit(stopped.source, tmp_path, stop_at(5))
     torch.manual_seed(1234)
     resumed, taken = Setting(recipe), []
-    again = resumed.teacher.fit(resumed.source, tmp_path, lambda done, _: taken.append(done))
+    again = resumed.teacher.fit(resumed.source, tmp_path, lambda progress: taken.append(progress.step))
     assert taken == [5, 6]
     check_equal(straight.teacher.net.state_dict(), resumed.teacher.net.state_dict())
     assert again["history"] == result["history"]
@@ -231,8 +236,8 @@ def test_a_run_that_stopped_anywhere_goes_on_to_the_same_result(aided, straight,
     calls = {"pretraining": 2, "teacher": 5, "training": 11}[during]  # three steps each before the six of the training
     taken = []
 
-    def stop(done, _):
-        taken.append(done)
+    def stop(progress):
+        taken.append(progress.step)
         if len(taken) == calls:
             raise Interrupted
 

@@ -169,8 +169,8 @@ def test_a_tuning_that_was_interrupted_goes_on(run):
     class Stop(Exception):
         pass
 
-    def stop(done, _):
-        if done == 8:
+    def stop(progress):
+        if progress.step == 8:
             raise Stop
 
     config = HeadFinetuneConfig(head=TASKS["ink"], train=SHORT, optim=AdamWConfig(lr=1e-2))
@@ -179,7 +179,7 @@ def test_a_tuning_that_was_interrupted_goes_on(run):
         HeadFinetune(LoadedRun(run), "ink", config).fit(on_step=stop)
     assert torch.equal(outputs(run)["ink"], before["ink"])  # an unfinished head is not used
     steps = []
-    HeadFinetune(LoadedRun(run), "ink", config).fit(on_step=lambda done, _: steps.append(done))
+    HeadFinetune(LoadedRun(run), "ink", config).fit(on_step=lambda progress: steps.append(progress.step))
     assert steps == [7, 8, 9, 10, 11, 12]
 
 

@@ -75,8 +75,8 @@ def test_a_balanced_run_that_was_cut_goes_on_bit_for_bit(recipe, tmp_path, balan
     class Cut(Exception):
         pass
 
-    def cut(done, _):
-        if done == 6:
+    def cut(progress):
+        if progress.step == 6:
             raise Cut
 
     ours = recipe(balance=balance)

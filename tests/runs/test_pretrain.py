@@ -21,7 +21,7 @@ from hybridvit.runs.pretrain_config import PretrainConfig
 from hybridvit.runs.tasks import column_requests
 from hybridvit.tasks.reconstruction import ReconstructionTask
 from hybridvit.training import checkpoint
-from hybridvit.training.engine import make_accelerator
+from hybridvit.training.accelerator import make_accelerator
 
 CONFIG = PretrainConfig(steps=6, mask_size=2, batch_size=8)
 
@@ -141,15 +141,15 @@ def test_any_backbone_learns_to_fill_in(parts, model):
 def test_a_stopped_pre_training_goes_on_to_the_same_weights(parts, tmp_path):
     _, straight, result = run(parts)
 
-    def stop(done, _):
-        if done == 5:
+    def stop(progress):
+        if progress.step == 5:
             raise Interrupted
 
     with pytest.raises(Interrupted):
         run(parts, tmp_path, on_step=stop)
     torch.manual_seed(1234)
     taken = []
-    _, resumed, again = run(parts, tmp_path, on_step=lambda done, _: taken.append(done))
+    _, resumed, again = run(parts, tmp_path, on_step=lambda progress: taken.append(progress.step))
     assert taken == [5, 6]
     check_equal(straight, resumed)
     assert again["history"] == result["history"]

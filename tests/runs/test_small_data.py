@@ -53,8 +53,8 @@ def test_a_run_that_was_cut_short_goes_on_bit_for_bit(recipe, tmp_path):
     class Stopped(Exception):
         pass
 
-    def stop(done, loss):
-        if done == 4:
+    def stop(progress):
+        if progress.step == 4:
             raise Stopped
 
     with pytest.raises(Stopped):

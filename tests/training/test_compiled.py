@@ -13,8 +13,8 @@ from torch import nn
 
 from hybridvit.data.batch import Batch
 from hybridvit.training import compiled
+from hybridvit.training.accelerator import make_accelerator
 from hybridvit.training.compiled import compile_net, eager
-from hybridvit.training.engine import make_accelerator
 
 NO_COMPILER = shutil.which(compiled._cpp_compiler()) is None
 SIZES = (5, (7, 11))

@@ -10,12 +10,12 @@ from torch import nn
 
 from hybridvit.config import to_yaml
 from hybridvit.data.batch import Batch
-from hybridvit.hydra.balance.kinds import SumConfig
 from hybridvit.runs.run import Run
 from hybridvit.tasks.base import Task
 from hybridvit.tasks.classification import ClassificationConfig, ClassificationTask
 from hybridvit.training import checkpoint
-from hybridvit.training.engine import NonFiniteLoss, TrainConfig, Trainer, make_accelerator
+from hybridvit.training.accelerator import make_accelerator
+from hybridvit.training.engine import NonFiniteLoss, TrainConfig, Trainer
 from hybridvit.training.evaluation import evaluate
 from hybridvit.training.optimisers.adamw import AdamWConfig
 from hybridvit.training.run_folder import RunFolder
@@ -87,8 +87,7 @@ def trainer(task=None, steps=4, validation=(), optim=AdamWConfig(), folder=None,
     config = TrainConfig(steps=steps, batch_size=2, precision="fp32", **{"log_every": 1, "evaluate_every": 1, **train})
     task = task or Scripted()
     accelerator = make_accelerator("fp32", cpu=True)
-    balance = SumConfig().build(("t",))
-    return Trainer(Net(), {"t": task}, balance, Source(), validation, config, optim, accelerator, folder)
+    return Trainer(Net(), {"t": task}, config, optim, Source(), validation, accelerator=accelerator, folder=folder)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +105,8 @@ def test_the_best_validation_checkpoint_is_what_is_used(tmp_path, scores, best, 
     folder.start({})
     loop, seen = trainer(Scripted(scores), validation=[Source().batch(0)], folder=folder, ema=ema), {}
 
-    def on_step(done, _):
-        seen[done] = {key: value.clone() for key, value in loop.evaluated.state_dict().items()}
+    def on_step(progress):
+        seen[progress.step] = {key: value.clone() for key, value in loop.evaluated.state_dict().items()}
 
     history = loop.fit(on_step)
     assert history.best_step == best
@@ -120,7 +119,7 @@ def test_the_best_validation_checkpoint_is_what_is_used(tmp_path, scores, best, 
 
 def test_without_validation_the_last_weights_are_used():
     loop, seen = trainer(), []
-    history = loop.fit(lambda *_: seen.append(loop.net.fc.weight.detach().clone()))
+    history = loop.fit(lambda _: seen.append(loop.net.fc.weight.detach().clone()))
     assert torch.equal(loop.evaluated.fc.weight, seen[-1])
     assert (history.best, history.best_step) == (None, -1)
     assert history.steps == [1, 2, 3, 4]
@@ -195,8 +194,8 @@ def test_a_loss_that_is_not_finite_names_its_step_and_the_last_good_checkpoint(
     recipe = tiny_recipe(log_every=log_every)
     run = Run(recipe, RunFolder(tmp_path, to_yaml(recipe)), cpu=True)
 
-    def on_step(done, _):
-        if done == 5:
+    def on_step(progress):
+        if progress.step == 5:
             run.net.heads["label"].fc.bias.data[3] = poison
 
     message = r"not a finite number at step 6; the last good checkpoint is .*step_0000004; try a lower optim.lr"
@@ -269,8 +268,7 @@ def test_several_tasks_add_their_losses():
     batch = Source().batch(0)
     logits = net(batch.images)
     expected = sum(nn.functional.cross_entropy(logits[name], batch.targets["label"]) for name in tasks)
-    balance = SumConfig().build(tuple(tasks))
-    loop = Trainer(net, tasks, balance, Source(), (), config, AdamWConfig(), make_accelerator("fp32", cpu=True))
+    loop = Trainer(net, tasks, config, AdamWConfig(), Source(), accelerator=make_accelerator("fp32", cpu=True))
     history = loop.fit()
     assert history.loss == pytest.approx([expected.item()])
     each = [nn.functional.cross_entropy(logits[name], batch.targets["label"]).item() for name in tasks]

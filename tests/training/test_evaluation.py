@@ -12,7 +12,7 @@ from hybridvit.tasks.classification import ClassificationConfig, ClassificationT
 from hybridvit.tasks.multilabel import MultilabelConfig, MultilabelTask
 from hybridvit.tasks.regression import RegressionConfig, RegressionTask
 from hybridvit.tasks.segmentation import SegmentationConfig, SegmentationTask
-from hybridvit.training.engine import make_accelerator
+from hybridvit.training.accelerator import make_accelerator
 from hybridvit.training.evaluation import evaluate, evaluate_with_tta
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk")

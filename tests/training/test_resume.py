@@ -21,8 +21,8 @@ class Interrupted(Exception):
 
 
 def stop_at(step):
-    def on_step(done, _):
-        if done == step:
+    def on_step(progress):
+        if progress.step == step:
             raise Interrupted
 
     return on_step
@@ -92,7 +92,7 @@ def test_resuming_equals_not_having_stopped(tiny_recipe, uninterrupted, tmp_path
         start(tiny_recipe(), path).fit(stop_at(step))
     torch.manual_seed(1234)  # another process has another random state
     resumed, taken = start(tiny_recipe(), path), []
-    assert timeless(resumed.fit(lambda done, _: taken.append(done))) == result
+    assert timeless(resumed.fit(lambda progress: taken.append(progress.step))) == result
     assert taken == list(range(step // 4 * 4 + 1 if step < 10 else 11, 11))
     assert_equal(weights(resumed), final)
     assert metrics(path) == metrics(folder)

@@ -11,8 +11,8 @@ from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, ViTConfig
 from hybridvit.config import to_yaml
 from hybridvit.models import create_backbone, create_model
 from hybridvit.runs.run import Run
+from hybridvit.training.accelerator import make_accelerator
 from hybridvit.training.checkpoint import load_optimiser, optimiser_tensors, read_tensors, save_checkpoint
-from hybridvit.training.engine import make_accelerator
 from hybridvit.training.optimisers import muon
 from hybridvit.training.optimisers.adamw import AdamWConfig
 from hybridvit.training.optimisers.muon import Muon, MuonConfig, hidden_matrices, orthogonalised
@@ -279,8 +279,8 @@ def test_a_parameter_without_a_gradient_stays_as_it_is():
 def test_a_run_with_muon_resumes(tiny_recipe, tmp_path):
     recipe = replace(tiny_recipe(steps=5, evaluate_every=2), optim=MuonConfig(schedule="linear"))
 
-    def stop(done, _):
-        if done == 3:
+    def stop(progress):
+        if progress.step == 3:
             raise KeyboardInterrupt
 
     def result(folder, on_step=None):
