@@ -24,35 +24,36 @@ from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optimisers.kinds import OptimConfig
 from hybridvit.training.optimisers.muon import MuonConfig
 
-MOST_CELLS = 16  # along a side of the default model's grid of tokens
-AVERAGED = 100  # steps that weights are averaged over, or a tenth of a shorter run
+MAX_GRID = 16  # tokens along a side of the default model's grid
+EMA_STEPS = 100  # steps that the weights are averaged over, or a tenth of a shorter run
 
 
 class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A classifier of images, from arrays to labels: ``fit``, ``predict``, ``predict_proba``, ``score``.
+    """A scikit-learn classifier of images in arrays: ``fit``, ``predict``, ``predict_proba``, ``score``.
 
     Images ``X`` are an array ``[n, height, width]`` (grey), ``[n, height, width, channels]`` or
-    ``[n, channels, height, width]``, uint8 or floats in [0, 1], which are kept to 8 bits; labels ``y [n]`` are whatever
-    scikit-learn takes for classes. What the estimator does is a recipe like any other: see ``recipe_`` after ``fit``.
+    ``[n, channels, height, width]``, of uint8 or of floats in [0, 1], which are rounded to 8 bits. Labels ``y [n]`` are
+    any class labels that scikit-learn takes. ``fit`` trains by a recipe and keeps it as ``recipe_``.
 
     Args:
-        model: name of a model, as ``hv.list_models`` has them, or a configuration; None: a hybrid for small data,
-            ResNet stages and one block of attention, with more stages for larger images.
+        model: a model's name, as in ``hv.list_models()``, or its configuration. None: a hybrid for small data, ResNet
+            stages and one attention block, with more stages for larger images.
         steps: number of updates.
         batch_size: images in an update.
-        optim: optimiser and schedule; None: Muon with a learning rate of 2e-3, 0.04 for its matrices.
-        augment: what is done to training images; None: crops of an eighth, and mirror images. ``AugmentConfig()`` does
-            nothing, ``AugmentConfig(crop_padding=1)`` leaves out the mirror images, for digits or letters.
-        validation: share of the training images that the best step is chosen on; 0: the last step counts.
-        label_smoothing: share of the target that is spread over all classes.
+        optim: optimiser and schedule. None: Muon with a learning rate of 2e-3, and of 0.04 for weight matrices.
+        augment: augmentation of the training images. None: random crops that shift by up to an eighth, and horizontal
+            flips. ``AugmentConfig()`` is no augmentation; ``AugmentConfig(crop_padding=1)`` does not flip, as digits
+            and letters need.
+        validation: share of the training images on which the best step is selected; 0: the last step counts.
+        label_smoothing: share of the target that is spread evenly over all classes.
         random_state: seed of everything, at least 0.
-        device: "auto", a GPU where there is one, or "cpu".
+        device: "auto" for a GPU if there is one, or "cpu".
 
     Attributes:
-        classes_: the labels, sorted ``[k]``.
-        recipe_: all settings of the run; the images are those of ``fit``, whatever it says of ``data``.
-        result_: what the run measured: seconds, number of parameters, losses.
-        net_: the trained model, normalised images ``[b, c, h, w]`` -> ``{"label": logits [b, k]}``.
+        classes_: the sorted labels ``[k]``.
+        recipe_: the recipe of the run; its ``data`` is not used, as the images are those of ``fit``.
+        result_: the measurements of the run: seconds, number of parameters, losses.
+        net_: the trained model, from normalised images ``[b, c, h, w]`` to ``{"label": logits [b, k]}``.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> HybridViTClassifier:
-        """Trains anew.
+        """Trains a new model.
 
         Raises:
             ValueError: images, labels and settings do not fit together.
@@ -120,18 +121,17 @@ class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"images must be {shape_text(shape)} as in fit, given {shape_text(images.shape[1:])}")
         device, size = next(self.net_.parameters()).device, evaluation_batch(self._data.shapes)
         normalise = self._data.normalisation[ONE_VIEW]
-        found = []
+        parts = []
         with torch.no_grad():
             for start in range(0, len(images), size):
                 pixels = torch.from_numpy(images[start : start + size]).to(device)
-                found.append(self.net_(normalise(pixels))["label"].double().softmax(dim=1).cpu())
-        return np.concatenate([part.numpy() for part in found]) if found else np.zeros((0, len(self.classes_)))
+                parts.append(self.net_(normalise(pixels))["label"].double().softmax(dim=1).cpu())
+        return np.concatenate([part.numpy() for part in parts]) if parts else np.zeros((0, len(self.classes_)))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most likely class of each image, ``[n]``."""
-        probabilities = self.predict_proba(X)
-        found: NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
-        return found
+        labels: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return labels
 
     def _recipe(self, size: tuple[int, int]) -> Recipe:
         model = default_model(size) if self.model is None else self.model
@@ -146,7 +146,7 @@ class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             train=TrainConfig(
                 steps=self.steps,
                 batch_size=self.batch_size,
-                ema=1 - 1 / max(min(AVERAGED, self.steps // 10), 2),
+                ema=1 - 1 / max(min(EMA_STEPS, self.steps // 10), 2),
                 log_every=max(self.steps // 20, 1),
                 evaluate_every=max(self.steps // 10, 1),
             ),
@@ -156,13 +156,13 @@ class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def default_model(size: tuple[int, int]) -> ViTConfig:
-    """ResNet stages, each after the first of half the size, then one block of attention, for images of this size.
+    """A hybrid for images of this size: ResNet stages, which halve the map from the second on, and an attention block.
 
-    As in ``recipes/cifar10_5k_laptop.py``, where it was measured. Small images are not pooled at once.
+    The model of ``recipes/cifar10_5k_laptop.py``. Only images of 32 pixels or more are pooled in the stem.
     """
-    pooled = min(size) >= 2 * MOST_CELLS
+    pooled = min(size) >= 2 * MAX_GRID
     side, stages = max(size) // (2 if pooled else 1), 1
-    while side > MOST_CELLS or (pooled and stages < 2):
+    while side > MAX_GRID or (pooled and stages < 2):
         side, stages = side // 2, stages + 1
     cnn = ResNetConfig(depths=(1,) * stages, width=64, stem="pool" if pooled else "small")
     return ViTConfig(

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# What a GPU has to show, in so many minutes, the most telling first; the same command goes on with what is left.
+# Runs the project's GPU measurements within a time limit, the most important first.
 #
 #     bash recipes/evidence.sh MINUTES [FOLDER]
 #
-# Every part leaves FOLDER/NAME.json or .txt as soon as it ends, and is not run again. Studies stop in time by
-# themselves, run by run. Exit status: 0 all is there, 1 something is left or failed, 2 the request was wrong.
+# Each measurement writes FOLDER/NAME.json or .txt when it is done, and is not repeated. Studies stop between two runs
+# when time is up. The same command resumes. Exit status: 0 all is done, 1 something is left or failed, 2 the request
+# was wrong.
 set -u
 
 minutes=${1:-}
@@ -17,7 +18,7 @@ mkdir -p "$out" && out=$(cd "$out" && pwd) && cd "$(dirname "$0")/.." || exit 2
 ends=$((SECONDS + 60 * minutes))
 unfinished=0
 
-# FILE: whether that part is still to do and there is time for it; sets $left, in seconds.
+# FILE: succeeds if that file is missing and there is time to make it; sets $left, in seconds.
 due() {
     left=$((ends - SECONDS))
     [[ -e $out/$1 ]] && return 1
@@ -27,7 +28,7 @@ due() {
     return 1
 }
 
-# FILE COMMAND...: keeps what it prints as FILE, once it ends well.
+# FILE COMMAND...: keeps the output of the command as FILE if it succeeds.
 once() {
     local name=$1
     shift
@@ -37,11 +38,11 @@ once() {
         mv "$out/$name.part" "$out/$name"
     else
         unfinished=1
-        echo "evidence: $name did not end well; what it said is in $out/$name.part"
+        echo "evidence: $name did not end well; its output is in $out/$name.part"
     fi
 }
 
-# NAME SEEDS RECIPE FLAGS...: the runs of a study that there is time for, and its result file; more seeds go on with it.
+# NAME SEEDS RECIPE FLAGS...: runs a study while there is time and keeps its result file; more seeds resume it.
 study() {
     local name=$1 seeds=$2 recipe=$3
     shift 3
@@ -54,8 +55,8 @@ study() {
     fi
 }
 
-# NAME RECIPE FLAGS...: one run, goes on where it was stopped, and what its attention looks at.
-look() {
+# NAME RECIPE FLAGS...: trains or resumes one model and measures its attention.
+train() {
     local name=$1 recipe=$2
     shift 2
     due "$name.json" || return
@@ -74,7 +75,7 @@ once tests.txt python -m pytest -q --gpu tests/test_devices.py
 once bench.json hybridvit bench --json
 study speedrun 3 recipes/cifar10_speedrun.py
 study speedrun_short 3 recipes/cifar10_speedrun.py --base.train.steps 800
-look inside recipes/cifar10_convit.py --train.steps 20000 --train.batch_size 256
+train inside recipes/cifar10_convit.py --train.steps 20000 --train.batch_size 256
 study few_cifar10 3 recipes/small_data.py "${few[@]}"
 study few_cifar100 3 recipes/small_data_cifar100.py "${few[@]}"
 study speedrun_long 3 recipes/cifar10_speedrun.py --base.train.steps 20000

@@ -68,7 +68,7 @@ def kernel_choice(sizes: Sizes) -> Iterator[Row]:
 
 
 def gpsa_pair(sizes: Sizes) -> tuple[GPSA, nn.Module]:
-    """Our GPSA near its convolutional start, and timm's with the same weights; LeftOut where there is no timm."""
+    """Our GPSA near its convolutional initialisation, and timm's with the same weights; LeftOut without timm."""
     require_timm()
     from timm.models import convit
 

@@ -111,7 +111,9 @@ def model_pair(case: ModelCase) -> tuple[nn.Module, nn.Module]:
 
     theirs = timm.create_model(case.timm, img_size=case.pixels)
     with torch.no_grad():
-        for weight in theirs.parameters():  # no start value, as CaiT's tiny factors, shall hide a difference
+        for (
+            weight
+        ) in theirs.parameters():  # so that small initial values, such as those of LayerScale, hide no difference
             weight.add_(0.02 * torch.randn_like(weight))
     ours = create_model(case.name, image_size=case.pixels)
     load_weights(ours, theirs.state_dict())

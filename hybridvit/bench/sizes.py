@@ -63,7 +63,7 @@ class Sizes:
     timm: Cases = ((14, 64, 3), (24, 16, 7))
     mhsa: Cases = ((14, 16, 1.25), (24, 4, 1.25))
     core_tokens: tuple[int, ...] = (49, 64, 196, 576, 1024)
-    core_run: float = 0.01  # seconds; the batch is doubled until a run takes them
+    core_run: float = 0.01  # seconds; the batch is doubled until a run takes as long
     memory: tuple[int, int, float] = (24, 4, 0.25)
     models: tuple[ModelCase, ...] = MODELS
     compiled_batch: int = 128
