@@ -113,7 +113,7 @@ def model_pair(case: ModelCase) -> tuple[nn.Module, nn.Module]:
     with torch.no_grad():
         for (
             weight
-        ) in theirs.parameters():  # so that small initial values, such as those of LayerScale, hide no difference
+        ) in theirs.parameters():  # so that tiny initial values, as LayerScale's, hide no difference
             weight.add_(0.02 * torch.randn_like(weight))
     ours = create_model(case.name, image_size=case.pixels)
     load_weights(ours, theirs.state_dict())
