@@ -111,9 +111,7 @@ def model_pair(case: ModelCase) -> tuple[nn.Module, nn.Module]:
 
     theirs = timm.create_model(case.timm, img_size=case.pixels)
     with torch.no_grad():
-        for (
-            weight
-        ) in theirs.parameters():  # so that tiny initial values, as LayerScale's, hide no difference
+        for weight in theirs.parameters():  # so that tiny initial values, as LayerScale's, hide no difference
             weight.add_(0.02 * torch.randn_like(weight))
     ours = create_model(case.name, image_size=case.pixels)
     load_weights(ours, theirs.state_dict())
