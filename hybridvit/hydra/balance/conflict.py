@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,14 +46,12 @@ def gradient_cosines(losses: Mapping[str, Tensor], present: Mapping[str, Tensor]
     labelled = [index for index, task in enumerate(tasks) if bool(present[task])]
     if parameters:
         rows = [
-            torch.autograd.grad(losses[tasks[index]], parameters, retain_graph=True, allow_unused=True)
+            iter(torch.autograd.grad(losses[tasks[index]], parameters, retain_graph=True, allow_unused=True))
             for index in labelled
         ]
-        start = 0
         for stage, group in enumerate(groups.values()):
-            products = gramian([row[start : start + len(group)] for row in rows]).numpy()
+            products = gramian([list(islice(row, len(group))) for row in rows]).numpy()
             norms = np.sqrt(np.diagonal(products))
             norms = np.where(norms > 0, norms, np.nan)
             cosines[stage][np.ix_(labelled, labelled)] = np.clip(products / np.outer(norms, norms), -1, 1)
-            start += len(group)
     return GradientCosines(tasks, tuple(groups), cosines)

@@ -119,7 +119,10 @@ class GradientBalance(Balance):
     def backward(self, losses: Losses, present: Losses, net: HydraNet, backward: Callable[[Tensor], None]) -> Tensor:
         mask = torch.stack([present[name] for name in self.tasks])
         index = mask.nonzero().flatten().tolist()
-        names, targets = [self.tasks[i] for i in index], self._targets(net)
+        names = [self.tasks[i] for i in index]
+        targets = _trained(net.backbone) if self.tap is None else self.tap.take()  # where gradients are compared
+        if not targets:
+            raise ValueError(f"balance {self.config.kind} has no effect: nothing in the trunk is trained")
         if len(index) == 1:
             backward(losses[names[0]])
             self._keep(torch.ones(1, dtype=torch.float64), index)
@@ -128,13 +131,6 @@ class GradientBalance(Balance):
         elif index:
             self._keep(self._compare(names, losses, net, targets), index)
         return torch.stack([losses[name].detach() for name in self.tasks]).where(mask, 0).sum()
-
-    def _targets(self, net: HydraNet) -> Sequence[Tensor]:
-        """Where gradients are compared."""
-        targets = _trained(net.backbone) if self.tap is None else self.tap.take()
-        if not targets:
-            raise ValueError(f"balance {self.config.kind} has no effect: nothing in the trunk is trained")
-        return targets
 
     def _compare(self, names: Sequence[str], losses: Losses, net: HydraNet, targets: Sequence[Tensor]) -> Tensor:
         """One backward pass for each task, and the weighted sum of their gradients; returns the weights."""
@@ -183,26 +179,24 @@ class GradientBalance(Balance):
     def _weights(self, products: Tensor) -> Tensor:
         """The method's weights, or equal ones and a warning where it finds none."""
         equal = torch.ones(len(products), dtype=torch.float64)
-        if not products.isfinite().all():
-            fault = "a gradient is not finite"
-        elif products.trace() == 0:
+        if products.trace() == 0:
             return equal
-        else:
+        fault = "a gradient is not finite"
+        if products.isfinite().all():
             try:
                 weights = self.weighting(products)
-            except Exception as error:  # the solvers behind torchjd raise errors of many kinds
-                fault = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            else:
                 if weights.isfinite().all():
                     return weights
                 fault = "its weights are not finite"
+            except Exception as error:  # the solvers behind torchjd raise errors of many kinds
+                fault = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if not self._warned:
             warnings.warn(f"balance {self.config.kind}: {fault}; a plain sum for this update", stacklevel=4)
             self._warned = True
         return equal
 
 
-def _trained(module: nn.Module) -> list[nn.Parameter]:
+def _trained(module: nn.Module) -> Sequence[Tensor]:
     return [p for p in module.parameters() if p.requires_grad]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
@@ -70,6 +71,5 @@ def _common(prefixes: tuple[str, ...]) -> str:
 
 def _numbered(name: str) -> str:
     """The dotted name up to its last number, if it has one."""
-    parts = name.split(".")
-    last = max((index for index, part in enumerate(parts) if part.isdigit()), default=len(parts))
-    return ".".join(parts[: last + 1])
+    match = re.match(r"(?:.*\.)?\d+(?![^.])", name)
+    return match[0] if match else name
