@@ -16,6 +16,7 @@ import types
 import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import field
+from itertools import groupby
 from typing import Annotated, Any, ClassVar, TypeVar, dataclass_transform
 
 from annotated_types import Interval
@@ -78,6 +79,12 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     if len(choices) > MANY:
         return f"choose from {', '.join(choices[:MANY])}, … ({len(choices)} in all)"
     return f"choose from {', '.join(choices)}"
+
+
+def runs_in_words(items: Iterable[str]) -> str:
+    """Items in order, those that repeat counted: "gpsa x10, mhsa x2"."""
+    counts = [(item, len(list(run))) for item, run in groupby(items)]
+    return ", ".join(item if count == 1 else f"{item} x{count}" for item, count in counts)
 
 
 def to_dict(config: Any) -> Any:

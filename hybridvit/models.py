@@ -1,24 +1,20 @@
-"""Model configurations become modules."""
+"""Models by name: making them, listing them, what they cost and how two differ."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
+from typing import Any
 
-from hybridvit.backbones.features import Backbone, image_size_pair
-from hybridvit.backbones.resnet import ResNet, ResNetConfig
-from hybridvit.backbones.std_resnet import StdResNet, StdResNetConfig
-from hybridvit.backbones.timm_backbone import TimmBackbone, TimmConfig
-from hybridvit.backbones.tokenizer_configs import PatchConfig, ShiftedPatchConfig
-from hybridvit.backbones.torchvision_cnn import TorchvisionCNN, TorchvisionConfig
-from hybridvit.backbones.variants import VARIANTS, ModelConfig
-from hybridvit.backbones.vit_build import build_vit
-from hybridvit.backbones.vit_config import ViTConfig
-from hybridvit.backbones.wide_resnet import WideResNet, WideResNetConfig
-from hybridvit.config import nearest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from hybridvit.backbones.features import SOCKETS, Backbone, image_size_pair
+from hybridvit.backbones.variants import VARIANTS, ModelConfig, named_model, usual_image_size
+from hybridvit.config import Config, runs_in_words, to_dict
 from hybridvit.tasks.classification import Classifier
-
-TIMM = "timm/"
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -32,17 +28,13 @@ def model_config(name: str, patch_size: int | None = None) -> ModelConfig:
     Raises:
         ValueError: there is no such model (the nearest names are given), or it has no patches.
     """
-    if name.startswith(TIMM):
-        config: ModelConfig = TimmConfig(name=name.removeprefix(TIMM))
-    elif name in VARIANTS:
-        config = VARIANTS[name]()
-    else:
-        raise ValueError(f"there is no model {name!r}: {nearest(name, VARIANTS)} (or timm/NAME for one of timm's)")
+    config: ModelConfig = named_model(name)
     if patch_size is None:
         return config
-    if not isinstance(config, ViTConfig) or not isinstance(config.tokenizer, PatchConfig | ShiftedPatchConfig):
+    tokenizer = getattr(config, "tokenizer", None)
+    if tokenizer is None or not hasattr(tokenizer, "patch_size") or hasattr(tokenizer, "cnn"):
         raise ValueError(f"{name} has no patches, so patch_size {patch_size} has no effect")
-    return replace(config, tokenizer=replace(config.tokenizer, patch_size=patch_size))
+    return replace(config, tokenizer=replace(tokenizer, patch_size=patch_size))
 
 
 def create_model(
@@ -83,17 +75,111 @@ def create_backbone(
         raise ValueError("patch_size goes with a name; a configuration has its own")
     if in_channels < 1:
         raise ValueError(f"in_channels must be at least 1, given {in_channels}")
-    size = image_size_pair(image_size)
-    match model:
-        case ViTConfig():
-            return build_vit(model, size, in_channels)
-        case ResNetConfig():
-            return ResNet(model, size, in_channels)
-        case StdResNetConfig():
-            return StdResNet(model, size, in_channels)
-        case WideResNetConfig():
-            return WideResNet(model, size, in_channels)
-        case TorchvisionConfig():
-            return TorchvisionCNN(model, size, in_channels)
-        case TimmConfig():
-            return TimmBackbone(model, size, in_channels)
+    if not isinstance(model, Config):
+        raise ValueError(f"a model is a name or a configuration such as ViTConfig, given {type(model).__name__}")
+    return model.build(image_size_pair(image_size), in_channels)
+
+
+def summary(name: str, image_size: int | tuple[int, int] | None = None) -> dict[str, Any]:
+    """Parameters, multiply-adds of one image, the five sockets and the paper of a named model, with 1,000 classes.
+
+    Args:
+        name: a name from :func:`list_models`, or ``timm/NAME``.
+        image_size: in pixels; None: what the model is meant for.
+
+    Raises:
+        ValueError: unknown name, or the size does not fit the model.
+    """
+    config = model_config(name)
+    size = usual_image_size(name) if image_size is None else image_size
+    params, multiply_adds = cost(config, size)
+    about = (VARIANTS[name].__doc__ or "").splitlines()[0] if name in VARIANTS else "from timm"
+    papers = re.findall(r"arXiv (\d{4}\.\d{4,5})", about)
+    return {
+        "name": name,
+        "params": params,
+        "multiply_adds": multiply_adds,
+        "image_size": list(image_size_pair(size)),
+        "sockets": config.sockets(),
+        "paper": f"arXiv {papers[0]}" if papers else None,
+        "about": about,
+    }
+
+
+def cost(config: str | ModelConfig, image_size: int | tuple[int, int], num_classes: int = 1000) -> tuple[int, int]:
+    """Parameters, and multiply-adds of the matrix products and convolutions of one image, without computing them."""
+    with torch.device("meta"):
+        model = create_model(config, num_classes, image_size).eval()
+        images = torch.empty(1, 3, *image_size_pair(image_size))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(images)
+    return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2
+
+
+def difference(first: str, second: str) -> list[tuple[str, Any, Any]]:
+    """(field, value of the first, value of the second) for every field in which two named models differ.
+
+    A field that only one of them has is None in the other.
+    """
+    flat = [_flat(to_dict(model_config(name))) for name in (first, second)]
+    names = list(dict.fromkeys([*flat[0], *flat[1]]))
+    rows = [(name, flat[0].get(name), flat[1].get(name)) for name in names]
+    return [row for row in rows if row[1] != row[2]]
+
+
+def summaries(names: Sequence[str], image_size: int | tuple[int, int] | None = None) -> Iterator[dict[str, Any]]:
+    """The summaries of named models; of one that the size does not fit, only its name and the ``error``.
+
+    Raises:
+        ValueError: the size does not fit the only model.
+    """
+    for name in names:
+        try:
+            yield summary(name, image_size)
+        except ValueError as error:
+            if len(names) == 1:
+                raise
+            yield {"name": name, "error": str(error)}
+
+
+def table(names: Sequence[str], image_size: int | tuple[int, int] | None = None) -> Iterator[str]:
+    """The summaries of named models as aligned lines, each as soon as its cost is counted."""
+    choices = {name: model_config(name).sockets() for name in names}
+    columns = ("name", "params", "mult-adds", "px", *SOCKETS, "paper")
+    widths = [max(map(len, ["name", *names])), 8, 9, 7]
+    widths += [max(len(socket), *(len(choice[socket]) for choice in choices.values())) for socket in SOCKETS]
+    form = "  ".join(f"{{:{'>' if 1 <= index <= 3 else '<'}{width}}}" for index, width in enumerate([*widths, 0]))
+    header = form.format(*columns)
+    for row in summaries(names, image_size):
+        if "error" in row:
+            line = f"{row['name']:<{widths[0]}}  {row['error']}"
+        else:
+            height, width = row["image_size"]
+            size = str(height) if height == width else f"{height}x{width}"
+            numbers = (f"{row['params'] / 1e6:.2f} M", f"{row['multiply_adds'] / 1e9:.2f} G", size)
+            line = form.format(row["name"], *numbers, *row["sockets"].values(), row["paper"] or "").rstrip()
+        yield from (header, line) if row["name"] == names[0] else (line,)
+
+
+def format_difference(first: str, second: str, rows: list[tuple[str, Any, Any]]) -> str:
+    """The result of :func:`difference` as aligned text."""
+    if not rows:
+        return f"{first} and {second} are the same model"
+
+    def text(value: Any) -> str:
+        if isinstance(value, list) and value and isinstance(value[0], str):
+            return runs_in_words(value)
+        if isinstance(value, list):
+            return "-".join(map(str, value)) or "none"
+        return "-" if value is None else str(value)
+
+    lines = [("field", first, second), *((name, text(a), text(b)) for name, a, b in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat

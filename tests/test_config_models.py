@@ -20,7 +20,7 @@ from hybridvit.backbones import (
     ViTConfig,
     WideResNetConfig,
 )
-from hybridvit.backbones.tokenizer_configs import TokenizerConfig
+from hybridvit.backbones.tokenizer_kinds import TokenizerConfig
 from hybridvit.backbones.variants import VARIANTS, ModelConfig
 from hybridvit.config import from_dict, from_yaml, to_yaml
 from hybridvit.recipe import Recipe

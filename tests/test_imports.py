@@ -18,7 +18,6 @@ MAY_IMPORT = {
     "layers": (),
     "backbones": ("layers",),
     "models": ("backbones", "tasks.classification"),
-    "summary": ("backbones", "models"),
     "tasks": ("layers", "backbones.features"),
     "diagnostics": ("layers", "backbones.features"),
     "hydra": ("layers", "backbones.features", "tasks.base"),

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 Pooling = Literal["cls", "mean", "seq"]
+LARGE_IMAGE = 96  # pixels of the shorter side from which on a CNN has the stem of ImageNet
+SOCKETS = ("tokenizer", "position", "attention", "feedforward", "pooling")
 
 
 class Features(NamedTuple):
@@ -146,7 +149,7 @@ class Backbone(nn.Module):
             normed = norm and layer.tokens.shape[-1] == self.spec.embed_dim
             tokens = self.final_norm(layer.tokens) if normed else layer.tokens
             prefix = self.final_norm(layer.prefix) if normed else layer.prefix
-            shaped = tokens.transpose(1, 2).unflatten(2, layer.grid) if reshape else tokens
+            shaped = rearrange(tokens, "b (gh gw) d -> b d gh gw", gh=layer.grid[0]) if reshape else tokens
             results.append((shaped, prefix) if return_prefix_tokens else shaped)
         return tuple(results)
 
@@ -177,8 +180,22 @@ def frozen_statistics(norms: Sequence[nn.modules.batchnorm._BatchNorm]) -> Itera
 
 def tokens_of(x: Tensor, maps: Mapping[int, Tensor] | None = None) -> Features:
     """A feature map ``[b, d, gh, gw]`` as Features: its cells are the tokens, row by row."""
-    tokens = x.flatten(2).transpose(1, 2)
+    tokens = rearrange(x, "b d gh gw -> b (gh gw) d")
     return Features(tokens, tokens[:, :0], (x.shape[-2], x.shape[-1]), maps or {})
+
+
+def cnn_sockets(stages: str, attention: str = "none") -> dict[str, str]:
+    """The five sockets of a CNN: it has only stages and pooling, and perhaps attention between them."""
+    return dict(zip(SOCKETS, (stages, "none", attention, "none", "mean"), strict=True))
+
+
+def stem_for(image_size: tuple[int, int]) -> Literal["small", "imagenet"]:
+    """The stem that the papers give a CNN for images of this size, in pixels.
+
+    On CIFAR's 32 and Tiny ImageNet's 64 pixels it is one 3x3 convolution at full resolution, on larger images
+    ImageNet's, which divides both sides by 4 before the first stage.
+    """
+    return "small" if min(image_size) < LARGE_IMAGE else "imagenet"
 
 
 def image_size_pair(image_size: int | tuple[int, int]) -> tuple[int, int]:

@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated, Literal
 
+from einops import rearrange
+from pydantic import Discriminator
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Backbone
+from hybridvit.backbones.resnet import ResNetConfig
+from hybridvit.backbones.std_resnet import StdResNetConfig
+from hybridvit.config import Config, PositiveInt
+from hybridvit.layers.tokenizers.base import Tokenizer
 
 
-class StagesTokenizer(nn.Module):
+class StagesConfig(Config):
+    """The last map of a CNN, cut into patches (hybrid architecture of ViT, arXiv 2010.11929, §3.1).
+
+    Attributes:
+        cnn: the CNN.
+        patch_size: side of a patch, in cells of its last map.
+    """
+
+    kind: Literal["stages"] = "stages"
+    cnn: Annotated[ResNetConfig | StdResNetConfig, Discriminator("kind")] = StdResNetConfig()
+    patch_size: PositiveInt = 1
+
+    def build(self, in_channels: int, dim: int, image_size: tuple[int, int]) -> StagesTokenizer:
+        """A tokenizer with this CNN, ``dim`` wide."""
+        return StagesTokenizer(self.cnn.build(image_size, in_channels), dim, self.patch_size)
+
+    def describe(self) -> str:
+        """In a few words, for ``hybridvit models``."""
+        return self.cnn.describe() + (f", patch {self.patch_size}" if self.patch_size > 1 else "")
+
+
+class StagesTokenizer(Tokenizer):
     """The last map of a CNN through one linear map of patches (hybrid ViT, arXiv 2010.11929, §3.1).
 
     Args:
@@ -48,7 +76,9 @@ class StagesTokenizer(nn.Module):
         return tokens, grid
 
     def with_maps(self, images: Tensor) -> tuple[Tensor, tuple[int, int], Mapping[int, Tensor]]:
-        """As ``forward``, and the CNN's maps by their stride in pixels."""
         grid = self.grid(images.shape[-2], images.shape[-1])
         maps = self.cnn(images).maps
-        return self.proj(maps[self.cnn_stride]).flatten(2).transpose(1, 2), grid, maps
+        return rearrange(self.proj(maps[self.cnn_stride]), "b d gh gw -> b (gh gw) d"), grid, maps
+
+    def set_grad_checkpointing(self, enable: bool) -> None:
+        self.cnn.set_grad_checkpointing(enable)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import MinLen
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from hybridvit.backbones.features import Backbone, Embedded, Features, FeatureSpec, tokens_of
-from hybridvit.config import Config
+from hybridvit.backbones.features import Backbone, Embedded, Features, FeatureSpec, cnn_sockets, stem_for, tokens_of
+from hybridvit.config import Config, PositiveInt
 from hybridvit.layers.bottleneck_attention import BottleneckAttention, ResidualAttention
 
 BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
@@ -23,8 +24,9 @@ class ResNetConfig(Config):
         depths: blocks of each stage; every stage after the first halves the map and doubles the width.
         width: width of the first stage.
         stem: "small", one 3x3 convolution at full resolution (§4.2, CIFAR); "pool", the same and a 2x2 max pool right
-            after it, so that no stage works at full resolution (cf. arXiv 2404.00498, §3.1); or "imagenet", a 7x7
-            convolution of stride 2 and a max pool.
+            after it, so that no stage works at full resolution (cf. arXiv 2404.00498, §3.1); "imagenet", a 7x7
+            convolution of stride 2 and a max pool; "auto", "small" for images whose shorter side is below 96 pixels,
+            else "imagenet", as the papers do for CIFAR and for ImageNet.
         num_heads: heads of every self-attention.
         attention_stages: stages, counted from 1, whose 3x3 convolutions are self-attention instead
             (BoTNet, arXiv 2101.11605); only with bottleneck blocks.
@@ -34,18 +36,14 @@ class ResNetConfig(Config):
 
     kind: Literal["resnet"] = "resnet"
     block: Literal["basic", "bottleneck"] = "basic"
-    depths: tuple[int, ...] = (2, 2, 2, 2)
-    width: int = 64
-    stem: Literal["small", "pool", "imagenet"] = "small"
-    num_heads: int = 4
+    depths: Annotated[tuple[PositiveInt, ...], MinLen(1)] = (2, 2, 2, 2)
+    width: PositiveInt = 64
+    stem: Literal["auto", "small", "pool", "imagenet"] = "auto"
+    num_heads: PositiveInt = 4
     attention_stages: tuple[int, ...] = ()
     attention_after: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.depths or min(self.depths) < 1:
-            raise ValueError(f"depths must name at least one block for every stage, given {self.depths}")
-        if self.width < 1:
-            raise ValueError(f"width must be positive, given {self.width}")
         if self.block == "bottleneck" and self.width != 64:
             raise ValueError(f"torchvision's bottleneck blocks have a width of 64, given {self.width}")
         self._check_attention()
@@ -56,8 +54,6 @@ class ResNetConfig(Config):
                 raise ValueError(f"{name} must name stages of 1 .. {len(self.depths)}, each once, given {stages}")
         if self.attention_stages and self.block != "bottleneck":
             raise ValueError(f"attention_stages needs block 'bottleneck', given {self.block!r}")
-        if self.num_heads < 1:
-            raise ValueError(f"num_heads must be positive, given {self.num_heads}")
         if self.num_heads != ResNetConfig.num_heads and not (self.attention_stages or self.attention_after):
             raise ValueError(f"num_heads {self.num_heads} has no effect without attention_stages or attention_after")
         expansion = BLOCKS[self.block].expansion
@@ -66,6 +62,20 @@ class ResNetConfig(Config):
         for stage, channels in widths:
             if channels % self.num_heads:
                 raise ValueError(f"{channels} channels in stage {stage} cannot be split over {self.num_heads} heads")
+
+    def build(self, image_size: tuple[int, int], in_channels: int) -> ResNet:
+        """The network for images of this height and width, in pixels, randomly initialised."""
+        return ResNet(self, image_size, in_channels)
+
+    def describe(self) -> str:
+        """In a few words, for ``hybridvit models``."""
+        return f"resnet {'-'.join(map(str, self.depths))}"
+
+    def sockets(self) -> dict[str, str]:
+        """The choice in each socket, in a few words."""
+        places = [f"in stage {stage}" for stage in self.attention_stages]
+        places += [f"after stage {stage}" for stage in self.attention_after]
+        return cnn_sockets(self.describe(), ", ".join(places) or "none")
 
 
 class ResNet(Backbone):
@@ -88,12 +98,13 @@ class ResNet(Backbone):
     def __init__(self, config: ResNetConfig, image_size: tuple[int, int], in_channels: int) -> None:
         super().__init__()
         self.in_channels = in_channels
-        kernel, stride = (7, 2) if config.stem == "imagenet" else (3, 1)
+        stem = stem_for(image_size) if config.stem == "auto" else config.stem
+        kernel, stride = (7, 2) if stem == "imagenet" else (3, 1)
         self.conv1 = nn.Conv2d(in_channels, config.width, kernel, stride, padding=kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(config.width)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool, total_stride = _stem_pool(config.stem)
-        self.pool_first = config.stem == "pool"
+        self.maxpool, total_stride = _stem_pool(stem)
+        self.pool_first = stem == "pool"
         self.strides: list[int] = []
         map_channels: dict[int, int] = {}
         channels = config.width
@@ -115,7 +126,7 @@ class ResNet(Backbone):
         if min(image_size) < total_stride:
             raise ValueError(
                 f"images of {image_size[0]}x{image_size[1]} pixels are smaller than the stride {total_stride} "
-                f"of a ResNet with {len(config.depths)} stages and the {config.stem} stem"
+                f"of a ResNet with {len(config.depths)} stages and the {stem} stem"
             )
         self.spec = FeatureSpec(channels, _grid(image_size, total_stride), 0, "mean", map_channels)
         for module in self.modules():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
+from annotated_types import MultipleOf
 from torch import Tensor, nn
 
-from hybridvit.backbones.features import Backbone, Features, FeatureSpec, tokens_of
-from hybridvit.config import Config
+from hybridvit.backbones.features import Backbone, Features, FeatureSpec, cnn_sockets, tokens_of
+from hybridvit.config import Config, PositiveInt
 
 GROUPS = 32
 EXPANSION = 4
@@ -24,18 +25,25 @@ class StdResNetConfig(Config):
     Attributes:
         depths: blocks of each stage; every stage after the first halves the map and doubles the width;
             (): the stem alone.
-        width: channels of the stem; stage i (from 0) works at width·2^i and gives 4·width·2^i.
+        width: channels of the stem, a multiple of the 32 groups; stage i (from 0) works at width·2^i and gives
+            4·width·2^i.
     """
 
     kind: Literal["std_resnet"] = "std_resnet"
-    depths: tuple[int, ...] = (3, 4, 9)
-    width: int = 64
+    depths: tuple[PositiveInt, ...] = (3, 4, 9)
+    width: Annotated[PositiveInt, MultipleOf(GROUPS)] = 64
 
-    def __post_init__(self) -> None:
-        if any(depth < 1 for depth in self.depths):
-            raise ValueError(f"depths must name at least one block for every stage, given {self.depths}")
-        if self.width < 1 or self.width % GROUPS:
-            raise ValueError(f"width must be a multiple of the {GROUPS} groups of group norm, given {self.width}")
+    def build(self, image_size: tuple[int, int], in_channels: int) -> StdResNet:
+        """The network for images of this height and width, in pixels, randomly initialised."""
+        return StdResNet(self, image_size, in_channels)
+
+    def describe(self) -> str:
+        """In a few words, for ``hybridvit models``."""
+        return f"std_resnet {'-'.join(map(str, self.depths)) or 'stem'}"
+
+    def sockets(self) -> dict[str, str]:
+        """The choice in each socket, in a few words."""
+        return cnn_sockets(self.describe())
 
 
 class StdConv(nn.Conv2d):

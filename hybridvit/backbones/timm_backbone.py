@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import difflib
 import inspect
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import MinLen
+from einops import rearrange
 from torch import Tensor, nn
 
-from hybridvit.backbones.features import Backbone, Features, FeatureSpec, Pooling, tokens_of
+from hybridvit.backbones.features import SOCKETS, Backbone, Features, FeatureSpec, Pooling, tokens_of
 from hybridvit.config import Config
 
 
@@ -22,11 +24,15 @@ class TimmConfig(Config):
     """
 
     kind: Literal["timm"] = "timm"
-    name: str = "resnet18"
+    name: Annotated[str, MinLen(1)] = "resnet18"
 
-    def __post_init__(self) -> None:
-        if not self.name:
-            raise ValueError("name must be the name of one of timm's models, given an empty one")
+    def build(self, image_size: tuple[int, int], in_channels: int) -> TimmBackbone:
+        """The model for images of this height and width, in pixels, randomly initialised."""
+        return TimmBackbone(self, image_size, in_channels)
+
+    def sockets(self) -> dict[str, str]:
+        """The choice in each socket, in a few words."""
+        return dict.fromkeys(SOCKETS, "timm's") | {"tokenizer": self.name}
 
 
 class TimmBackbone(Backbone):
@@ -131,7 +137,7 @@ class TimmBackbone(Backbone):
                 raise ValueError(
                     f"timm's {self.name} gives {tokens.shape[1]} tokens, no grid over images of {height}x{width}"
                 )
-            cells = tokens.transpose(1, 2).unflatten(2, grid)
+            cells = rearrange(tokens, "b (gh gw) d -> b d gh gw", gh=grid[0])
         features = tokens_of(cells, {height // cells.shape[-2]: cells})
         return features if prefix is None else features._replace(prefix=prefix)
 

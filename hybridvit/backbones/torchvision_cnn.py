@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from hybridvit.backbones.features import Backbone, Features, FeatureSpec, tokens_of
+from hybridvit.backbones.features import Backbone, Features, FeatureSpec, cnn_sockets, stem_for, tokens_of
 from hybridvit.config import Config
 
-# Start values as in torchvision: which side of a filter keeps the variance; None: those of nn.Conv2d.
+# Initialisation as in torchvision: which side of a filter keeps the variance; None: those of nn.Conv2d.
 KAIMING_MODES: dict[str, Literal["fan_in", "fan_out"] | None] = {
     "alexnet": None,
     "vgg11_bn": "fan_out",
@@ -29,21 +29,32 @@ class TorchvisionConfig(Config):
     Attributes:
         name: AlexNet (arXiv 1404.5997), VGG with batch norm (1409.1556), DenseNet-121 (1608.06993) or
             EfficientNet-B0 (1905.11946).
-        stem: "imagenet", torchvision's own, or "small", a first convolution of kernel 3 and stride 1, and no
-            max pool before DenseNet's first block.
+        stem: "auto", "small" for images whose shorter side is below 96 pixels, else "imagenet"; "imagenet",
+            torchvision's own; "small", a first convolution of kernel 3 and stride 1, and no max pool before
+            DenseNet's first block. VGG's first convolution has stride 1 anyway.
     """
 
     kind: Literal["torchvision"] = "torchvision"
     name: Literal["alexnet", "vgg11_bn", "vgg16_bn", "densenet121", "efficientnet_b0"] = "densenet121"
-    stem: Literal["small", "imagenet"] = "imagenet"
+    stem: Literal["auto", "small", "imagenet"] = "auto"
 
     def __post_init__(self) -> None:
-        if self.name not in KAIMING_MODES:
-            raise ValueError(f"name must be one of {', '.join(KAIMING_MODES)}, given {self.name!r}")
-        if self.stem not in ("small", "imagenet"):
-            raise ValueError(f"stem must be 'small' or 'imagenet', given {self.stem!r}")
         if self.stem == "small" and self.name.startswith("vgg"):
             raise ValueError(f"stem 'small' has no effect on {self.name}: its first convolution already has stride 1")
+
+    def build(self, image_size: tuple[int, int], in_channels: int) -> TorchvisionCNN:
+        """The trunk for images of this height and width, in pixels, randomly initialised."""
+        return TorchvisionCNN(self, image_size, in_channels)
+
+    def stem_at(self, image_size: tuple[int, int]) -> Literal["small", "imagenet"]:
+        """The stem for images of this height and width, in pixels."""
+        if self.name.startswith("vgg"):
+            return "imagenet"
+        return stem_for(image_size) if self.stem == "auto" else self.stem
+
+    def sockets(self) -> dict[str, str]:
+        """The choice in each socket, in a few words."""
+        return cnn_sockets(f"torchvision {self.name}")
 
 
 class TorchvisionCNN(Backbone):
@@ -67,7 +78,7 @@ class TorchvisionCNN(Backbone):
         super().__init__()
         self.in_channels = in_channels
         with torch.device("meta"):  # shapes alone: torchvision builds its classifiers too, up to 120 million weights
-            self.features = _trunk(config, in_channels)
+            self.features = _trunk(config.name, config.stem_at(image_size), in_channels)
         starts = [0, *(index for index, child in enumerate(self.features) if index and _starts_layer(child))]
         self.bounds = list(zip(starts, [*starts[1:], len(self.features)], strict=True))
         self.strides: list[int] = []
@@ -81,7 +92,7 @@ class TorchvisionCNN(Backbone):
         map_channels = {stride: shape[0] for stride, shape in zip(self.strides, shapes, strict=True)}
         self.spec = FeatureSpec(channels, (grid[0], grid[1]), 0, "mean", map_channels)
         self.features.to_empty(device=torch.get_default_device())
-        _start(self.features, KAIMING_MODES[config.name])
+        _init(self.features, KAIMING_MODES[config.name])
 
     def forward(self, images: Tensor) -> Features:
         """images ``[b, c, h, w]`` -> :class:`Features`; of several maps at one stride, the last."""
@@ -117,24 +128,25 @@ class TorchvisionCNN(Backbone):
 
     def _too_small(self, config: TorchvisionConfig, image_size: tuple[int, int]) -> str:
         least = next(side for side in range(1, LARGEST_NEEDED + 1) if _side(self.features, side))
-        offer = " or the small stem" if config.stem == "imagenet" and not config.name.startswith("vgg") else ""
+        stem = config.stem_at(image_size)
+        offer = " or the small stem" if stem == "imagenet" and not config.name.startswith("vgg") else ""
         return (
             f"images of {image_size[0]}x{image_size[1]} pixels are too small for {config.name} with the "
-            f"{config.stem} stem: it needs {least} pixels a side{offer}"
+            f"{stem} stem: it needs {least} pixels a side{offer}"
         )
 
 
-def _trunk(config: TorchvisionConfig, in_channels: int) -> nn.Sequential:
+def _trunk(name: str, stem: str, in_channels: int) -> nn.Sequential:
     """torchvision's features with another first convolution."""
-    trunk: nn.Sequential = getattr(models, config.name)(weights=None).features
+    trunk: nn.Sequential = getattr(models, name)(weights=None).features
     path, first = next((name, module) for name, module in trunk.named_modules() if isinstance(module, nn.Conv2d))
     shape: dict[str, Any] = {"kernel_size": first.kernel_size, "stride": first.stride, "padding": first.padding}
-    if config.stem == "small":
+    if stem == "small":
         shape = {"kernel_size": 3, "stride": 1, "padding": 1}
     shape["bias"] = first.bias is not None
     trunk.set_submodule(path, nn.Conv2d(in_channels, first.out_channels, **shape))
-    if config.name == "densenet121":
-        if config.stem == "small":
+    if name == "densenet121":
+        if stem == "small":
             del trunk.pool0
         trunk.add_module("relu5", nn.ReLU(inplace=True))  # torchvision applies it outside of its features
     return trunk
@@ -170,8 +182,8 @@ def _side(trunk: nn.Module, side: int) -> int:
     return side
 
 
-def _start(trunk: nn.Sequential, mode: Literal["fan_in", "fan_out"] | None) -> None:
-    """Gives a trunk without values those that torchvision starts with."""
+def _init(trunk: nn.Sequential, mode: Literal["fan_in", "fan_out"] | None) -> None:
+    """Initialises a trunk that has no values yet, as torchvision does."""
     for module in trunk.modules():
         if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
             module.reset_parameters()

@@ -4,21 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Discriminator
+from pydantic import BeforeValidator, Discriminator
 
+from hybridvit.backbones.hybrid import StagesConfig
 from hybridvit.backbones.resnet import ResNetConfig
 from hybridvit.backbones.std_resnet import StdResNetConfig
 from hybridvit.backbones.timm_backbone import TimmConfig
-from hybridvit.backbones.tokenizer_configs import ConvConfig, ConvPoolConfig, PatchConfig, StagesConfig, T2TConfig
 from hybridvit.backbones.torchvision_cnn import TorchvisionConfig
-from hybridvit.backbones.vit_config import ViTConfig
+from hybridvit.backbones.vit import ViTConfig
 from hybridvit.backbones.wide_resnet import WideResNetConfig
+from hybridvit.config import nearest
+from hybridvit.layers.tokenizers.conv import ConvConfig
+from hybridvit.layers.tokenizers.conv_pool import ConvPoolConfig
+from hybridvit.layers.tokenizers.patch import PatchConfig
+from hybridvit.layers.tokenizers.t2t import T2TConfig
 
+TIMM = "timm/"
+
+
+def named_model(name: Any) -> Any:
+    """The configuration of a model that is given by its name; anything else as it is.
+
+    Raises:
+        ValueError: there is no such model; the nearest names are given.
+    """
+    if not isinstance(name, str):
+        return name
+    if name.startswith(TIMM):
+        return TimmConfig(name=name.removeprefix(TIMM))
+    if name not in VARIANTS:
+        raise ValueError(f"there is no model {name!r}: {nearest(name, VARIANTS)} (or timm/NAME for one of timm's)")
+    return VARIANTS[name]()
+
+
+# A model in a recipe: a configuration, or the name of one.
 ModelConfig = Annotated[
-    ViTConfig | ResNetConfig | StdResNetConfig | WideResNetConfig | TorchvisionConfig | TimmConfig,
-    Discriminator("kind"),
+    Annotated[
+        ViTConfig | ResNetConfig | StdResNetConfig | WideResNetConfig | TorchvisionConfig | TimmConfig,
+        Discriminator("kind"),
+    ],
+    BeforeValidator(named_model),
 ]
 
 
@@ -177,7 +204,7 @@ def hybrid_r50_base() -> ViTConfig:
 
 def hybrid_resnet18_tiny() -> ViTConfig:
     """Three stages of a small-image ResNet-18, stride 4, before ViT-Ti (after arXiv 2010.11929, §3.1)."""
-    return replace(vit_tiny_16(), tokenizer=StagesConfig(cnn=ResNetConfig(depths=(2, 2, 2))))
+    return replace(vit_tiny_16(), tokenizer=StagesConfig(cnn=ResNetConfig(depths=(2, 2, 2), stem="small")))
 
 
 def early_conv_vit_tiny() -> ViTConfig:
@@ -244,17 +271,17 @@ def convit_base_plus() -> ViTConfig:
 
 
 def resnet18() -> ResNetConfig:
-    """ResNet-18 with the small-image stem (arXiv 1512.03385, table 1 and §4.2)."""
+    """ResNet-18, its stem by the size of the images (arXiv 1512.03385, table 1 and §4.2)."""
     return ResNetConfig()
 
 
 def resnet34() -> ResNetConfig:
-    """ResNet-34 with the small-image stem (arXiv 1512.03385, table 1 and §4.2)."""
+    """ResNet-34, its stem by the size of the images (arXiv 1512.03385, table 1 and §4.2)."""
     return ResNetConfig(depths=(3, 4, 6, 3))
 
 
 def resnet50() -> ResNetConfig:
-    """ResNet-50 with the small-image stem (arXiv 1512.03385, table 1 and §4.2)."""
+    """ResNet-50, its stem by the size of the images (arXiv 1512.03385, table 1 and §4.2)."""
     return ResNetConfig(block="bottleneck", depths=(3, 4, 6, 3))
 
 
@@ -269,7 +296,7 @@ def wide_resnet28_10() -> WideResNetConfig:
 
 
 def botnet50() -> ResNetConfig:
-    """BoTNet-50: ResNet-50 whose last stage attends instead of convolving, small-image stem (arXiv 2101.11605)."""
+    """BoTNet-50: ResNet-50 whose last stage attends instead of convolving (arXiv 2101.11605)."""
     return replace(resnet50(), attention_stages=(4,))
 
 
@@ -279,8 +306,8 @@ def resnet18_attention() -> ResNetConfig:
 
 
 def alexnet() -> TorchvisionConfig:
-    """AlexNet's convolutions with a small-image stem (arXiv 1404.5997; torchvision's)."""
-    return TorchvisionConfig(name="alexnet", stem="small")
+    """AlexNet's convolutions, its stem by the size of the images (arXiv 1404.5997; torchvision's)."""
+    return TorchvisionConfig(name="alexnet")
 
 
 def vgg11() -> TorchvisionConfig:
@@ -294,13 +321,13 @@ def vgg16() -> TorchvisionConfig:
 
 
 def densenet121() -> TorchvisionConfig:
-    """DenseNet-121 with a small-image stem (arXiv 1608.06993, table 1; torchvision's)."""
-    return TorchvisionConfig(name="densenet121", stem="small")
+    """DenseNet-121, its stem by the size of the images (arXiv 1608.06993, table 1; torchvision's)."""
+    return TorchvisionConfig(name="densenet121")
 
 
 def efficientnet_b0() -> TorchvisionConfig:
-    """EfficientNet-B0 with a small-image stem (arXiv 1905.11946, table 1; torchvision's)."""
-    return TorchvisionConfig(name="efficientnet_b0", stem="small")
+    """EfficientNet-B0, its stem by the size of the images (arXiv 1905.11946, table 1; torchvision's)."""
+    return TorchvisionConfig(name="efficientnet_b0")
 
 
 VARIANTS: dict[str, Callable[[], ModelConfig]] = {

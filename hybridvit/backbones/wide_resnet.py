@@ -7,8 +7,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybridvit.backbones.features import Backbone, Features, FeatureSpec, tokens_of
-from hybridvit.config import Config
+from hybridvit.backbones.features import Backbone, Features, FeatureSpec, cnn_sockets, tokens_of
+from hybridvit.config import Config, Fraction, PositiveInt
 
 STRIDES = (1, 2, 4)
 
@@ -24,18 +24,22 @@ class WideResNetConfig(Config):
 
     kind: Literal["wide_resnet"] = "wide_resnet"
     depth: int = 28
-    width_factor: int = 10
-    dropout: float = 0.0
+    width_factor: PositiveInt = 10
+    dropout: Fraction = 0.0
 
     def __post_init__(self) -> None:
         if self.depth < 10 or (self.depth - 4) % 6:
             below = self.depth - (self.depth - 4) % 6
             nearest = "10" if below < 10 else f"{below} or {below + 6}"
             raise ValueError(f"depth must be 6n + 4 with n at least 1, given {self.depth}; nearest: {nearest}")
-        if self.width_factor < 1:
-            raise ValueError(f"width_factor must be at least 1, given {self.width_factor}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, given {self.dropout}")
+
+    def build(self, image_size: tuple[int, int], in_channels: int) -> WideResNet:
+        """The network for images of this height and width, in pixels, randomly initialised."""
+        return WideResNet(self, image_size, in_channels)
+
+    def sockets(self) -> dict[str, str]:
+        """The choice in each socket, in a few words."""
+        return cnn_sockets(f"wide_resnet {self.depth}-{self.width_factor}")
 
 
 class WideBlock(nn.Module):

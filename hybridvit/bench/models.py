@@ -11,12 +11,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from hybridvit.backbones.tokenizer_configs import PatchConfig
-from hybridvit.backbones.vit_config import ViTConfig
+from hybridvit.backbones.vit import ViTConfig
 from hybridvit.backbones.weights import load_weights
 from hybridvit.bench.measure import DEVICE, NOTES, Row, Run, autocast, interleaved, require_timm, row
 from hybridvit.bench.memory import peak_memory
 from hybridvit.bench.sizes import ModelCase, Sizes
+from hybridvit.layers.tokenizers.patch import PatchConfig
 from hybridvit.models import create_model, model_config
 
 COMPILED = DEVICE.type == "cuda"

@@ -20,8 +20,7 @@ def models(words: list[str]) -> int:
 
     from hybridvit.backbones.variants import VARIANTS
     from hybridvit.config import nearest
-    from hybridvit.models import list_models
-    from hybridvit.summary import difference, format_difference, summaries, table
+    from hybridvit.models import difference, format_difference, list_models, summaries, table
 
     if options.diff:
         if options.pattern != "*" or options.image_size:

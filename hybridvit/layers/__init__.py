@@ -11,15 +11,13 @@ from hybridvit.layers.pooling import ClassTokenPool, MeanPool, SequencePool
 from hybridvit.layers.positions import LearnedPosition, NoPosition, SinCos1DPosition, SinCosPosition
 from hybridvit.layers.psa import PSA
 from hybridvit.layers.relative import RelativeBias
-from hybridvit.layers.t2t import T2TTokenizer
 from hybridvit.layers.talking_heads import TalkingHeads
-from hybridvit.layers.tokenizers import (
-    ConvPoolTokenizer,
-    ConvTokenizer,
-    OverlapTokenizer,
-    PatchTokenizer,
-    ShiftedPatchTokenizer,
-)
+from hybridvit.layers.tokenizers.conv import ConvTokenizer
+from hybridvit.layers.tokenizers.conv_pool import ConvPoolTokenizer
+from hybridvit.layers.tokenizers.overlap import OverlapTokenizer
+from hybridvit.layers.tokenizers.patch import PatchTokenizer
+from hybridvit.layers.tokenizers.shifted_patch import ShiftedPatchTokenizer
+from hybridvit.layers.tokenizers.t2t import T2TTokenizer
 
 __all__ = [
     "GPSA",

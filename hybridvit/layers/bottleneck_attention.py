@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from hybridvit.layers.attention import MHSA, attend, choose_kernel, merge_heads, no_autocast, split_heads
@@ -41,11 +42,11 @@ class BottleneckAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x ``[b, channels, h, w]`` -> the same shape."""
         grid = (x.shape[-2], x.shape[-1])
-        q, k, v = split_heads(self.qkv(x.flatten(2).transpose(1, 2)), self.num_heads)
+        q, k, v = split_heads(self.qkv(rearrange(x, "b c h w -> b (h w) c")), self.num_heads)
         kernel = choose_kernel(v.device.type, v.dtype, v.shape[-2])
         with no_autocast(v.device.type):
             out = attend(q, k, v, kernel, bias=self.position_logits(q, grid))
-        return merge_heads(out).to(v.dtype).transpose(1, 2).unflatten(2, grid)
+        return rearrange(merge_heads(out).to(v.dtype), "b (h w) c -> b c h w", h=grid[0])
 
     def position_logits(self, q: Tensor, grid: tuple[int, int]) -> Tensor:
         """q ``[b, heads, h·w, d]`` on a grid of h x w -> q · (r_h + r_w) / √d, ``[b, heads, h·w, h·w]``."""
@@ -53,7 +54,7 @@ class BottleneckAttention(nn.Module):
         q = (q * q.shape[-1] ** -0.5).unflatten(2, grid)
         rows = torch.einsum("bnhwd,hid->bnhwi", q, pairwise_distance(self.row_distance, height).to(q.dtype))
         columns = torch.einsum("bnhwd,wjd->bnhwj", q, pairwise_distance(self.column_distance, width).to(q.dtype))
-        return (rows.unsqueeze(-1) + columns.unsqueeze(-2)).flatten(4, 5).flatten(2, 3)
+        return rearrange(rows.unsqueeze(-1) + columns.unsqueeze(-2), "b n h w i j -> b n (h w) (i j)")
 
 
 def pairwise_distance(table: Tensor, size: int) -> Tensor:
@@ -96,6 +97,6 @@ class ResidualAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x ``[b, channels, h, w]`` -> the same shape."""
         grid = (x.shape[-2], x.shape[-1])
-        tokens = x.flatten(2).transpose(1, 2)
+        tokens = rearrange(x, "b c h w -> b (h w) c")
         mixed = self.attention(self.norm(tokens), grid)
-        return x + self.gate * mixed.transpose(1, 2).unflatten(2, grid)
+        return x + self.gate * rearrange(mixed, "b (h w) c -> b c h w", h=grid[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from hybridvit.layers.attention import attend, choose_kernel, merge_heads, no_autocast
@@ -31,8 +32,8 @@ class ClassAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Class token and patch tokens ``[b, 1 + n, dim]`` -> the class token's update ``[b, 1, dim]``."""
-        q = self.q(x[:, :1]).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-        k, v = self.kv(x).unflatten(-1, (2, self.num_heads, -1)).unbind(2)
+        q = rearrange(self.q(x[:, :1]), "b n (h d) -> b h n d", h=self.num_heads)
+        k, v = rearrange(self.kv(x), "b n (kv h d) -> b n kv h d", kv=2, h=self.num_heads).unbind(2)
         kernel = choose_kernel(v.device.type, v.dtype, 1)
         with no_autocast(v.device.type):
             out = attend(q, k.transpose(1, 2), v.transpose(1, 2), kernel)
@@ -47,7 +48,7 @@ class ClassAttentionBlock(nn.Module):
         num_heads: number of heads.
         hidden_dim: width in between of the MLP.
         qkv_bias: whether the query, key and value projections have a bias.
-        layer_scale: start value of the factors on both branches; None: no factors.
+        layer_scale: initial value of the factors on both branches; None: no factors.
         norm_eps: what the layer norms add to the variance.
     """
 

@@ -18,9 +18,10 @@ class MLP(nn.Module):
         dim: width of the tokens.
         hidden_dim: width in between, in the papers 4·dim.
         dropout: share of activations dropped after each of the two layers.
+        prefix: whether there may be prefix tokens; they make no difference here.
     """
 
-    def __init__(self, dim: int, hidden_dim: int, dropout: float = 0.0) -> None:
+    def __init__(self, dim: int, hidden_dim: int, dropout: float = 0.0, prefix: bool = True) -> None:
         super().__init__()
         self.fc1 = linear(dim, hidden_dim)
         self.act = nn.GELU()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from hybridvit.layers.attention import Kernel, attend, attention_scores, autocast_dtype
@@ -51,7 +52,7 @@ def apply_on_grid(p_y: Tensor, p_x: Tensor, v: Tensor) -> Tensor:
 
 def outer(p_y: Tensor, p_x: Tensor) -> Tensor:
     """P_y ⊗ P_x as one matrix for each head: ``[h, gh, gh]`` and ``[h, gw, gw]`` -> ``[h, gh·gw, gh·gw]``."""
-    return torch.einsum("hyv,hxu->hyxvu", p_y, p_x).flatten(3, 4).flatten(1, 2)
+    return rearrange(torch.einsum("hyv,hxu->hyxvu", p_y, p_x), "h y x v u -> h (y x) (v u)")
 
 
 class GPSA(PSA):

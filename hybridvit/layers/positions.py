@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal, Self
+
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 
@@ -47,6 +50,11 @@ class Position(nn.Module):
     def __init__(self, dim: int, grid: tuple[int, int], concat: bool = False) -> None:
         super().__init__()
         self.dim, self.grid, self.concat = dim, grid, concat
+
+    @classmethod
+    def build(cls, dim: int, grid: tuple[int, int], concat: bool, first: int) -> Self:
+        """A layer as a transformer wants it; ``first`` is the number of prefix tokens before the first patch."""
+        return cls(dim, grid, concat)
 
     def table(self, grid: tuple[int, int]) -> Tensor:
         """The vectors of a grid, ``[gh·gw, dim]``."""
@@ -106,6 +114,10 @@ class SinCos1DPosition(Position):
         self.first = first
         self.register_buffer("embedding", sincos1d(dim, grid[0] * grid[1], first), persistent=False)
 
+    @classmethod
+    def build(cls, dim: int, grid: tuple[int, int], concat: bool, first: int) -> Self:
+        return cls(dim, grid, concat, first)
+
     def table(self, grid: tuple[int, int]) -> Tensor:
         if grid == self.grid:
             return self.embedding
@@ -115,13 +127,29 @@ class SinCos1DPosition(Position):
 class NoPosition(nn.Module):
     """Leaves the tokens as they are: only the tokenizer and the attention know where things are."""
 
+    @classmethod
+    def build(cls, dim: int, grid: tuple[int, int], concat: bool, first: int) -> Self:
+        """As of the other positions; there is nothing to choose."""
+        return cls()
+
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """tokens ``[b, n, dim]`` -> the same tokens."""
         return tokens
 
 
+PositionKind = Literal["learned", "sincos1d", "sincos2d", "relative", "none"]
+
+POSITION: dict[PositionKind, type[Position] | type[NoPosition]] = {
+    "learned": LearnedPosition,
+    "sincos1d": SinCos1DPosition,
+    "sincos2d": SinCosPosition,
+    "relative": NoPosition,  # a bias on the scores of every attention that has no positions of its own
+    "none": NoPosition,
+}
+
+
 def resample(embedding: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
     """Vectors of one grid for another one, bicubic: ``[old cells, dim]`` -> ``[new cells, dim]``."""
-    image = embedding.float().unflatten(0, old).permute(2, 0, 1)[None]
+    image = rearrange(embedding.float(), "(gh gw) d -> 1 d gh gw", gh=old[0])
     image = F.interpolate(image, size=new, mode="bicubic", antialias=True, align_corners=False)
-    return image[0].flatten(1).T.to(embedding.dtype)
+    return rearrange(image, "1 d gh gw -> (gh gw) d").to(embedding.dtype)

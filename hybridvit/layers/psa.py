@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
-from hybridvit.layers.attention import Attention, Kernel, attend, attention_scores
+from hybridvit.layers.attention import Attention, AttentionOptions, Kernel, attend, attention_scores
 
 
 def axis_scores(offset: Tensor, square: Tensor, size: int) -> Tensor:
@@ -29,16 +31,28 @@ class PSA(Attention):
 
     Args:
         dim: width of the tokens.
-        num_heads: number of heads, a perfect square: at the convolutional start they look at the
+        num_heads: number of heads, a perfect square: at the convolutional initialisation they look at the
             cells of a √h x √h window (for an even √h at half-way offsets, as in the authors' code).
         qkv_bias: whether the projections have a bias; the paper's do not.
         qk_norm, qk_scale: as in :class:`Attention`.
-        locality_strength: α, the sharpness of the convolutional start, in 1 / patches²; None: no such
-            start, position scores and values begin at random (the ablation of the paper's table 3).
+        locality_strength: α, the sharpness of the convolutional initialisation, in 1 / patches²; None: without it,
+            position scores and values begin at random (the ablation of the paper's table 3).
 
     Raises:
         ValueError: ``num_heads`` is no perfect square, or ``dim`` is not divisible by it.
     """
+
+    positional = True
+
+    @classmethod
+    def check_heads(cls, num_heads: int) -> None:
+        check_heads(num_heads)
+
+    @classmethod
+    def build(cls, options: AttentionOptions) -> Self:
+        dim, heads, bias, norm, scale, *_ = options
+        strength = None if options.initialisation == "random" else options.locality_strength
+        return cls(dim, heads, bias, qk_norm=norm, qk_scale=scale, locality_strength=strength)
 
     def __init__(
         self,
@@ -78,7 +92,7 @@ class PSA(Attention):
     def position_scores(self, grid: tuple[int, int] | None, tokens: int) -> Tensor:
         """v_h · (δx, δy, δx² + δy²) for each pair of a grid's tokens, ``[h, n, n]``."""
         y, x = self.axes(check_grid(grid, tokens))
-        return (y[:, :, None, :, None] + x[:, None, :, None, :]).flatten(3, 4).flatten(1, 2)
+        return rearrange(y[:, :, None, :, None] + x[:, None, :, None, :], "h gy gx ky kx -> h (gy gx) (ky kx)")
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, kernel: Kernel, grid: tuple[int, int] | None) -> Tensor:
         return attend(q, k, v, kernel, self.scale, self.position_scores(grid, q.shape[-2]))

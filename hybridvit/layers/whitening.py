@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 MOST_IMAGES = 5000
@@ -60,7 +61,7 @@ def window_covariance(conv: nn.Conv2d, images: Tensor) -> Tensor:
     per_image = size * images.shape[-2] * images.shape[-1] // (conv.stride[0] * conv.stride[1])
     for part in images.split(max(VALUES_AT_ONCE // per_image, 1)):
         windows = F.unfold(part.double(), conv.kernel_size, conv.dilation, conv.padding, conv.stride)
-        windows = windows.transpose(1, 2).flatten(0, 1)
+        windows = rearrange(windows, "b window n -> (b n) window")
         total += windows.T @ windows
         mean += windows.sum(dim=0)
         count += len(windows)

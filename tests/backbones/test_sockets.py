@@ -21,7 +21,7 @@ from hybridvit.backbones import (
     T2TConfig,
     ViTConfig,
 )
-from hybridvit.backbones.vit_config import POSITIONAL, AttentionKind
+from hybridvit.layers.attention_kinds import POSITIONAL, AttentionKind
 from hybridvit.layers.positions import resample
 from hybridvit.layers.relative import resample_table
 from hybridvit.models import create_backbone, create_model

@@ -12,8 +12,7 @@ from hybridvit import backbones
 from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, StagesConfig, ViTConfig, WideResNetConfig
 from hybridvit.backbones.std_resnet import StdResNetConfig
 from hybridvit.backbones.variants import VARIANTS
-from hybridvit.models import create_backbone, create_model
-from hybridvit.summary import cost
+from hybridvit.models import cost, create_backbone, create_model
 
 # timm's name, and how many parameters fewer ours has, for a stated reason: prefix tokens that enter at the first
 # block have no position vectors of their own (one or two embed_dim); GPSA has no bias on the position scores and

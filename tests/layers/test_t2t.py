@@ -6,7 +6,7 @@ import torch
 from scipy.special import erf
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hybridvit.layers.t2t import T2TTokenizer, TokenPerformer
+from hybridvit.layers.tokenizers.t2t import T2TTokenizer, TokenPerformer
 
 B, DIM = 2, 7
 SIZES = [(32, 32), (23, 41), (16, 53), (3, 3)]

@@ -7,14 +7,8 @@ import pytest
 import torch
 from scipy.signal import correlate2d
 
-from hybridvit.layers.tokenizers import (
-    ConvPoolTokenizer,
-    ConvTokenizer,
-    OverlapTokenizer,
-    PatchTokenizer,
-    ShiftedPatchTokenizer,
-    window_grid,
-)
+from hybridvit.layers import ConvPoolTokenizer, ConvTokenizer, OverlapTokenizer, PatchTokenizer, ShiftedPatchTokenizer
+from hybridvit.layers.tokenizers.base import window_grid
 
 B, C, DIM = 2, 3, 7
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hybridvit.backbones import PatchConfig, ResNetConfig, ViTConfig
-from hybridvit.backbones.tokenizer_configs import ConvPoolConfig
+from hybridvit.backbones import ConvPoolConfig, PatchConfig, ResNetConfig, ViTConfig
 from hybridvit.config import from_yaml, to_yaml
 from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.batch import Batch

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
+from einops import rearrange
 from torch import Tensor, nn
 
+from hybridvit.config import Config
 from hybridvit.layers.attention import attend, choose_kernel, no_autocast
 from hybridvit.layers.feedforward import MLP
 from hybridvit.layers.initialisation import linear
-from hybridvit.layers.tokenizers import window_grid
+from hybridvit.layers.tokenizers.base import Tokenizer, window_grid
 
 # The three soft splits: side, stride and padding of their windows, in cells of their input.
 SPLITS = ((7, 4, 2), (3, 2, 1), (3, 2, 1))
+
+
+class T2TConfig(Config):
+    """Tokens to token: three soft splits with a small transformer between them, stride 16 (arXiv 2101.11986).
+
+    Attributes:
+        token_dim: width of the small transformers.
+        inner: their kind, "performer" (linear in the number of tokens) or "transformer".
+    """
+
+    kind: Literal["t2t"] = "t2t"
+    token_dim: Annotated[int, Ge(2)] = 64
+    inner: Literal["performer", "transformer"] = "performer"
+
+    def build(self, in_channels: int, dim: int, image_size: tuple[int, int]) -> T2TTokenizer:
+        """A tokens-to-token module, ``dim`` wide."""
+        return T2TTokenizer(in_channels, dim, self.token_dim, self.inner)
+
+    def describe(self) -> str:
+        """In a few words, for ``hybridvit models``."""
+        return f"t2t {self.inner}"
 
 
 class TokenTransformer(nn.Module):
@@ -92,7 +116,7 @@ class TokenPerformer(TokenTransformer):
         return (x @ w.T - x.square().sum(dim=-1, keepdim=True) / 2).exp()
 
 
-class T2TTokenizer(nn.Module):
+class T2TTokenizer(Tokenizer):
     """The tokens-to-token module of T2T-ViT (arXiv 2101.11986, §3.1).
 
     Three soft splits, overlapping windows flattened to tokens, of 7, 3 and 3 cells a side; behind the first
@@ -149,10 +173,10 @@ class T2TTokenizer(nn.Module):
         grids = self.grids(*images.shape[-2:])
         maps = images
         for stage, (side, stride, padding), grid in zip(self.stages, SPLITS[:2], grids[:2], strict=True):
-            tokens = stage(F.unfold(maps, side, stride=stride, padding=padding).transpose(1, 2))
-            maps = tokens.transpose(1, 2).unflatten(2, grid)
+            tokens = stage(rearrange(F.unfold(maps, side, stride=stride, padding=padding), "b w n -> b n w"))
+            maps = rearrange(tokens, "b (gh gw) d -> b d gh gw", gh=grid[0])
         # Windows through a linear map are a convolution, which need not write the windows out.
         side, stride, padding = SPLITS[2]
         kernel = self.proj.weight.unflatten(1, (-1, side, side))
         maps = F.conv2d(maps, kernel, self.proj.bias, stride=stride, padding=padding)
-        return maps.flatten(2).transpose(1, 2), grids[-1]
+        return rearrange(maps, "b d gh gw -> b (gh gw) d"), grids[-1]

@@ -7,7 +7,7 @@ import pytest
 import hybridvit as hv
 from hybridvit.backbones import OverlapConfig, ResNetConfig, ShiftedPatchConfig, WideResNetConfig
 from hybridvit.backbones.variants import VARIANTS
-from hybridvit.summary import cost, difference, format_difference, sockets, summaries, summary, table
+from hybridvit.models import cost, difference, format_difference, summaries, summary, table
 
 TINY = hv.ViTConfig(embed_dim=8, depth=3, num_heads=2, mlp_ratio=2.5, tokenizer=hv.PatchConfig(patch_size=4))
 
@@ -67,7 +67,7 @@ def test_summary_at_another_size():
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_model_names_its_five_sockets_and_a_paper(name):
-    row = sockets(VARIANTS[name]())
+    row = VARIANTS[name]().sockets()
     assert list(row) == ["tokenizer", "position", "attention", "feedforward", "pooling"]
     assert all(row.values())
 
@@ -95,7 +95,7 @@ def test_every_model_names_its_five_sockets_and_a_paper(name):
     ],
 )
 def test_sockets_in_words(config, words):
-    assert {socket: sockets(config)[socket] for socket in words} == words
+    assert {socket: config.sockets()[socket] for socket in words} == words
 
 
 def test_timm_models():

@@ -1,0 +1,1 @@
+"""How an image becomes a grid of tokens: a tokenizer and its configuration in each file."""

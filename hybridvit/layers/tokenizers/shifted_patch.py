@@ -1,0 +1,79 @@
+"""Patches that see half a patch beyond their border."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge
+from einops import rearrange
+from torch import Tensor, nn
+
+from hybridvit.config import Config
+from hybridvit.layers.initialisation import linear
+from hybridvit.layers.tokenizers.base import Tokenizer, patch_grid
+
+
+class ShiftedPatchConfig(Config):
+    """Patches of the image and of its four diagonal shifts (SPT, arXiv 2112.13492).
+
+    Attributes:
+        patch_size: side of a patch, in pixels; the shifts are half of it.
+    """
+
+    kind: Literal["shifted_patch"] = "shifted_patch"
+    patch_size: Annotated[int, Ge(2)] = 16
+
+    def build(self, in_channels: int, dim: int, image_size: tuple[int, int]) -> ShiftedPatchTokenizer:
+        """A tokenizer of these patches, ``dim`` wide."""
+        return ShiftedPatchTokenizer(in_channels, dim, self.patch_size)
+
+    def describe(self) -> str:
+        """In a few words, for ``hybridvit models``."""
+        return f"shifted_patch {self.patch_size}"
+
+
+class ShiftedPatchTokenizer(Tokenizer):
+    """Patches that see half a patch beyond their border: SPT (arXiv 2112.13492, §3.1).
+
+    The image and its four copies shifted diagonally by half a patch, zeros moving in, are cut into
+    patches together; each patch is flattened, normalised and mapped linearly.
+
+    Args:
+        in_channels: channels of the images.
+        dim: width of the tokens.
+        patch_size: side of a patch, in pixels; for an odd one half a patch is rounded down.
+
+    Raises:
+        ValueError: patches of one pixel, whose half is no shift.
+    """
+
+    def __init__(self, in_channels: int, dim: int, patch_size: int) -> None:
+        super().__init__()
+        if patch_size < 2:
+            raise ValueError(f"patch_size {patch_size} has no half to shift by: choose patch_size 2 or more")
+        self.in_channels = in_channels
+        self.stride = patch_size
+        self.norm = nn.LayerNorm(5 * in_channels * patch_size**2)
+        self.proj = linear(5 * in_channels * patch_size**2, dim)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of tokens for an image of this size, in pixels; a ValueError if patches do not tile it."""
+        return patch_grid(self.stride, height, width)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """images ``[b, c, h, w]`` -> tokens ``[b, gh·gw, d]`` and the grid.
+
+        A flattened patch runs over shift (none, down-right, down-left, up-right, up-left), channel, row and column.
+        """
+        height, width = images.shape[-2:]
+        gh, gw = self.grid(height, width)
+        half, whole = self.stride // 2, self.stride // 2 * 2
+        padded = F.pad(images, (half, half, half, half))
+        corners = ((half, half), (0, 0), (0, whole), (whole, 0), (whole, whole))
+        # Every shift is a view of the padded image and so are its patches: the stack is the only copy.
+        shifts = [padded[:, :, top : top + height, left : left + width] for top, left in corners]
+        cut = [rearrange(shift, "b c (gh y) (gw x) -> b gh gw c y x", gh=gh, gw=gw) for shift in shifts]
+        patches = rearrange(torch.stack(cut, dim=3), "b gh gw shift c y x -> b (gh gw) (shift c y x)")
+        return self.proj(self.norm(patches)), (gh, gw)
