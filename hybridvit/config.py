@@ -44,7 +44,7 @@ class _Checked(type):
         if arguments:
             raise TypeError(f"{cls.__name__} takes its fields by name, given {arguments[0]!r} without one")
         try:
-            return super().__call__(**{name: _plain(value) for name, value in values.items()})
+            return super().__call__(**{name: plain(value) for name, value in values.items()})
         except ValidationError as error:
             raise ValueError(message(cls, error)) from None
 
@@ -79,6 +79,12 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     if len(choices) > MANY:
         return f"choose from {', '.join(choices[:MANY])}, … ({len(choices)} in all)"
     return f"choose from {', '.join(choices)}"
+
+
+def kinds(union: Any) -> dict[str, Any]:
+    """The configurations that a union of them holds, by their kind."""
+    members = typing.get_args(union)[0] if typing.get_origin(union) is Annotated else union
+    return {_label(member): member for member in typing.get_args(members)}
 
 
 def runs_in_words(items: Iterable[str]) -> str:
@@ -195,6 +201,8 @@ def _expected(kind: str, text: str, context: dict[str, Any]) -> str:
         return str(context["expected"]).replace("'", "")
     if kind in ("tuple_type", "too_long"):
         return f"a list of at most {context['max_length']}" if context else "a list"
+    if kind in ("too_short", "string_too_short"):
+        return f"at least {context['min_length']} long"
     return text.removeprefix("Input should be ").replace("a valid ", "a ").replace("a integer", "an integer")
 
 
@@ -246,12 +254,12 @@ def _element(kind: Any, step: int | str) -> Any:
     return arguments[0] if Ellipsis in arguments else arguments[min(int(step), len(arguments) - 1)]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Lists as tuples, paths as strings and NumPy's numbers as Python's: all are welcome where their like is wanted."""
     if isinstance(value, list | tuple):
-        return tuple(_plain(part) for part in value)
+        return tuple(plain(part) for part in value)
     if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
+        return {key: plain(part) for key, part in value.items()}
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):

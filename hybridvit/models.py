@@ -12,7 +12,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from hybridvit.backbones.features import SOCKETS, Backbone, image_size_pair
-from hybridvit.backbones.variants import VARIANTS, ModelConfig, named_model, usual_image_size
+from hybridvit.backbones.model_kinds import ModelConfig, named_model
+from hybridvit.backbones.variants import VARIANTS, usual_image_size
 from hybridvit.config import Config, runs_in_words, to_dict
 from hybridvit.tasks.classification import Classifier
 

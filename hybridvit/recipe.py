@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field, fields, replace
 from typing import ClassVar, Literal
 
-from hybridvit.backbones.variants import ModelConfig
+from hybridvit.backbones.model_kinds import ModelConfig
 from hybridvit.config import Config, NonNegativeInt
 from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.load import DataConfig

@@ -1,7 +1,6 @@
 """Configurations to YAML and back, strictly."""
 
 import dataclasses
-import typing
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,7 +8,7 @@ import pytest
 import yaml
 
 from hybridvit.backbones import ConvConfig, ResNetConfig, ViTConfig
-from hybridvit.config import field_paths, from_dict, from_yaml, nearest, to_dict, to_yaml
+from hybridvit.config import field_paths, from_dict, from_yaml, kinds, nearest, to_dict, to_yaml
 from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.load import DataConfig
 from hybridvit.data.loaders.progressive import ProgressiveConfig
@@ -158,22 +157,20 @@ def test_what_goes_with_other_fields_comes_back_from_yaml():
 def test_yaml_has_every_field_of_the_recipe():
     plain = yaml.safe_load(to_yaml(recipe(ResNetConfig())))
     assert plain == to_dict(recipe(ResNetConfig()))
-    expected = {"kind": "resnet", "block": "basic", "depths": [2, 2, 2, 2], "width": 64, "stem": "small"}
+    expected = {"kind": "resnet", "block": "basic", "depths": [2, 2, 2, 2], "width": 64, "stem": "auto"}
     assert plain["model"] == expected | {"num_heads": 4, "attention_stages": [], "attention_after": []}
     assert set(plain) == {f.name for f in dataclasses.fields(Recipe)}
     assert plain["tasks"] == {"label": {"kind": "classification", "target": "label", "label_smoothing": 0.0} | VECTOR}
 
 
-@pytest.mark.parametrize("config", typing.get_args(typing.get_args(TaskConfig)[0]), ids=lambda config: config.__name__)
+@pytest.mark.parametrize("config", kinds(TaskConfig).values(), ids=lambda config: config.__name__)
 def test_every_kind_of_task_comes_back_from_yaml(config):
     required = {f.name: f.name for f in dataclasses.fields(config) if f.default is dataclasses.MISSING}
     one = dataclasses.replace(FULL, tasks={"x": config(**required)})
     assert from_yaml(Recipe, to_yaml(one)) == one
 
 
-@pytest.mark.parametrize(
-    "config", typing.get_args(typing.get_args(BalanceConfig)[0]), ids=lambda config: config.__name__
-)
+@pytest.mark.parametrize("config", kinds(BalanceConfig).values(), ids=lambda config: config.__name__)
 def test_every_kind_of_balance_comes_back_from_yaml(config):
     one = dataclasses.replace(FULL, balance=config(weights={"no": 2.0}) if config is FixedConfig else config())
     assert from_yaml(Recipe, to_yaml(one)) == one
@@ -262,15 +259,16 @@ def test_an_unknown_field_is_refused_with_the_nearest_name(path, message):
             "fp16",
             "train.precision must be auto, fp32 or bf16, given 'fp16': did you mean bf16 or fp32",
         ),
-        ("model", "convit_tiny", "model must be one of ViTConfig, .*, given 'convit_tiny'"),
+        ("model", "convit_tinny", "model: there is no model 'convit_tinny': did you mean convit_tiny"),
+        ("model", 3, "model must be one of ViTConfig, .*, given 3"),
         ("optim", None, "optim must be one of AdamWConfig, MuonConfig, SGDConfig, given None"),
         ("optim", {"lr": 0.5}, "optim.kind is missing: choose from adamw, muon, sgd"),
-        ("model.tokenizer", [2], r"model.tokenizer must be one of PatchConfig, .*, given \[2\]"),
+        ("model.tokenizer", [2], r"model.tokenizer must be one of PatchConfig, .*, given \(2,\)"),
         ("model.kind", "vitt", "model.kind is 'vitt': did you mean vit"),
         ("model.tokenizer.kind", "xyz", "model.tokenizer.kind is 'xyz': choose from patch, overlap, conv, conv_pool, "),
         ("optim.lr", -1.0, "optim.lr must be above 0, given -1.0"),
         ("model.num_heads", 7, "model: embed_dim 36 is not divisible by num_heads 7"),
-        ("model.tokenizer.strides", [0, 1], "model.tokenizer: channels and strides must be positive"),
+        ("model.tokenizer.strides", [0, 1], "model.tokenizer.strides.0 must be at least 1, given 0"),
         ("seed", -1, "^seed must be at least 0, given -1"),
     ],
 )

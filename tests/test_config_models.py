@@ -1,7 +1,6 @@
 """Every kind of model and tokenizer to YAML and back."""
 
 import dataclasses
-from typing import get_args
 
 import pytest
 
@@ -20,9 +19,10 @@ from hybridvit.backbones import (
     ViTConfig,
     WideResNetConfig,
 )
+from hybridvit.backbones.model_kinds import ModelConfig
 from hybridvit.backbones.tokenizer_kinds import TokenizerConfig
-from hybridvit.backbones.variants import VARIANTS, ModelConfig
-from hybridvit.config import from_dict, from_yaml, to_yaml
+from hybridvit.backbones.variants import VARIANTS
+from hybridvit.config import from_dict, from_yaml, kinds, to_yaml
 from hybridvit.recipe import Recipe
 
 # Together these change every field of every kind of model and tokenizer.
@@ -84,9 +84,9 @@ def test_the_samples_of_every_field_differ_from_the_defaults():
     samples = list(MODELS)
     samples += [sample.tokenizer for sample in MODELS if isinstance(sample, ViTConfig)]
     samples += [sample.cnn for sample in samples if isinstance(sample, StagesConfig)]
-    kinds = {type(sample) for sample in samples}
-    assert kinds == {*get_args(ModelConfig), *get_args(TokenizerConfig)}
-    for kind in kinds:
+    types = {type(sample) for sample in samples}
+    assert types == {*kinds(ModelConfig).values(), *kinds(TokenizerConfig).values()}
+    for kind in types:
         changed = {
             field.name
             for sample in samples
@@ -101,5 +101,5 @@ def test_unions_are_told_apart_by_kind():
     assert from_dict(Recipe, {"name": "x", "model": model}).model.tokenizer == PatchConfig(patch_size=3)
     with pytest.raises(ValueError, match=r"unknown field model.tokenizer.channels"):
         from_dict(Recipe, {"name": "x", "model": {"kind": "vit", "tokenizer": {"kind": "patch", "channels": [3]}}})
-    with pytest.raises(ValueError, match=r"model.kind is None: choose from vit, resnet"):
+    with pytest.raises(ValueError, match=r"model.kind is missing: choose from vit, resnet"):
         from_dict(Recipe, {"name": "x", "model": {"embed_dim": 3}})

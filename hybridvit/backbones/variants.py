@@ -4,49 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any
-
-from pydantic import BeforeValidator, Discriminator
 
 from hybridvit.backbones.hybrid import StagesConfig
 from hybridvit.backbones.resnet import ResNetConfig
 from hybridvit.backbones.std_resnet import StdResNetConfig
-from hybridvit.backbones.timm_backbone import TimmConfig
 from hybridvit.backbones.torchvision_cnn import TorchvisionConfig
 from hybridvit.backbones.vit import ViTConfig
 from hybridvit.backbones.wide_resnet import WideResNetConfig
-from hybridvit.config import nearest
+from hybridvit.config import Config
 from hybridvit.layers.tokenizers.conv import ConvConfig
 from hybridvit.layers.tokenizers.conv_pool import ConvPoolConfig
 from hybridvit.layers.tokenizers.patch import PatchConfig
 from hybridvit.layers.tokenizers.t2t import T2TConfig
-
-TIMM = "timm/"
-
-
-def named_model(name: Any) -> Any:
-    """The configuration of a model that is given by its name; anything else as it is.
-
-    Raises:
-        ValueError: there is no such model; the nearest names are given.
-    """
-    if not isinstance(name, str):
-        return name
-    if name.startswith(TIMM):
-        return TimmConfig(name=name.removeprefix(TIMM))
-    if name not in VARIANTS:
-        raise ValueError(f"there is no model {name!r}: {nearest(name, VARIANTS)} (or timm/NAME for one of timm's)")
-    return VARIANTS[name]()
-
-
-# A model in a recipe: a configuration, or the name of one.
-ModelConfig = Annotated[
-    Annotated[
-        ViTConfig | ResNetConfig | StdResNetConfig | WideResNetConfig | TorchvisionConfig | TimmConfig,
-        Discriminator("kind"),
-    ],
-    BeforeValidator(named_model),
-]
 
 
 def vit_tiny_16() -> ViTConfig:
@@ -330,7 +299,7 @@ def efficientnet_b0() -> TorchvisionConfig:
     return TorchvisionConfig(name="efficientnet_b0")
 
 
-VARIANTS: dict[str, Callable[[], ModelConfig]] = {
+VARIANTS: dict[str, Callable[[], Config]] = {
     variant.__name__: variant
     for variant in (
         alexnet,

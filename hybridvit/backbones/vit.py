@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hybridvit.backbones.features import Backbone, Embedded, Features, FeatureSpec
 from hybridvit.backbones.tokenizer_kinds import TokenizerConfig
-from hybridvit.config import Config, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, runs_in_words
+from hybridvit.config import Config, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, plain, runs_in_words
 from hybridvit.layers.attention import AttentionOptions
 from hybridvit.layers.attention_kinds import ATTENTION, POSITIONAL, AttentionKind
 from hybridvit.layers.block import Block
@@ -25,7 +25,7 @@ from hybridvit.layers.tokenizers.patch import PatchConfig
 
 def as_tuple(kind: Any) -> Any:
     """One kind for all blocks may be given alone."""
-    return (kind,) if isinstance(kind, str) else kind
+    return (kind,) if isinstance(kind, str) else plain(kind)
 
 
 class ViTConfig(Config):

@@ -218,6 +218,10 @@ def _some(what: str, names: tuple[str, ...] | list[str]) -> str:
 
 
 def _advice(report: LoadReport) -> str:
+    for name, (expected, given) in report.mismatched.items():
+        if len(expected) == 4 and {expected[-1], given[-1]} in ({3, 7}, {3, 11}) and expected[0] == given[0]:
+            stem = "small" if given[-1] == 3 else "imagenet"
+            return f"{name} is that of the {stem} stem: build the model with stem={stem!r}"
     if report.mismatched and not report.missing and not report.unexpected and all(map(HEAD.match, report.mismatched)):
         return "It has other classes: head=False keeps the model's own head"
     if not report.loaded:

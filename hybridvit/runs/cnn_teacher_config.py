@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Literal
 
+from hybridvit.backbones.model_kinds import ModelConfig
 from hybridvit.backbones.resnet import ResNetConfig
-from hybridvit.backbones.variants import ModelConfig
 from hybridvit.config import Config, NonNegativeInt, PositiveFloat, PositiveInt
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hybridvit.backbones.features import Backbone
-from hybridvit.backbones.variants import ModelConfig
+from hybridvit.backbones.model_kinds import ModelConfig
 from hybridvit.models import create_backbone
 
 

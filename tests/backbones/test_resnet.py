@@ -57,7 +57,7 @@ def test_published_number_of_parameters(name):
     config, published = TORCHVISION[name]
     with torch.device("meta"):
         assert sum(p.numel() for p in create_model(config).parameters()) == published
-        small = create_model(ResNetConfig(block=config.block, depths=config.depths))
+        small = create_model(ResNetConfig(block=config.block, depths=config.depths, stem="small"))
     assert sum(p.numel() for p in small.parameters()) == published - 3 * 64 * (7 * 7 - 3 * 3)
 
 
@@ -115,12 +115,12 @@ def test_images_smaller_than_the_last_stride_are_refused(stem):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"depths": ()}, "at least one block"),
-        ({"depths": (2, 0)}, "at least one block"),
-        ({"width": 0}, "width must be positive"),
+        ({"depths": ()}, r"depths must be at least 1 long, given \(\)"),
+        ({"depths": (2, 0)}, "depths.1 must be at least 1, given 0"),
+        ({"width": 0}, "width must be at least 1, given 0"),
         ({"block": "bottleneck", "width": 32}, "width of 64, given 32"),
         ({"num_heads": 8}, "num_heads 8 has no effect without attention_stages or attention_after"),
-        ({"num_heads": 0, "attention_after": (1,)}, "num_heads must be positive, given 0"),
+        ({"num_heads": 0, "attention_after": (1,)}, "num_heads must be at least 1, given 0"),
         ({"attention_stages": (4,)}, "attention_stages needs block 'bottleneck', given 'basic'"),
         ({"block": "bottleneck", "attention_stages": (5,)}, r"attention_stages must name stages of 1 .. 4, .* \(5,\)"),
         ({"attention_after": (0,)}, r"attention_after must name stages of 1 .. 4, each once, given \(0,\)"),

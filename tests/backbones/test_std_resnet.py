@@ -116,8 +116,8 @@ def test_scale_of_the_weights_does_not_matter():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"depths": (3, 0)}, r"at least one block for every stage, given \(3, 0\)"),
-        ({"width": 48}, "multiple of the 32 groups of group norm, given 48"),
+        ({"depths": (3, 0)}, "depths.1 must be at least 1, given 0"),
+        ({"width": 48}, "width must be a multiple of 32, given 48"),
         ({"width": 0}, "given 0"),
     ],
 )

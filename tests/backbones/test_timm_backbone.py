@@ -105,7 +105,7 @@ def test_models_that_do_not_fit_are_refused(name, size, message):
 
 
 def test_an_empty_name_is_refused():
-    with pytest.raises(ValueError, match="name must be the name of one of timm's models"):
+    with pytest.raises(ValueError, match="name must be at least 1 long, given ''"):
         TimmConfig(name="")
 
 

@@ -45,7 +45,7 @@ def torchvision_trunk(name):
 def test_equals_torchvision_with_the_same_weights(name):
     size = (64, 72)
     theirs = torchvision_trunk(name).eval()
-    ours = TorchvisionCNN(TorchvisionConfig(name=name), size, 3).eval()
+    ours = TorchvisionCNN(TorchvisionConfig(name=name, stem="imagenet"), size, 3).eval()
     ours.load_state_dict({f"features.{key}": value for key, value in theirs.state_dict().items()})
     images = torch.randn(2, 3, *size)
     with torch.no_grad():
@@ -151,8 +151,8 @@ def test_images_too_small_for_the_trunk_are_refused(name, stem):
     ("fields", "message"),
     [
         ({"name": "vgg16_bn", "stem": "small"}, "'small' has no effect on vgg16_bn"),
-        ({"name": "lenet"}, "name must be one of alexnet, .*, given 'lenet'"),
-        ({"stem": "tiny"}, "stem must be 'small' or 'imagenet', given 'tiny'"),
+        ({"name": "lenet"}, "name must be alexnet, .*, given 'lenet'"),
+        ({"stem": "tiny"}, "stem must be auto, small or imagenet, given 'tiny'"),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused(fields, message):

@@ -208,10 +208,10 @@ def test_images_of_another_shape_are_refused(shape):
         ({"embed_dim": 30, "num_heads": 3, "position": "sincos2d"}, "divisible by 4, given 30"),
         ({"attention": ("mhsa", "gpsa")}, "each of the 3 blocks .* given 2"),
         ({"attention": ()}, "each of the 3 blocks .* given 0"),
-        ({"drop_path": 1.0}, "drop_path must lie in"),
-        ({"dropout": -0.1}, "dropout must lie in"),
+        ({"drop_path": 1.0}, "drop_path must be below 1, given 1"),
+        ({"dropout": -0.1}, "dropout must be at least 0, given -0.1"),
         ({"class_token_layer": 3}, "class_token_layer must lie in 0 .. 2, given 3"),
-        ({"class_token_layer": -1}, "class_token_layer must lie in 0 .. 2, given -1"),
+        ({"class_token_layer": -1}, "class_token_layer must be at least 0, given -1"),
         ({"class_token_layer": 1, "pooling": "mean"}, "class_token_layer 1 has no effect with pooling mean"),
         ({"attention": ("gpsa",), "pooling": "mean", "num_heads": 7}, "perfect square: given 7"),
         (

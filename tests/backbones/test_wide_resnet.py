@@ -91,7 +91,7 @@ def test_dropout_works_in_training_only():
         ({"depth": -3}, "given -3; nearest: 10"),
         ({"depth": 11}, "given 11; nearest: 10 or 16"),
         ({"width_factor": 0}, "width_factor must be at least 1, given 0"),
-        ({"dropout": 1.0}, "dropout must be at least 0 and below 1, given 1.0"),
+        ({"dropout": 1.0}, "dropout must be below 1, given 1.0"),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused(fields, message):
