@@ -307,4 +307,5 @@ class ViT(Backbone):
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         super().set_grad_checkpointing(enable)
-        self.tokenizer.set_grad_checkpointing(enable)
+        if isinstance(self.tokenizer, Tokenizer):  # a trunk of several cameras has lost it to their stems
+            self.tokenizer.set_grad_checkpointing(enable)
