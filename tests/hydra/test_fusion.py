@@ -225,28 +225,6 @@ def test_half_precision_is_near_and_its_explicit_softmax_is_not_half(make):
         assert softmax.dtypes == [torch.float32, torch.float32]
 
 
-def test_at_the_start_a_cell_is_nearest_to_the_ray_that_points_at_it():
-    """One camera over the origin looks at every cell: their embedded directions match one to one."""
-    fields = ViewsConfig(fusion="bev", grid=(3, 4), extent=(1.0, 9.0, -4.0, 4.0), embed_dim=48, num_heads=3)
-    cells, height = bev_cells(fields.grid, fields.extent), np.array([0.0, 0.0, 1.5])
-    eye = camera(np.concatenate([cells, np.zeros((3, 4, 1))], axis=-1) - height, height)
-    fusion = BEVFusion(
-        fields,
-        {"eye": FeatureSpec(IN, (3, 4), 0, "mean", {})},
-        SimpleNamespace(cameras={"eye": eye}, bev_cells=bev_cells),
-    )
-    position = fusion.camera_map(fusion.positions[0])
-    keys = torch.nn.functional.normalize(fusion.ray_map(fusion.rays), dim=-1)
-    queries = torch.nn.functional.normalize(fusion.cell_map(fusion.cells) - position, dim=-1)
-    torch.testing.assert_close(keys, queries, rtol=0, atol=1e-5)
-
-
-def test_the_geometry_is_not_in_the_state_dict():
-    names = set(bev().state_dict())
-    assert "ray_map.weight" in names
-    assert not names & {"rays", "positions", "cells"}
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -370,17 +370,6 @@ def test_an_unknown_camera_has_no_spec():
         net().view_spec("top")
 
 
-def test_bev_fusion_takes_the_rays_of_the_rig():
-    backbone = net(CNN, fusion="bev", extent=(-2.0, 6.0, -4.0, 4.0))
-    eye = rig().cameras["left"]
-    grid = backbone.view_spec("left").grid
-    rays = backbone.fusion.rays[backbone.fusion.rows["left"]]
-    torch.testing.assert_close(rays, torch.tensor(eye.rays(grid).reshape(-1, 3), dtype=torch.float32))
-    # 2 x 3 cells: x is 4 and 0, y is 8 / 3, 0 and -8 / 3; the unit is 4 m
-    torch.testing.assert_close(backbone.fusion.cells[0] * 4, torch.tensor([4.0, 8 / 3]))
-    torch.testing.assert_close(backbone.fusion.positions[1] * 4, torch.tensor(eye.position, dtype=torch.float32))
-
-
 def test_the_default_is_attention_over_a_shared_trunk():
     backbone = ViewsConfig().build(Trunk(VIT), SHAPES)
     assert backbone.spec.embed_dim == ViewsConfig().embed_dim
