@@ -107,7 +107,7 @@ def _section(path: str, kind: Any, value: Any, listed: dict[type, str]) -> Itera
     yield "", ""
     yield "", f"{path}: {_summary(cls)}" + (" [now None]" if value is None else "")
     if len(options) > 1:
-        yield f"  --{path}.kind", f"{'|'.join(kind_of(option) for option in options)} [now {kind_of(shown)}]"
+        yield f"  --{path}.kind", f"{', '.join(kind_of(option) for option in options)} [now {kind_of(shown)}]"
     if cls in listed:
         yield "", f"  its fields are those of {listed[cls]}"
         return

@@ -74,5 +74,6 @@ def _lines(steps: int) -> OnStep:
 
 def _scores_text(progress: Progress) -> str:
     """The loss and the validation score, once there are any."""
-    scores = {"loss": progress.loss, "validation": progress.validation}
-    return ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if value is not None)
+    loss = "" if progress.loss is None else f"loss {progress.loss:.4f}"
+    score = "" if progress.validation is None else f"validation {100 * progress.validation:.1f} %"
+    return ", ".join(filter(None, (loss, score)))

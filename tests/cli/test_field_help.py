@@ -40,7 +40,7 @@ def test_the_fields_of_a_recipe_are_listed(helped, command, name):
 def test_types_meanings_and_values_are_shown(helped):
     text = " ".join(helped("train", str(RECIPES / "digits_heads.py"), "--help").split())
     assert "--optim.lr FLOAT highest learning rate, reached at the end of the warm-up. [now 0.003]" in text
-    assert "--optim.kind adamw|muon|sgd [now adamw]" in text
+    assert "--optim.kind adamw, muon, sgd [now adamw]" in text
     assert "--data.image_size INT|INT INT|None height and width" in text
     assert "--data.hide NAME FLOAT ... " in text
     assert "[now slant 0.67 box 0.67]" in text

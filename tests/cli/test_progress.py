@@ -21,7 +21,7 @@ def test_lines_tell_the_loss_the_validation_score_and_the_time_left(clock, capsy
     assert len(lines) == 10
     assert lines[0] == "step 2 of 20, 0:18 left"
     assert lines[2] == "step 6 of 20, loss 0.7500, 0:08 left"
-    assert lines[-1] == "step 20 of 20, loss 2.5000, validation 0.5000"
+    assert lines[-1] == "step 20 of 20, loss 2.5000, validation 50.0 %"
     assert not any("nan" in line or "None" in line for line in lines)
 
 
