@@ -47,6 +47,7 @@ from hybridvit.hydra.views import ViewsConfig as ViewsConfig
 from hybridvit.models import create_backbone as create_backbone
 from hybridvit.models import create_model as create_model
 from hybridvit.models import list_models as list_models
+from hybridvit.models import summary as summary
 from hybridvit.recipe import Ablation as Ablation
 from hybridvit.recipe import HeadFinetuneConfig as HeadFinetuneConfig
 from hybridvit.recipe import LaunchConfig as LaunchConfig

@@ -11,11 +11,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from hybridvit.backbones import ResNetConfig, StagesConfig, ViTConfig
+from hybridvit.backbones.model_kinds import named_model
 from hybridvit.data.array_images import as_images, shape_text
 from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.load import DataConfig
 from hybridvit.data.samples import ONE_VIEW, Column, Splits
-from hybridvit.models import model_config
 from hybridvit.recipe import ModelConfig, Recipe
 from hybridvit.runs.net import evaluation_batch
 from hybridvit.runs.run import Run
@@ -139,7 +139,7 @@ class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         shift = max(min(size) // 8, 1)
         return Recipe(
             name="estimator",
-            model=model_config(model) if isinstance(model, str) else model,
+            model=named_model(model),
             data=DataConfig(validation=self.validation, test=0.0),
             augment=self.augment or AugmentConfig(crop_padding=shift, crop_fill="reflect", flip=True),
             tasks={"label": ClassificationConfig(label_smoothing=self.label_smoothing)},

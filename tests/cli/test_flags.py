@@ -7,6 +7,7 @@ import pytest
 from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, ViTConfig
 from hybridvit.cli.flags import apply_flags
 from hybridvit.hydra.balance.kinds import FixedConfig, PCGradConfig
+from hybridvit.models import model_config
 from hybridvit.recipe import Ablation, Recipe, Study
 from hybridvit.runs.pretrain_config import PretrainConfig
 from hybridvit.tasks.regression import RegressionConfig
@@ -72,6 +73,14 @@ def test_the_kind_of_any_union_can_be_switched_and_shared_fields_stay():
     }
 
 
+def test_a_named_model_stands_for_its_configuration_and_further_flags_apply_to_it():
+    changed = apply_flags(RECIPE, ["--model.drop_path", "0.2", "--model", "deit_tiny"], "x")
+    assert changed.model == replace(model_config("deit_tiny"), drop_path=0.2)
+    study = Study(title="q", base=RECIPE, models={"A-1": RECIPE.model}, reference="A-1", train_sizes=(30,))
+    changed = apply_flags(study, ["--models.A-1", "resnet18", "--models.A-1.width", "8"], "x")
+    assert changed.models == {"A-1": replace(model_config("resnet18"), width=8)}
+
+
 def test_a_flag_below_what_is_none_sets_it_and_none_takes_it_away():
     changed = apply_flags(RECIPE, ["--pretrain.steps", "7"], "x")
     assert changed.pretrain == PretrainConfig(steps=7)
@@ -112,6 +121,7 @@ def test_flags_of_the_base_reach_rows_of_another_kind_in_the_fields_that_both_ha
         (["--model.position", "lerned"], "^model.position must be learned, .*given 'lerned': did you mean learned\\?$"),
         (["--model.num_heads", "5"], "^model: embed_dim 12 is not divisible by num_heads 5"),
         (["--model.attention", "gpsa", "--model.num_heads", "3"], "perfect square: given 3, nearest 1 or 4"),
+        (["--model", "deit_tny"], "model.*deit_tny.*did you mean deit_tiny"),
         (["--optim.kind", "mun"], r"^optim.kind is 'mun': did you mean muon\?$"),
         (["--whiten"], "^unknown field whiten: it is now called whitening_init$"),
         (["--guide.steps", "3"], "^unknown field guide.steps: it is now called teacher$"),
