@@ -7,12 +7,25 @@ from collections.abc import Mapping
 
 import torch
 
+from hybridvit.config import nearest
 from hybridvit.data.augment.transforms import AugmentConfig, check_augmentation
 from hybridvit.data.loaders.progressive import shrunk
+from hybridvit.data.readers.manifest import ColumnRequest
 from hybridvit.data.samples import ONE_VIEW, Samples, Splits, labelled
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.recipe import Recipe
 from hybridvit.tasks.base import Task
+
+
+def check_columns(requests: Mapping[str, ColumnRequest], splits: Splits) -> None:
+    """Refuses data without a column that a task reads, or with one that holds something else."""
+    for name, request in requests.items():
+        if name not in splits.columns:
+            hint = nearest(name, splits.columns)
+            raise ValueError(f"{splits.name} has no target {name!r}, which a task reads: {hint}")
+        kind = splits.columns[name].kind
+        if kind != request.kind:
+            raise ValueError(f"target {name!r} of {splits.name} holds {kind}, and a task reads it as {request.kind}")
 
 
 def check_mixing(recipe: Recipe, tasks: Mapping[str, Task]) -> None:

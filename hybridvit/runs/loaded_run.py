@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +15,11 @@ from numpy.typing import NDArray
 from hybridvit.config import from_yaml, nearest
 from hybridvit.data.load import load
 from hybridvit.data.loaders.choose import evaluation_batches
-from hybridvit.data.readers.image_io import read_image
 from hybridvit.data.samples import ONE_VIEW, Column, Splits
 from hybridvit.recipe import Recipe
 from hybridvit.runs.dataset_info import DatasetInfo
 from hybridvit.runs.net import create_net, evaluation_batch
+from hybridvit.runs.prediction_inputs import Sample, pixels_of, samples_of
 from hybridvit.runs.run_teacher import Teacher, TeacherBatches
 from hybridvit.runs.stored_heads import StoredHead, stored_heads
 from hybridvit.runs.tasks import column_requests, create_task
@@ -43,7 +44,8 @@ class LoadedRun:
         ValueError: no run there, no such checkpoint, or one that is corrupt (another one is offered).
     """
 
-    def __init__(self, path: Path, which: str | None = None, original: bool = False) -> None:
+    def __init__(self, path: str | Path, which: str | None = None, original: bool = False) -> None:
+        path = Path(path)
         if not (path / "recipe.yaml").is_file() or not (path / "dataset.json").is_file():
             raise ValueError(f"{path} is not a run folder: it has no recipe.yaml and dataset.json")
         self.path = path
@@ -109,60 +111,70 @@ class LoadedRun:
         return evaluate(self.net.to(device), self.tasks, source, accelerator), len(part)
 
     @torch.no_grad()
-    def predict(self, images: Sequence[Path | Mapping[str, Path]]) -> list[dict[str, Any]]:
-        """What every task says of each sample, as ``{"image": path, task: {...}}``.
+    def predict(self, images: Any) -> list[dict[str, Any]]:
+        """What every task says of each image, as ``{"image": name, task: {...}}``.
+
+        An image is the path of a file, a PIL image, or an array or tensor ``[h, w]``, ``[h, w, c]`` or ``[c, h, w]``,
+        uint8 or floats in [0, 1], where the axis with at most four entries holds the channels. Images are cropped
+        (centre) and resized to the run's size. An image's name is its path, and its index where it has none.
 
         Args:
-            images: a file each; with several cameras a mapping view name -> file, of any of the views.
+            images: one image, or many: a list, an array of four axes, or the path of a folder, whose images are taken
+                in the order of their names. With several cameras a mapping view name -> one or many images, for any of
+                the views, or a list of such mappings.
 
         Raises:
-            ValueError: a file that cannot be read, or a view that this run does not know.
+            ValueError: a file that cannot be read, an array that is no image, or a view that this run does not know.
         """
+        samples = samples_of(images, self.data.shapes)
         rows: list[dict[str, Any]] = []
         size = evaluation_batch(self.data.shapes)
-        for start in range(0, len(images), size):
-            part = images[start : start + size]
-            batch, present = self._read(part)
-            predictions = self.net(batch, present)
+        for start in range(0, len(samples), size):
+            part = samples[start : start + size]
+            predictions = self.net(*self._batch(part))
             decoded = {name: task.decode(predictions[name].float()) for name, task in self.tasks.items()}
-            for index, image in enumerate(part):
-                named = str(image) if isinstance(image, Path) else {view: str(path) for view, path in image.items()}
-                rows.append({"image": named, **{name: found[index] for name, found in decoded.items()}})
+            for index, sample in enumerate(part):
+                rows.append({"image": sample.name, **{name: answers[index] for name, answers in decoded.items()}})
         return rows
 
-    def read(self, paths: Sequence[Path]) -> NDArray[np.uint8]:
-        """Image files as the trunk of a run with one camera wants them, not normalised: ``[n, c, h, w]``.
+    def read(self, images: Any) -> NDArray[np.uint8]:
+        """Images of a run with one camera as its trunk wants them, not normalised: ``[n, c, h, w]``.
+
+        Args:
+            images: as for :meth:`predict`.
 
         Raises:
-            ValueError: a file that cannot be read.
+            ValueError: as for :meth:`predict`.
         """
-        channels, height, width = next(iter(self.data.shapes.values()))
-        return np.stack([read_image(path, channels, (height, width)) for path in paths])
+        (view,) = self.data.shapes
+        samples = samples_of(images, self.data.shapes)
+        return np.stack([pixels_of(sample.views[view], self.data.shapes[view]) for sample in samples])
 
-    def _read(self, images: Sequence[Path | Mapping[str, Path]]) -> tuple[Any, dict[str, torch.Tensor] | None]:
-        """Normalised pixels, and which views are there."""
-        several = self.data.shapes.keys() != {ONE_VIEW}
-        samples: list[Mapping[str, Path]] = []
-        for image in images:
-            if isinstance(image, Path) and several:
-                raise ValueError(
-                    f"this run has {len(self.data.shapes)} cameras: name the one of {image}, "
-                    f"as in {next(iter(self.data.shapes))}={image}"
-                )
-            samples.append({ONE_VIEW: image} if isinstance(image, Path) else image)
-        for sample in samples:
-            for view in sample:
-                if view not in self.data.shapes:
-                    raise ValueError(f"this run has no camera {view!r}: {nearest(view, self.data.shapes)}")
+    def _batch(self, samples: Sequence[Sample]) -> tuple[Any, dict[str, torch.Tensor] | None]:
+        """Normalised pixels on the net's device, and which views each sample has."""
+        device = next(self.net.parameters()).device
         batch, present = {}, {}
-        for view, (channels, height, width) in self.data.shapes.items():
-            pixels = np.zeros((len(samples), channels, height, width), np.uint8)
+        for view, shape in self.data.shapes.items():
+            pixels = np.zeros((len(samples), *shape), np.uint8)
             for index, sample in enumerate(samples):
-                if view in sample:
-                    pixels[index] = read_image(sample[view], channels, (height, width))
-            batch[view] = self.data.normalisation[view](torch.from_numpy(pixels))
-            present[view] = torch.tensor([view in sample for sample in samples])
-        return (batch, present) if several else (batch[ONE_VIEW], None)
+                if view in sample.views:
+                    pixels[index] = pixels_of(sample.views[view], shape)
+            batch[view] = self.data.normalisation[view](torch.from_numpy(pixels).to(device))
+            present[view] = torch.tensor([view in sample.views for sample in samples], device=device)
+        return (batch[ONE_VIEW], None) if batch.keys() == {ONE_VIEW} else (batch, present)
+
+
+def load_run(folder: str | Path, checkpoint: str | None = None) -> LoadedRun:
+    """A trained run, ready to predict and to evaluate.
+
+    Args:
+        folder: of the run.
+        checkpoint: name of a checkpoint; None: the best on validation data, else the last.
+
+    Raises:
+        ValueError: no run there, no such checkpoint, or one that is corrupt.
+    """
+    return LoadedRun(folder, checkpoint)
 
 
 def teachers_of(tasks: Mapping[str, TaskConfig], data: DatasetInfo, device: torch.device) -> dict[str, Teacher]:
@@ -175,7 +187,7 @@ def teachers_of(tasks: Mapping[str, TaskConfig], data: DatasetInfo, device: torc
     for name, config in tasks.items():
         if not isinstance(config, DistillationConfig):
             continue
-        trained = LoadedRun(Path(config.teacher))
+        trained = LoadedRun(config.teacher)
         if config.task not in trained.tasks or trained.configs[config.task].kind != "classification":
             heads = [head for head, other in trained.configs.items() if other.kind == "classification"]
             raise ValueError(
@@ -200,7 +212,8 @@ def _checkpoint(path: Path, which: str | None) -> Path:
     if best.is_dir():
         saved[best.name] = best
     if not saved:
-        raise ValueError(f"{path} has no checkpoint yet")
+        resume = shlex.join(["hybridvit", "train", str(path / "recipe.yaml"), "--out", str(path)])
+        raise ValueError(f"{path} has no checkpoint yet: resume the run with {resume}")
     if which is not None and which not in saved:
         raise ValueError(f"{path} has no checkpoint {which!r}: {nearest(which, saved)}")
     return saved[which] if which is not None else list(saved.values())[-1]

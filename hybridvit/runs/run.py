@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from hybridvit.backbones.weights import load_weights
-from hybridvit.config import nearest
+from hybridvit.config import nearest, to_yaml
 from hybridvit.data.file_images import pixels
 from hybridvit.data.load import load
 from hybridvit.data.loaders.choose import evaluation_batches, training_batches
@@ -22,6 +23,7 @@ from hybridvit.layers.whitening import MOST_IMAGES
 from hybridvit.recipe import Recipe
 from hybridvit.runs.checks import (
     check_augmentation_of,
+    check_columns,
     check_mixing,
     check_sizes,
     count_labels,
@@ -49,7 +51,7 @@ class Run:
 
     Args:
         recipe: what to run.
-        folder: where to write; None: nowhere.
+        folder: where to write, from where an interrupted run of the same recipe resumes; None: nowhere.
         command: the command to record in the result.
         cpu: stay on the CPU even where there is a GPU.
         splits: samples to use instead of those that ``recipe.data`` names.
@@ -61,17 +63,20 @@ class Run:
     def __init__(
         self,
         recipe: Recipe,
-        folder: RunFolder | None = None,
+        folder: RunFolder | str | Path | None = None,
         command: str = "",
         cpu: bool = False,
         splits: Splits | None = None,
     ) -> None:
+        if isinstance(folder, str | Path):
+            folder = RunFolder(Path(folder), to_yaml(recipe))
         self.recipe, self.folder, self.command = recipe, folder, command
         requests = column_requests(recipe.tasks, recipe.data.names)
         for column in recipe.data.names:
             if column not in requests:
                 raise ValueError(f"data.names names {column!r}, which no task reads: {nearest(column, requests)}")
         self.splits = splits if splits is not None else load(recipe.data, recipe.seed, requests)
+        check_columns(requests, self.splits)
         check_augmentation_of(recipe, self.splits)
         recipe.progressive.check(self.splits.shapes, self.splits.columns)
         self.accelerator = make_accelerator(recipe.train.precision, cpu)

@@ -1,6 +1,8 @@
 """From names and recipes to models and runs, and back from a run folder."""
 
 import json
+import shlex
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -12,13 +14,17 @@ from torchvision.ops import StochasticDepth
 
 from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, ViTConfig
 from hybridvit.backbones.variants import VARIANTS
+from hybridvit.cli import DONE, main
 from hybridvit.config import to_yaml
 from hybridvit.data.load import DataConfig
+from hybridvit.data.samples import Splits
 from hybridvit.layers import GPSA, MHSA
 from hybridvit.models import create_backbone, create_model, list_models, model_config
 from hybridvit.recipe import Recipe
-from hybridvit.runs.loaded_run import LoadedRun
+from hybridvit.runs.loaded_run import LoadedRun, load_run
 from hybridvit.runs.run import Run
+from hybridvit.tasks.classification import ClassificationConfig
+from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optimisers.adamw import AdamWConfig
 from hybridvit.training.run_folder import RunFolder
@@ -261,5 +267,54 @@ def test_a_folder_that_is_no_run_is_refused(trained, tmp_path):
         LoadedRun(tmp_path)
     for folder in list((trained[1] / "checkpoints").iterdir()):
         folder.rename(tmp_path / folder.name)
-    with pytest.raises(ValueError, match="has no checkpoint yet"):
+    resume = f"has no checkpoint yet: resume the run with hybridvit train {trained[1]}/recipe.yaml --out {trained[1]}"
+    with pytest.raises(ValueError, match=resume):
         LoadedRun(trained[1])
+
+
+def test_the_command_that_resumes_a_run_without_a_checkpoint_does(trained, tmp_path):
+    _, path = trained
+    expected = (path / "metrics.jsonl").read_text().count("\n")
+    (path / "result.json").unlink()
+    shutil.rmtree(path / "checkpoints")
+    with pytest.raises(ValueError, match="has no checkpoint yet") as refused:
+        load_run(path)
+    _, *words = shlex.split(str(refused.value).partition(": resume the run with ")[2])
+    assert main(words) == DONE
+    assert (path / "metrics.jsonl").read_text().count("\n") == expected
+    assert load_run(path).evaluate("test")[1] > 0
+
+
+def test_a_run_in_ten_lines_on_arrays(tmp_path):
+    """From arrays to a folder that predicts; the path may be text."""
+    digits = load_digits()
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    splits = Splits.from_arrays(images, {"digit": digits.target, "ink": digits.images.mean((1, 2))})
+    tasks = {"digit": ClassificationConfig(target="digit"), "ink": RegressionConfig(target="ink")}
+    train = TrainConfig(steps=8, batch_size=16)
+    recipe = Recipe(name="arrays", model=SMALL, tasks=tasks, train=train)
+    result = Run(recipe, str(tmp_path / "run"), splits=splits).fit()
+    assert set(result["test"]) == {"digit", "ink"}
+    rows = load_run(str(tmp_path / "run")).predict(images[:3, None])
+    assert [row["image"] for row in rows] == [0, 1, 2]
+    assert set(rows[0]) == {"image", "digit", "ink"}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        (
+            {"x": ClassificationConfig(target="digt")},
+            "arrays has no target 'digt', which a task reads: did you mean digit",
+        ),
+        (
+            {"x": RegressionConfig(target="digit")},
+            "target 'digit' of arrays holds class, and a task reads it as numbers",
+        ),
+    ],
+)
+def test_splits_without_what_a_task_reads_are_refused(tasks, message):
+    digits = load_digits()
+    splits = Splits.from_arrays(digits.images / 16, {"digit": digits.target})
+    with pytest.raises(ValueError, match=message):
+        Run(Recipe(name="arrays", model=SMALL, tasks=tasks), cpu=True, splits=splits)

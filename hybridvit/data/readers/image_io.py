@@ -95,19 +95,19 @@ def read_image(path: Path, channels: int, size: Size) -> NDArray[np.uint8]:
         ValueError: the file is not there or no image.
     """
     try:
-        array = _decode(path, size, grey=channels == 1)
+        with Image.open(path) as file:
+            return fit_image(file, channels, size)
     except Exception as error:
         raise ValueError(f"{path} cannot be read as an image: {reason(error)}") from error
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
-def _decode(path: Path, size: Size, grey: bool) -> NDArray[np.uint8]:
-    """``[h, w]`` or, in colour, ``[h, w, 3]``."""
-    with Image.open(path) as file:
-        image = to_8_bits(ImageOps.exif_transpose(file), grey)
+def fit_image(image: Image.Image, channels: int, size: Size) -> NDArray[np.uint8]:
+    """A PIL image as ``[c, h, w]`` uint8, turned as its EXIF orientation says, cropped (centre) and resized."""
+    image = to_8_bits(ImageOps.exif_transpose(image), channels == 1)
     if image.size != (size[1], size[0]):
         image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BICUBIC)
-    return np.asarray(image)
+    array = np.asarray(image)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
 def to_8_bits(image: Image.Image, grey: bool) -> Image.Image:
