@@ -56,9 +56,9 @@ from hybridvit.recipe import Recipe as Recipe
 from hybridvit.recipe import Study as Study
 from hybridvit.recipe_file import read_recipe as read_recipe
 from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig as CNNTeacherConfig
-from hybridvit.runs.pretrain_config import PretrainConfig as PretrainConfig
 from hybridvit.runs.loaded_run import LoadedRun as LoadedRun
 from hybridvit.runs.loaded_run import load_run as load_run
+from hybridvit.runs.pretrain_config import PretrainConfig as PretrainConfig
 from hybridvit.runs.run import Run as Run
 from hybridvit.tasks.base import Task as Task
 from hybridvit.tasks.classification import ClassificationConfig as ClassificationConfig
