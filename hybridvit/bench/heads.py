@@ -24,7 +24,6 @@ from hybridvit.hydra.feature_cache import FeatureCache, FrozenTrunk
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.hydra.views import ViewsConfig
 from hybridvit.models import create_backbone, create_model
-from hybridvit.runs.views import Trunk
 from hybridvit.tasks.classification import ClassificationConfig, ClassificationTask
 from hybridvit.training.accelerator import make_accelerator
 from hybridvit.training.engine import TrainConfig, Trainer
@@ -93,7 +92,7 @@ def missing_camera(sizes: Sizes) -> Iterator[Row]:
     rig = ring_of_cameras(len(shapes), (32, 48))
     for fusion in FUSIONS:
         config = ViewsConfig(fusion=fusion, grid=(4, 4), embed_dim=32)
-        backbone = config.build(Trunk(ResNetConfig(depths=(1, 1), width=8)), shapes, rig).to(DEVICE).eval()
+        backbone = config.build(ResNetConfig(depths=(1, 1), width=8), shapes, rig).to(DEVICE).eval()
         views = {view: torch.randn(4, *shape).to(DEVICE) for view, shape in shapes.items()}
         present = {view: torch.full((4,), view != "rear", device=DEVICE) for view in views}
         with torch.no_grad():

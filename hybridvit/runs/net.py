@@ -10,7 +10,6 @@ from hybridvit.hydra.views import ViewsConfig
 from hybridvit.models import create_backbone
 from hybridvit.recipe import Recipe
 from hybridvit.runs.dataset_info import DatasetInfo
-from hybridvit.runs.views import Trunk
 from hybridvit.tasks.base import Task
 
 EVALUATION_BATCH = 1024
@@ -30,7 +29,7 @@ def create_net(recipe: Recipe, data: DatasetInfo, tasks: Mapping[str, Task]) -> 
         channels, *size = data.shapes[ONE_VIEW]
         backbone = create_backbone(recipe.model, (size[0], size[1]), in_channels=channels)
         return HydraNet(backbone, {name: task.head(backbone.spec) for name, task in tasks.items()})
-    views = (recipe.views or ViewsConfig()).build(Trunk(recipe.model), data.shapes, data.rig)
+    views = (recipe.views or ViewsConfig()).build(recipe.model, data.shapes, data.rig)
     heads = {
         name: task.head(views.view_spec(task.view) if task.view is not None else views.spec)
         for name, task in tasks.items()

@@ -13,7 +13,6 @@ from hybridvit.hydra.fusion import AttentionFusion
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.hydra.views import ViewsConfig, drop_views
 from hybridvit.models import create_backbone
-from hybridvit.runs.views import Trunk
 from hybridvit.tasks.classification import ClassificationHead
 
 SIZE = (8, 12)
@@ -36,7 +35,7 @@ def rig(shapes=SHAPES):
 
 def net(model=VIT, shapes=SHAPES, **fields):
     config = ViewsConfig(**{"grid": (2, 3), "embed_dim": 16, **fields})
-    return config.build(Trunk(model), shapes, rig() if config.fusion == "bev" else None)
+    return config.build(model, shapes, rig() if config.fusion == "bev" else None)
 
 
 def images(shapes=SHAPES, batch=BATCH):
@@ -362,7 +361,7 @@ def test_half_precision_on_the_cpu():
 def test_what_cannot_be_built_is_refused(arguments, message):
     model, config, *rest = arguments
     with pytest.raises(ValueError, match=message):
-        config.build(Trunk(model), *rest)
+        config.build(model, *rest)
 
 
 def test_an_unknown_camera_has_no_spec():
@@ -371,7 +370,7 @@ def test_an_unknown_camera_has_no_spec():
 
 
 def test_the_default_is_attention_over_a_shared_trunk():
-    backbone = ViewsConfig().build(Trunk(VIT), SHAPES)
+    backbone = ViewsConfig().build(VIT, SHAPES)
     assert backbone.spec.embed_dim == ViewsConfig().embed_dim
     assert isinstance(backbone.fusion, AttentionFusion)
     assert not backbone.stems
