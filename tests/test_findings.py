@@ -25,11 +25,13 @@ def test_links_and_pictures_are_there():
         assert (ROOT / "docs" / target).exists(), target
 
 
-def test_worth_of_an_assumption_on_the_digits():
+def test_equivalent_images_on_the_digits():
     study = result("digits_study")
-    worth = {model: f"{of['factor']:.1f} times" for model, of in study["equivalence"].items()}
-    said = "needs {ResNet} the images of a ResNet for the same error, {Hybrid} those of a hybrid and {ConViT} those"
-    assert said.format(**worth) in TEXT
+    factors = {model: f"{of['factor']:.1f} times" for model, of in study["equivalence"].items()}
+    sentence = (
+        "the ViT needs {ResNet} the images of a ResNet, {Hybrid} those of a hybrid and {ConViT} those of a ConViT."
+    )
+    assert sentence.format(**factors) in TEXT
     errors = {model: 1 - np.array(values) for model, values in study["accuracy"].items()}
     at = crossover_interval(np.array(study["train_images"], float), errors["Hybrid"], errors["ConViT"])
     assert (round(at.value, -2), round(at.low, -1), at.high) == (900, 570, np.inf)
@@ -38,26 +40,35 @@ def test_worth_of_an_assumption_on_the_digits():
 
 def test_ten_times_the_images_in_a_short_run():
     gains = [100 * (np.mean(many) - np.mean(few)) for few, many in result("small_data_laptop")["accuracy"].values()]
-    assert f"ten times the images add between {min(gains):.1f} and {max(gains):.1f} points" in TEXT
+    assert f"Ten times the images add between {min(gains):.1f} and {max(gains):.1f} points" in TEXT
 
 
-def test_worth_of_ingredients():
-    worth = {name: abs(row["worth"]["points"]) for name, row in result("what_matters")["without"].items()}
-    for name, said in (
-        ("whitening start", "a whitening start is worth {:.1f} points"),
-        ("Muon (AdamW instead)", "and Muon {:.1f},"),
-        ("CutMix", "CutMix costs {:.1f} "),
-        ("growing images", "images that grow cost {:.1f}."),
-    ):
-        assert said.format(worth[name]) in TEXT
+def points(study):
+    """What each ingredient adds, in points, the largest first."""
+    return {name: row["worth"]["points"] for name, row in study["without"].items()}
+
+
+def test_effect_of_ingredients():
+    study = result("what_matters")
+    effects = points(study)
+    assert list(effects)[:2] == ["whitening start", "Muon (AdamW instead)"]
+    whitening, muon, *_, cutmix, resizing = effects.values()
+    assert list(effects)[-2:] == ["CutMix", "growing images"]
+    assert f"{study['train_images']:,} images and {study['steps']} steps" in TEXT
+    assert f"whitening initialisation adds {whitening:.1f} points and Muon {muon:.1f}." in TEXT
+    assert f"CutMix costs {-cutmix:.1f} and progressive resizing costs {-resizing:.1f}." in TEXT
 
 
 @pytest.mark.parametrize(
-    ("model", "said"), [("hybrid", "reaches {:.1f} % on CIFAR-10"), ("resnet", "reaches {:.1f} %.")]
+    ("model", "sentence"),
+    [
+        ("hybrid", "It reaches {:.1f} % on CIFAR-10 from 5,000 images"),
+        ("resnet", "A ResNet with as many parameters and the same time per step reaches {:.1f} %."),
+    ],
 )
-def test_laptop_runs(model, said):
+def test_laptop_runs(model, sentence):
     run = result(f"cifar10_5k_laptop_{model}_0")
-    assert said.format(100 * run["test"]["label"]["accuracy"]) in TEXT
+    assert sentence.format(100 * run["test"]["label"]["accuracy"]) in TEXT
     if model == "hybrid":
         assert f"in {run['seconds']['train'] / 60:.1f} minutes" in TEXT
 
@@ -67,7 +78,7 @@ def test_what_sharing_costs():
     delta = f"{together['delta']['mean']:.1f}".replace("-", "−")
     assert f"Δm is {delta} %" in TEXT
     degrees = [f"{row['metrics']['slant']['mae']['mean']:.1f}" for row in (alone, together)]
-    assert f"the slant's error, {degrees[0]} degrees alone, becomes {degrees[1]}" in TEXT
+    assert f"the error of the slant is {degrees[0]} degrees alone and {degrees[1]} degrees together." in TEXT
     joint = [row["delta"]["mean"] for row in result("multi_fashion_mnist_laptop")["rows"] if row["balance"]]
     assert f"sharing costs {min(-d for d in joint):.1f} to {max(-d for d in joint):.1f} %" in TEXT
 
@@ -82,21 +93,29 @@ def test_gates_and_distances():
     distance, gates = measures["distance"], measures["gates"]["values"]
     start, *_, end = run["history"]["gates"]
     assert f"({100 * run['test']['label']['accuracy']:.1f} %, one seed)" in TEXT
-    assert f"from {np.mean(start):.2f} to {listed([np.mean(layer) for layer in end], 2)}." in TEXT
+    assert f"they go from {np.mean(start):.2f} to {listed([np.mean(layer) for layer in end], 2)}." in TEXT
     assert np.allclose(gates[:5], end, atol=1e-3)
-    assert f"and end at {listed([np.mean(layer) for layer in distance['values'][:5]], 1)}." in TEXT
+    assert f"pixels, and end at {listed([np.mean(layer) for layer in distance['values'][:5]], 1)}." in TEXT
     assert np.mean(distance["relative"][5]) == pytest.approx(1, abs=0.01)
 
 
-def test_worth_of_what_helps_a_vit():
+def test_what_helps_a_vit():
     study = result("what_helps_vit")
-    worth = [f"{row['worth']['points']:.1f}" for row in study["without"].values()]  # the most first
+    effects = points(study)
+    assert [name.split()[0] for name in effects] == ["guidance", "Muon", "whitening", "masked"]
+    teacher, muon, whitening, pretraining = effects.values()
     base, nothing = (100 * np.mean(study[name]["accuracy"]) for name in ("base", "baseline"))
-    assert f"has {nothing:.1f} % on CIFAR-10 after 600 steps on 5,000 images, and {base:.1f} % with four aids" in TEXT
-    assert f"costs {worth[0]} points, Muon {worth[1]}, the whitening start {worth[2]}." in TEXT
-    assert f"is worth {worth[3]}." in TEXT
-    for name, said in (("cnn", "has {:.1f} % itself"), ("cnn_muon", "reaches {:.1f} % alone, with 78,042 parameters")):
+    steps, images = study["steps"], study["train_images"]
+    assert (
+        f"reaches {nothing:.1f} % on CIFAR-10 after {steps} steps on {images:,} images, and {base:.1f} % with four"
+        in TEXT
+    )
+    assert f"accuracy falls by {teacher:.1f} points. Muon is worth {muon:.1f} and whitening" in TEXT
+    assert f"whitening initialisation {whitening:.1f}. Masked pre-training" in TEXT
+    assert f"is worth {pretraining:.1f}." in TEXT
+    sentences = {"cnn": "reaches {:.1f} % itself", "cnn_muon": "reaches {:.1f} % alone, with 78,042 parameters"}
+    for name, sentence in sentences.items():
         runs = [result(f"what_helps_vit_{name}_{seed}") for seed in range(3)]
         assert [run["seed"] for run in runs] == [0, 1, 2]
         assert {run["params"] for run in runs} == {78_042}
-        assert said.format(100 * np.mean([run["test"]["label"]["accuracy"] for run in runs])) in TEXT
+        assert sentence.format(100 * np.mean([run["test"]["label"]["accuracy"] for run in runs])) in TEXT
