@@ -11,11 +11,6 @@ from textwrap import fill
 DOCS = Path(__file__).parent
 RESULTS = DOCS.parent / "recipes" / "results"
 UNITLESS = ("r2", "cosine")  # metrics that are no shares
-LABELS = {  # rows whose name in the result file is not the field's term
-    "whitening start": "whitening initialisation",
-    "growing images": "progressive resizing",
-    "guidance by a CNN": "teacher CNN (feature distillation)",
-}
 SEEDS = {1: "one seed", 2: "two paired seeds", 3: "three paired seeds"}
 
 INTRODUCTION = """# Results
@@ -115,7 +110,7 @@ def effects(study):
     rows = []
     for name, row in study["without"].items():
         effect = f"{signed(row['worth']['points'])} {interval(row['worth']['interval'], signed)}"
-        rows.append([LABELS.get(name, name), effect, percent(row["accuracy"])])
+        rows.append([name, effect, percent(row["accuracy"])])
     return table(["removed", "effect of the ingredient, points", "accuracy without it, %"], rows)
 
 

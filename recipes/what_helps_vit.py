@@ -56,9 +56,9 @@ def study() -> hv.Ablation:
         title="What lets a pure ViT learn from 5,000 images?",
         base=base,
         without={
-            "guidance by a CNN": replace(base, teacher=None),
+            "teacher CNN": replace(base, teacher=None),
             "masked pre-training": replace(base, pretrain=None),
-            "whitening start": replace(base, whitening_init=False),
+            "whitening initialisation": replace(base, whitening_init=False),
             "Muon (AdamW instead)": replace(base, optim=adamw),
         },
         baseline=replace(base, teacher=None, pretrain=None, whitening_init=False, optim=adamw),

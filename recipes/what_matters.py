@@ -38,8 +38,8 @@ def study() -> hv.Ablation:
         without={
             "Muon (AdamW instead)": replace(base, optim=hv.AdamWConfig(lr=full.optim.lr, beta2=full.optim.beta2)),
             "attention (its CNN alone)": replace(base, model=CNN),
-            "whitening start": replace(base, whitening_init=False),
-            "growing images": replace(base, progressive=hv.ProgressiveConfig()),
+            "whitening initialisation": replace(base, whitening_init=False),
+            "progressive resizing": replace(base, progressive=hv.ProgressiveConfig()),
             "crops and flips": replace(base, augment=replace(augment, crop_padding=0, crop_fill="zero", flip=False)),
             "cutout": replace(base, augment=replace(augment, cutout=0)),
             "CutMix": replace(base, augment=replace(augment, cutmix=0.0, mix_probability=1.0)),

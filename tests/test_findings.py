@@ -51,9 +51,9 @@ def points(study):
 def test_effect_of_ingredients():
     study = result("what_matters")
     effects = points(study)
-    assert list(effects)[:2] == ["whitening start", "Muon (AdamW instead)"]
+    assert list(effects)[:2] == ["whitening initialisation", "Muon (AdamW instead)"]
     whitening, muon, *_, cutmix, resizing = effects.values()
-    assert list(effects)[-2:] == ["CutMix", "growing images"]
+    assert list(effects)[-2:] == ["CutMix", "progressive resizing"]
     assert f"{study['train_images']:,} images and {study['steps']} steps" in TEXT
     assert f"whitening initialisation adds {whitening:.1f} points and Muon {muon:.1f}." in TEXT
     assert f"CutMix costs {-cutmix:.1f} and progressive resizing costs {-resizing:.1f}." in TEXT
@@ -102,7 +102,7 @@ def test_gates_and_distances():
 def test_what_helps_a_vit():
     study = result("what_helps_vit")
     effects = points(study)
-    assert [name.split()[0] for name in effects] == ["guidance", "Muon", "whitening", "masked"]
+    assert [name.split()[0] for name in effects] == ["teacher", "Muon", "whitening", "masked"]
     teacher, muon, whitening, pretraining = effects.values()
     base, nothing = (100 * np.mean(study[name]["accuracy"]) for name in ("base", "baseline"))
     steps, images = study["steps"], study["train_images"]
