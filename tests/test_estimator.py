@@ -77,7 +77,7 @@ def test_every_layout_is_the_same_images():
     ("images", "says"),
     [
         (np.zeros((4, 64)), r"images must be \[n, h, w\], \[n, h, w, c\] or \[n, c, h, w\], given 2 axes \[4, 64\]"),
-        (np.zeros((4, 8, 8, 9)), r"images of 1 to 4 channels are wanted, given \[4, 8, 8, 9\]"),
+        (np.zeros((4, 8, 8, 9)), r"images of 1 to 4 channels are expected, given \[4, 8, 8, 9\]"),
         (
             np.full((4, 8, 8), 255.0),
             r"must lie in \[0, 1\], given 255 to 255 in item 0: leave out Normalize",

@@ -115,7 +115,7 @@ def gpu(monkeypatch):
             monkeypatch.setattr(torch, "Generator", Generator)
             held = run.batches
             run.batches.__init__(
-                run.splits.train, held.columns, held.normalisation, held.augmentation, held.order, held.seed, CUDA
+                run.splits.train, held.columns, held.normalisation, held.augmentation, held.sampler, held.seed, CUDA
             )
             trainer = Trainer(
                 run.net, run.tasks, recipe.train, recipe.optim, run.trainer.train, accelerator=Gpu(run.net)

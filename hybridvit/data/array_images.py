@@ -56,7 +56,7 @@ def as_images(images: ArrayLike) -> NDArray[np.uint8]:
     else:
         first, last = array.shape[1] <= MOST_CHANNELS, array.shape[3] <= MOST_CHANNELS
         if not first and not last:
-            raise ValueError(f"images of 1 to {MOST_CHANNELS} channels are wanted, given {given}")
+            raise ValueError(f"images of 1 to {MOST_CHANNELS} channels are expected, given {given}")
         if first and last:
             raise ValueError(
                 f"images {given} may be [n, h, w, c] or [n, c, h, w]: height or width must exceed {MOST_CHANNELS}"

@@ -28,7 +28,7 @@ class Batch(NamedTuple):
         images: ``[b, c, h, w]`` floats, normalised; with several cameras a mapping view name -> images; with a
             frozen trunk the features that it gave, from a cache.
         targets: target column -> ``[b, ...]``, as data's ``Column`` says, but masks int64 with -1 for no label.
-        present: view name -> ``[b]`` bool, whether the sample has that view; None: one view, always there.
+        present: view name -> ``[b]`` bool, whether the sample has that view; None: one view, which every sample has.
         mix: how the images were mixed, while the targets are those of the images before; None: they were not.
     """
 
@@ -38,9 +38,9 @@ class Batch(NamedTuple):
     mix: Mix | None = None
 
     def target(self, column: str, view: str | None = None) -> Tensor:
-        """A target ``[b, ...]``; of a head that reads one camera, unlabelled where that camera is not there."""
+        """A target ``[b, ...]``; of a head that reads one camera, unlabelled where that camera is missing."""
         target = self.targets[column]
         if view is None or self.present is None or view not in self.present:
             return target
-        there = self.present[view].view(-1, *[1] * (target.ndim - 1))
-        return torch.where(there, target, torch.nan if target.is_floating_point() else -1)
+        present = self.present[view].view(-1, *[1] * (target.ndim - 1))
+        return torch.where(present, target, torch.nan if target.is_floating_point() else -1)

@@ -1,4 +1,4 @@
-"""Images that stay on disk, which say of themselves what an array would and give their pixels when asked."""
+"""Images that stay on disk: they have the shape of an array and are read when asked."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ NAMED_AT_MOST = 5  # files that a message names
 
 
 class FileImages:
-    """Pictures ``[n, c, h, w]`` as uint8, each in a file; cropped (centre) and resized when they are read.
+    """Images ``[n, c, h, w]`` as uint8, each in a file; cropped (centre) and resized when they are read.
 
     An index gives others like it and reads nothing. It travels to worker processes as a few bytes for each image.
 
     Args:
-        paths: the files ``[n]`` as bytes (one block of memory, which forked processes share); empty: a picture that
-            is not there, which reads as zeros.
+        paths: the files ``[n]`` as bytes (one block of memory, which forked processes share); empty: a missing
+            image, which reads as zeros.
         channels: 1 or 3.
-        size: height and width in pixels that pictures are brought to.
+        size: height and width in pixels that images are brought to.
     """
 
     dtype = np.dtype(np.uint8)
@@ -38,7 +38,7 @@ class FileImages:
 
     @classmethod
     def of(cls, paths: Sequence[Path | None], channels: int, size: Size) -> FileImages:
-        """From paths, None where there is no picture."""
+        """From paths, None for a missing image."""
         names = [os.fsencode(path) if path is not None else b"" for path in paths]
         return cls(np.array(names, dtype=np.bytes_).reshape(len(names)), channels, size)
 
@@ -59,7 +59,7 @@ class FileImages:
         return FileImages(self.paths[index], self.channels, self.size)
 
     def path(self, index: int) -> Path | None:
-        """The file of one image; None: there is no picture."""
+        """The file of one image; None: the image is missing."""
         name = bytes(self.paths[index])
         return Path(os.fsdecode(name)) if name else None
 
@@ -115,18 +115,18 @@ def for_statistics(images: Images) -> NDArray[np.uint8]:
     return images[np.linspace(0, len(images) - 1, max(count, 1)).round().astype(np.int64)].read()
 
 
-def join_images(parts: Sequence[Any]) -> Any:
+def join_images(several: Sequence[Any]) -> Any:
     """Images of several data sets one after the other, all of them arrays or all files.
 
     Raises:
         ValueError: some are and some are not.
     """
-    files = [part for part in parts if isinstance(part, FileImages)]
+    files = [images for images in several if isinstance(images, FileImages)]
     if not files:
-        return np.concatenate(parts)
-    if len(files) < len(parts):
+        return np.concatenate(several)
+    if len(files) < len(several):
         raise ValueError(
             "some data sets are in memory (.npz files are), while others stay on disk because they take more than "
             "data.memory: allow more, or save all images as files"
         )
-    return FileImages(np.concatenate([part.paths for part in files]), files[0].channels, files[0].size)
+    return FileImages(np.concatenate([images.paths for images in files]), files[0].channels, files[0].size)

@@ -1,4 +1,4 @@
-"""Samples in memory, from a named data set, a manifest, a folder per class, one .npz file or a synthetic rig; split."""
+"""Samples from a named data set, a manifest, a folder per class, an .npz file or a synthetic rig, split for a run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class DataConfig(Config):
         test: share of all images set apart for the test, where the data has no test split.
         stratify: column of classes that splits and subsets are stratified by; None: the first that a task reads.
         split_seed: seed of the splits; the run's own seed draws the subset.
-        skip_unreadable: go on without image files that cannot be read, naming them.
+        skip_unreadable: leave out image files that cannot be read, naming them.
         hide: target column -> share of its training labels that are hidden, to see what missing labels cost.
         names: target column -> its classes, components or points in order; a column that is not named here has
             those that its training labels have.
@@ -78,7 +78,7 @@ def _files(root: str | tuple[str, ...] | None, dataset: str | None) -> bool:
 def load(
     config: DataConfig,
     seed: int,
-    wanted: Mapping[str, ColumnRequest],
+    requests: Mapping[str, ColumnRequest],
     further: Mapping[str, ColumnRequest] | None = None,
 ) -> Splits:
     """Reads the images and splits them; ``seed`` draws the subset when fewer images are asked for.
@@ -86,19 +86,19 @@ def load(
     Args:
         config: which images.
         seed: of the run.
-        wanted: target columns, and what they should hold; the first column of classes stratifies the splits, if
+        requests: target columns, and what they should hold; the first column of classes stratifies the splits, if
             ``stratify`` does not name another.
         further: more of them, which do not change how the data is split.
 
     Raises:
-        ValueError: root holds no data, a column is not there or of another kind, a class has no images,
+        ValueError: root holds no data, a column is missing or of another kind, a class has no images,
             a file cannot be read, or more training images are asked for than there are.
     """
-    by = config.stratify or next((name for name, request in wanted.items() if request.kind == "class"), None)
-    both = {**({by: ColumnRequest("class", config.names.get(by))} if by else {}), **(further or {}), **wanted}
+    by = config.stratify or next((name for name, request in requests.items() if request.kind == "class"), None)
+    both = {**({by: ColumnRequest("class", config.names.get(by))} if by else {}), **(further or {}), **requests}
     for name, request in (further or {}).items():
-        if name in wanted and wanted[name].kind != request.kind:
-            raise ValueError(f"column {name!r} holds {wanted[name].kind} for one task, {request.kind} for another")
+        if name in requests and requests[name].kind != request.kind:
+            raise ValueError(f"column {name!r} holds {requests[name].kind} for one task, {request.kind} for another")
     memory = allowed_bytes(config.memory) if _files(config.root, config.dataset) else 0
     splits = _with_columns(_read(config, both, memory), both)
     train, validation, test = splits.train, splits.validation, splits.test
@@ -116,18 +116,18 @@ def load(
     return replace(splits, train=train, validation=validation, test=test)
 
 
-def _fitting(parts: Sequence[Samples], memory: int) -> list[Samples]:
-    """The parts, read from disk in this order as long as they fit: a subset may, though the whole data does not."""
-    found = []
-    for part in parts:
-        if part.on_disk and part.nbytes <= memory:
-            part = part.in_memory()
-            memory -= part.nbytes
-        found.append(part)
-    return found
+def _fitting(splits: Sequence[Samples], memory: int) -> list[Samples]:
+    """The splits, read from disk in this order as long as they fit: a subset may, though the whole data does not."""
+    fitted = []
+    for samples in splits:
+        if samples.on_disk and samples.nbytes <= memory:
+            samples = samples.in_memory()
+            memory -= samples.nbytes
+        fitted.append(samples)
+    return fitted
 
 
-def _read(config: DataConfig, wanted: Mapping[str, ColumnRequest], memory: int) -> Splits:
+def _read(config: DataConfig, requests: Mapping[str, ColumnRequest], memory: int) -> Splits:
     if config.synthetic is not None:
         return config.synthetic.build()
     if config.dataset is not None or config.root is None:
@@ -138,28 +138,28 @@ def _read(config: DataConfig, wanted: Mapping[str, ColumnRequest], memory: int) 
     roots = [Path(root).expanduser() for root in ((config.root,) if isinstance(config.root, str) else config.root)]
     if not roots:
         raise ValueError("data.root names no files")
-    return read_roots(roots, wanted, config.image_size, config.skip_unreadable, memory)
+    return read_roots(roots, requests, config.image_size, config.skip_unreadable, memory)
 
 
-def _with_columns(splits: Splits, wanted: Mapping[str, ColumnRequest]) -> Splits:
-    """Only the columns that are wanted, checked.
+def _with_columns(splits: Splits, requests: Mapping[str, ColumnRequest]) -> Splits:
+    """Only the requested columns, checked.
 
     Raises:
-        ValueError: a column is not there, or holds something else.
+        ValueError: a column is missing, or holds something else.
     """
-    for name, request in wanted.items():
+    for name, request in requests.items():
         if name not in splits.columns:
             raise ValueError(f"{splits.name} has no target column {name!r}; it has {', '.join(splits.columns)}")
         column = splits.columns[name]
         if column.kind != request.kind:
-            raise ValueError(f"column {name!r} of {splits.name} holds {column.kind}, but {request.kind} is wanted")
+            raise ValueError(f"column {name!r} of {splits.name} holds {column.kind}, but {request.kind} is expected")
         if request.names is not None and request.names != column.names:
-            raise ValueError(f"column {name!r} of {splits.name} has {column.names}, but {request.names} is wanted")
+            raise ValueError(f"column {name!r} of {splits.name} has {column.names}, but {request.names} is expected")
 
-    def only(part: Samples) -> Samples:
-        return replace(part, targets={name: part.targets[name] for name in wanted})
+    def only(samples: Samples) -> Samples:
+        return replace(samples, targets={name: samples.targets[name] for name in requests})
 
-    columns = {name: splits.columns[name] for name in wanted}
+    columns = {name: splits.columns[name] for name in requests}
     return replace(
         splits,
         columns=columns,
@@ -169,14 +169,14 @@ def _with_columns(splits: Splits, wanted: Mapping[str, ColumnRequest]) -> Splits
     )
 
 
-def _hide(part: Samples, splits: Splits, shares: Mapping[str, float], seed: int) -> Samples:
+def _hide(samples: Samples, splits: Splits, shares: Mapping[str, float], seed: int) -> Samples:
     """The samples with a share of the labels of some columns hidden; a larger share hides the same ones and more."""
-    targets: dict[str, NDArray[Any]] = dict(part.targets)
+    targets: dict[str, NDArray[Any]] = dict(samples.targets)
     for name, share in shares.items():
         if name not in targets:
             raise ValueError(f"data.hide names {name!r}, which is no target of a task; those are {', '.join(targets)}")
-        order = np.random.default_rng([seed, 3, zlib.crc32(name.encode())]).permutation(len(part))
-        hidden = order[: round(share * len(part))]
+        order = np.random.default_rng([seed, 3, zlib.crc32(name.encode())]).permutation(len(samples))
+        hidden = order[: round(share * len(samples))]
         targets[name] = targets[name].copy()
         targets[name][hidden] = missing(splits.columns[name].kind)
-    return replace(part, targets=targets)
+    return replace(samples, targets=targets)

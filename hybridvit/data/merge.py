@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridvit.data.file_images import FileImages, Images, join_images
-from hybridvit.data.samples import Column, Samples, Splits, missing
+from hybridvit.data.samples import SPLITS, Column, Samples, Splits, missing
 
 
-def merge(parts: Sequence[Splits]) -> Splits:
+def merge(datasets: Sequence[Splits]) -> Splits:
     """All samples of all data sets; a target or view that a data set lacks is missing there.
 
     Boxes are padded to the same number. ``Samples.source`` says which data set a sample is from.
@@ -20,63 +20,63 @@ def merge(parts: Sequence[Splits]) -> Splits:
     Raises:
         ValueError: a view differs in shape, or a column in what it holds.
     """
-    if len(parts) == 1:
-        return parts[0]
+    if len(datasets) == 1:
+        return datasets[0]
     columns: dict[str, Column] = {}
     shapes: dict[str, tuple[int, int, int]] = {}
-    for part in parts:
-        for name, column in part.columns.items():
+    for dataset in datasets:
+        for name, column in dataset.columns.items():
             if columns.setdefault(name, column) != column:
                 raise ValueError(
                     f"column {name!r} holds {columns[name].kind} of {', '.join(columns[name].names)} in one data set, "
-                    f"and {column.kind} of {', '.join(column.names)} in {part.name}: give the same names to all"
+                    f"and {column.kind} of {', '.join(column.names)} in {dataset.name}: give the same names to all"
                 )
-        for view, shape in part.shapes.items():
+        for view, shape in dataset.shapes.items():
             if shapes.setdefault(view, shape) != shape:
                 raise ValueError(
-                    f"view {view!r} is {_text(shapes[view])} in one data set and {_text(shape)} in {part.name}: "
+                    f"view {view!r} is {_text(shapes[view])} in one data set and {_text(shape)} in {dataset.name}: "
                     "say which size to use, as in --data.image_size 64"
                 )
-    if len({part.rig.to_json() if part.rig is not None else None for part in parts}) > 1:
+    if len({dataset.rig.to_json() if dataset.rig is not None else None for dataset in datasets}) > 1:
         raise ValueError("the data sets have different rigs: one geometry goes with one model")
     train, validation, test = (
-        _join([getattr(part, split) for part in parts], columns, shapes) for split in ("train", "validation", "test")
+        _join([getattr(dataset, split) for dataset in datasets], columns, shapes) for split in SPLITS
     )
-    name = "+".join(part.name for part in parts)
-    return Splits(name, columns, train, validation, test, rig=parts[0].rig)
+    name = "+".join(dataset.name for dataset in datasets)
+    return Splits(name, columns, train, validation, test, rig=datasets[0].rig)
 
 
-def _join(parts: Sequence[Samples], columns: dict[str, Column], shapes: dict[str, tuple[int, int, int]]) -> Samples:
+def _join(pieces: Sequence[Samples], columns: dict[str, Column], shapes: dict[str, tuple[int, int, int]]) -> Samples:
     views = {}
     present = {}
     for view, shape in shapes.items():
-        on_disk = any(isinstance(part.views.get(view), FileImages) for part in parts)
+        on_disk = any(isinstance(piece.views.get(view), FileImages) for piece in pieces)
         views[view] = join_images(
-            [part.views[view] if view in part.views else _blank(len(part), shape, on_disk) for part in parts]
+            [piece.views[view] if view in piece.views else _blank(len(piece), shape, on_disk) for piece in pieces]
         )
-        there = [
-            part.present.get(view, np.ones(len(part), bool)) if view in part.views else np.zeros(len(part), bool)
-            for part in parts
+        masks = [
+            piece.present.get(view, np.ones(len(piece), bool)) if view in piece.views else np.zeros(len(piece), bool)
+            for piece in pieces
         ]
-        present[view] = np.concatenate(there)
-    targets = {name: _targets(name, column, parts) for name, column in columns.items()}
-    source = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    return Samples(views, targets, {view: there for view, there in present.items() if not there.all()}, source)
+        present[view] = np.concatenate(masks)
+    targets = {name: _targets(name, column, pieces) for name, column in columns.items()}
+    source = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
+    return Samples(views, targets, {view: mask for view, mask in present.items() if not mask.all()}, source)
 
 
 def _blank(count: int, shape: tuple[int, int, int], on_disk: bool) -> Images:
-    """Images of a view that a data set has not."""
+    """Images of a view that a data set lacks."""
     c, h, w = shape
     return FileImages.of([None] * count, c, (h, w)) if on_disk else np.zeros((count, c, h, w), np.uint8)
 
 
-def _targets(name: str, column: Column, parts: Sequence[Samples]) -> NDArray[Any]:
-    known = [part.targets[name] for part in parts if name in part.targets]
-    shape = tuple(max(sizes) for sizes in zip(*(values.shape[1:] for values in known), strict=True))
+def _targets(name: str, column: Column, pieces: Sequence[Samples]) -> NDArray[Any]:
+    given = [piece.targets[name] for piece in pieces if name in piece.targets]
+    shape = tuple(max(sizes) for sizes in zip(*(values.shape[1:] for values in given), strict=True))
     arrays = []
-    for part in parts:
-        if name in part.targets:
-            values = part.targets[name]
+    for piece in pieces:
+        if name in piece.targets:
+            values = piece.targets[name]
             if column.kind == "boxes":
                 wide = np.zeros((len(values), *shape), values.dtype)
                 wide[..., 0] = -1
@@ -85,7 +85,7 @@ def _targets(name: str, column: Column, parts: Sequence[Samples]) -> NDArray[Any
                 values = wide
             arrays.append(values)
         else:
-            arrays.append(np.full((len(part), *shape), missing(column.kind), known[0].dtype))
+            arrays.append(np.full((len(piece), *shape), missing(column.kind), given[0].dtype))
     return np.concatenate(arrays)
 
 

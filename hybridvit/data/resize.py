@@ -19,18 +19,19 @@ def resized(splits: Splits, image_size: int | tuple[int, int] | None) -> Splits:
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     if all(shape[1:] == size for shape in splits.shapes.values()):
         return splits
-    parts = (splits.train, splits.validation, splits.test)
-    train, validation, test = (_resized(part, splits.columns, size) for part in parts)
+    train, validation, test = (
+        _resized(samples, splits.columns, size) for samples in (splits.train, splits.validation, splits.test)
+    )
     return replace(splits, train=train, validation=validation, test=test)
 
 
-def _resized(part: Samples, columns: Any, size: tuple[int, int]) -> Samples:
-    before = next(iter(part.views.values())).shape[-2:]
+def _resized(samples: Samples, columns: Any, size: tuple[int, int]) -> Samples:
+    before = next(iter(samples.views.values())).shape[-2:]
     scale = (size[0] / before[0], size[1] / before[1])
     return replace(
-        part,
-        views={view: _images(pixels(images), size) for view, images in part.views.items()},
-        targets={name: _target(values, columns[name], size, scale) for name, values in part.targets.items()},
+        samples,
+        views={view: _images(pixels(images), size) for view, images in samples.views.items()},
+        targets={name: _target(values, columns[name], size, scale) for name, values in samples.targets.items()},
     )
 
 

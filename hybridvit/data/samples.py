@@ -1,4 +1,4 @@
-"""Samples in memory: images of one or several cameras, their targets, and the three parts that a study needs."""
+"""Samples in memory: images of one or several cameras, their targets, and the three splits of a data set."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ class Column:
 def labelled(kind: ColumnKind, values: NDArray[Any]) -> NDArray[np.bool_]:
     """Which samples have any label in this column, ``[n]``."""
     if kind in ("class", "multilabel"):
-        known = values >= 0
+        valid = values >= 0
     elif kind == "mask":
-        known = values != VOID
+        valid = values != VOID
     else:
-        known = ~np.isnan(values)
-    found: Any = known.reshape(len(values), int(np.prod(known.shape[1:])))
-    any_known: NDArray[np.bool_] = found.any(axis=1)
-    return any_known
+        valid = ~np.isnan(values)
+    flat: Any = valid.reshape(len(values), int(np.prod(valid.shape[1:])))
+    has_label: NDArray[np.bool_] = flat.any(axis=1)
+    return has_label
 
 
 def missing(kind: ColumnKind) -> float:
@@ -73,7 +73,7 @@ class Samples:
     Attributes:
         views: view name -> ``[n, c, h, w]``, uint8, in memory or on disk; a single view is called "image".
         targets: column name -> array, as :class:`Column` says.
-        present: view name -> ``[n]``, whether the sample has that view; a view that is not named is always there.
+        present: view name -> ``[n]``, whether the sample has that view; every sample has a view that is not named.
         source: which of several data sets the sample is from, ``[n]``; None: there is only one.
     """
 
@@ -118,14 +118,14 @@ class Samples:
         return Samples(
             {name: images[index] for name, images in self.views.items()},
             {name: values[index] for name, values in self.targets.items()},
-            {name: there[index] for name, there in self.present.items()},
+            {name: present[index] for name, present in self.present.items()},
             None if self.source is None else self.source[index],
         )
 
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set ready for use; a part the data does not have is empty.
+    """A data set ready for use; a split that the data does not have is empty.
 
     Attributes:
         name: what the data set is called in reports.

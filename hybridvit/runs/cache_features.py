@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from hybridvit.data.loaders.choose import evaluation_batches
+from hybridvit.data.loaders.batches import evaluation_batches
 from hybridvit.data.samples import Splits
 from hybridvit.hydra.feature_cache import INDEX, FeatureCache
 from hybridvit.hydra.hydranet import HydraNet

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hybridvit.config import from_yaml, nearest
 from hybridvit.data.load import load
-from hybridvit.data.loaders.choose import evaluation_batches
+from hybridvit.data.loaders.batches import evaluation_batches
 from hybridvit.data.samples import ONE_VIEW, Column, Splits
 from hybridvit.recipe import Recipe
 from hybridvit.runs.dataset_info import DatasetInfo

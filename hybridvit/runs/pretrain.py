@@ -17,7 +17,7 @@ from hybridvit.backbones.features import Backbone
 from hybridvit.config import to_yaml
 from hybridvit.data.augment.config import AugmentConfig
 from hybridvit.data.batch import Batch
-from hybridvit.data.loaders.choose import training_batches
+from hybridvit.data.loaders.batches import training_batches
 from hybridvit.data.loaders.sampling import BatchSampler, seed_of
 from hybridvit.data.samples import ONE_VIEW, Samples
 from hybridvit.hydra.hydranet import HydraNet

@@ -14,7 +14,7 @@ from hybridvit.backbones.weights import load_weights
 from hybridvit.config import nearest, to_yaml
 from hybridvit.data.file_images import pixels
 from hybridvit.data.load import load
-from hybridvit.data.loaders.choose import evaluation_batches, training_batches
+from hybridvit.data.loaders.batches import evaluation_batches, training_batches
 from hybridvit.data.loaders.progressive import Progressive
 from hybridvit.data.loaders.sampling import BatchSampler
 from hybridvit.data.samples import Samples, Splits

@@ -10,7 +10,7 @@ from hybridvit.backbones import PatchConfig, ResNetConfig, ViTConfig
 from hybridvit.config import from_yaml, to_yaml
 from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.load import load
-from hybridvit.data.loaders.choose import training_batches
+from hybridvit.data.loaders.batches import training_batches
 from hybridvit.data.loaders.sampling import BatchSampler
 from hybridvit.hydra.balance.kinds import FAMOConfig
 from hybridvit.runs.cnn_teacher import CNNTeacher

@@ -147,7 +147,7 @@ def test_weights_must_name_the_tasks(recipe):
 def test_a_task_that_reads_no_column_is_refused_with_what_there_is(recipe):
     with pytest.raises(ValueError, match="digits has no target column 'lable'; it has label, even, loops"):
         Run(recipe({"digit": ClassificationConfig(target="lable")}), cpu=True)
-    with pytest.raises(ValueError, match="column 'ink' of digits holds numbers, but class is wanted"):
+    with pytest.raises(ValueError, match="column 'ink' of digits holds numbers, but class is expected"):
         Run(recipe({"digit": ClassificationConfig(target="ink")}), cpu=True)
     two = {"a": ClassificationConfig(target="ink"), "b": RegressionConfig(target="ink")}
     with pytest.raises(ValueError, match=r"tasks\.b reads 'ink' as numbers, another task as class"):

@@ -1,4 +1,4 @@
-"""Looks a manifest over: what is there, and everything that is wrong with it."""
+"""Checks a manifest: what it holds, and everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from hybridvit.data.check.duplicates import Look, groups, near_duplicates, read_look
+from hybridvit.data.check.duplicates import ImageSummary, groups, near_duplicates, summarise_image
 from hybridvit.data.check.report import ROWS_KEPT, Problem, Problems, Report, ViewReport, format_report, size_text
 from hybridvit.data.check.targets import TargetCheck, target_columns
 from hybridvit.data.readers.image_io import in_threads, reason
-from hybridvit.data.readers.table import PART_NAMES, SPLIT, Table, listed, read_table
+from hybridvit.data.readers.table import SPLIT, Table, listed, read_table
+from hybridvit.data.samples import SPLITS
 
 __all__ = ["Report", "check_manifest", "format_report"]
 
 
 def check_manifest(path: Path) -> Report:
-    """Reads everything that the manifest names and says what is there and what is wrong, never raising for it."""
+    """Reads everything that the manifest names; reports what it holds and what is wrong, and never raises for it."""
     try:
         table = read_table(path)
     except ValueError as error:
@@ -29,13 +30,13 @@ def check_manifest(path: Path) -> Report:
 
 
 class _Check:
-    """One look through a table."""
+    """The check of one table."""
 
     def __init__(self, table: Table) -> None:
         self.table, self.root = table, table.path.parent
         self.problems = Problems(table)
-        self.parts, bad = table.parts()
-        self.problems.found("error", SPLIT, bad)
+        self.split, bad = table.splits()
+        self.problems.add_rows("error", SPLIT, bad)
         try:
             self.views = table.views()
         except ValueError as error:
@@ -45,28 +46,28 @@ class _Check:
             view: [self.root / cell if cell else None for cell in table.columns[c]] for view, c in self.views.items()
         }
         self.files = files
-        looks = in_threads(read_look, [path for paths in files.values() for path in paths if path])
-        self.looks = {path: look for path, look in looks.items() if isinstance(look, Look)}
-        self.unreadable = {path: reason(error) for path, error in looks.items() if isinstance(error, Exception)}
+        results = in_threads(summarise_image, [path for paths in files.values() for path in paths if path])
+        self.images = {path: image for path, image in results.items() if isinstance(image, ImageSummary)}
+        self.unreadable = {path: reason(error) for path, error in results.items() if isinstance(error, Exception)}
 
     def report(self) -> Report:
         self._rows()
         views = {view: self._view(view, column) for view, column in self.views.items()}
         targets = target_columns(self.table)
-        described = TargetCheck(self.table, self.parts, self.files, self.looks, self.problems)
+        described = TargetCheck(self.table, self.split, self.files, self.images, self.problems)
         columns = {name: described.column(name, cells) for name, cells in targets.items()}
         for view, column in self.views.items():
             self._same(view, column)
         self._conflicts({name: targets[name] for name, column in columns.items() if column.kind != "text"})
         problems = sorted(self.problems.items, key=lambda problem: (problem.level, bool(problem.where), -problem.count))
-        rows = {name: int((self.parts == part).sum()) for part, name in enumerate(PART_NAMES)}
+        rows = {name: int((self.split == index).sum()) for index, name in enumerate(SPLITS)}
         return Report(path=str(self.table.path), rows=rows, views=views, columns=columns, problems=problems)
 
     def _rows(self) -> None:
         for number, text in self.table.ragged[:ROWS_KEPT]:
             problem = Problem(level="error", where="", rows=(number,), count=1, text=text, shown=f"row {number}")
             self.problems.items.append(problem)
-        if not (self.parts == 0).any():
+        if not (self.split == 0).any():
             self.problems.add("error", SPLIT, [], "no row is for training")
         if self.views:
             blind = [row for row, paths in enumerate(zip(*self.files.values(), strict=True)) if not any(paths)]
@@ -75,8 +76,8 @@ class _Check:
 
     def _view(self, view: str, column: str) -> ViewReport:
         paths = self.files[view]
-        looks = [self.looks[path] for path in paths if path in self.looks]
-        self.problems.found(
+        images = [self.images[path] for path in paths if path in self.images]
+        self.problems.add_rows(
             "error",
             column,
             [
@@ -85,68 +86,68 @@ class _Check:
                 if path in self.unreadable
             ],
         )
-        sizes = Counter(look.size for look in looks)
+        sizes = Counter(image.size for image in images)
         if len(sizes) > 1:
             usual, often = sizes.most_common(1)[0]
-            others = [row for row, path in enumerate(paths) if path in self.looks and self.looks[path].size != usual]
-            most = f", most of them {size_text(usual)}" if 2 * often > len(looks) else ""
+            others = [row for row, path in enumerate(paths) if path in self.images and self.images[path].size != usual]
+            most = f", most of them {size_text(usual)}" if 2 * often > len(images) else ""
             text = f"images of {len(sizes)} sizes{most}: reading needs --data.image_size"
             self.problems.add("warning", column, others, text)
         return ViewReport(
             column=column,
-            images=len(looks),
+            images=len(images),
             missing=sum(path is None for path in paths) / len(paths),
             sizes={size_text(size): count for size, count in sizes.most_common()},
-            grey=sum(look.grey for look in looks) / max(len(looks), 1),
+            grey=sum(image.grey for image in images) / max(len(images), 1),
         )
 
     def _same(self, view: str, column: str) -> None:
-        """The same picture in several rows, or nearly the same in different splits."""
-        looks = [self.looks.get(path) if path else None for path in self.files[view]]
+        """Equal images in several rows, or nearly equal ones in different splits."""
+        images = [self.images.get(path) if path else None for path in self.files[view]]
         leaks: dict[tuple[int, ...], list[list[int]]] = {}
         again = []
-        for rows in groups([look.digest if look else None for look in looks]):
-            if len(parts := tuple(np.unique(self.parts[rows]).tolist())) > 1:
-                leaks.setdefault(parts, []).append(rows)
-            elif parts == (0,):
+        for rows in groups([image.digest if image else None for image in images]):
+            if len(splits := tuple(np.unique(self.split[rows]).tolist())) > 1:
+                leaks.setdefault(splits, []).append(rows)
+            elif splits == (0,):
                 again.append(rows)
-        for shared, found in leaks.items():
-            *others, last = (PART_NAMES[part] for part in shared)
+        for splits, duplicates in leaks.items():
+            *others, last = (SPLITS[split] for split in splits)
             where = f"{', '.join(others)} and {last}"
-            pictures = "1 image is" if len(found) == 1 else f"{len(found)} images are"
-            text = f"{pictures} in {where}, pixel for pixel"
-            self.problems.add("error", column, chain(*found), text, self._pairs(found))
+            count = "1 image is" if len(duplicates) == 1 else f"{len(duplicates)} images are"
+            text = f"{count} in {where}, pixel for pixel"
+            self.problems.add("error", column, chain(*duplicates), text, self._pairs(duplicates))
         if again:
             text = f"{len(again)} training image{'s' * (len(again) > 1)} more than once"
             self.problems.add("warning", column, chain(*again), text, self._pairs(again))
-        first = {look.digest: row for row, look in reversed(list(enumerate(looks))) if look}
+        first = {image.digest: row for row, image in reversed(list(enumerate(images))) if image}
         different = np.array(sorted(first.values()), np.int64)
         if not len(different):
             return
-        small = np.stack([look.small for row in different if (look := looks[row])])
-        near = different[near_duplicates(small, self.parts[different])].tolist()
+        small = np.stack([image.small for row in different if (image := images[row])])
+        near = different[near_duplicates(small, self.split[different])].tolist()
         if near:
             text = f"{len(near)} pair{'s' * (len(near) > 1)} in different splits look the same"
             self.problems.add("warning", column, chain(*near), text, self._pairs(near))
 
-    def _pairs(self, found: Sequence[Sequence[int]]) -> str:
+    def _pairs(self, duplicates: Sequence[Sequence[int]]) -> str:
         """The first rows of each group, as in "rows 3 = 17, 4 = 90"."""
-        texts = [" = ".join(str(self.table.rows[row]) for row in rows[:3]) for rows in found]
+        texts = [" = ".join(str(self.table.rows[row]) for row in rows[:3]) for rows in duplicates]
         return f"rows {listed(texts)}"
 
     def _conflicts(self, targets: Mapping[str, Mapping[str, list[str]]]) -> None:
-        """The same pictures with different labels."""
+        """Equal images with different labels."""
         digests: list[tuple[bytes | None, ...]] = [
-            tuple(self.looks[path].digest if path in self.looks else None for path in paths)
+            tuple(self.images[path].digest if path in self.images else None for path in paths)
             for paths in zip(*self.files.values(), strict=True)
         ]
         same = groups([key if any(key) else None for key in digests])
         for name, columns in targets.items():
-            found = []
+            conflicts = []
             for rows in same:
                 labels = {tuple(column[row] for column in columns.values()) for row in rows}
                 if len({label for label in labels if any(label)}) > 1:
-                    found.append(rows)
-            if found:
+                    conflicts.append(rows)
+            if conflicts:
                 text = "the same image with different labels"
-                self.problems.add("warning", name, chain(*found), text, self._pairs(found))
+                self.problems.add("warning", name, chain(*conflicts), text, self._pairs(conflicts))

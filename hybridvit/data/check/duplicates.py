@@ -1,4 +1,4 @@
-"""The same picture twice: by its pixels, and nearly the same by a small grey copy."""
+"""Duplicate images: equal by their pixels, or nearly equal by a small grey copy."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hybridvit.data.readers.geometry import Size
 from hybridvit.data.readers.image_io import read_header, read_image
 
 SIDE = 16  # of the small grey copy
-BLOCKS = 4  # blocks along a side of it, which pictures are first compared by
+BLOCKS = 4  # blocks along a side of it, which images are first compared by
 DIFFERENCE = 3.0  # root mean square, in grey levels of 255, up to which small copies are the same
-CONTRAST = 0.1  # ... and in standard deviations of the copy, so that pictures of one colour are not alike
+CONTRAST = 0.1  # ... and in standard deviations of the copy, so that images of one colour are not alike
 
 
 @dataclass(frozen=True)
-class Look:
-    """What is kept of a picture to find it again.
+class ImageSummary:
+    """What is kept of an image to find duplicates.
 
     Attributes:
         digest: of its size and pixels.
@@ -37,8 +37,8 @@ class Look:
     grey: bool
 
 
-def read_look(path: Path) -> Look:
-    """Reads the whole picture.
+def summarise_image(path: Path) -> ImageSummary:
+    """Reads the whole image.
 
     Raises:
         Exception: of many kinds, where it cannot be read.
@@ -46,17 +46,17 @@ def read_look(path: Path) -> Look:
     header = read_header(path)
     pixels = read_image(path, 1 if header.grey else 3, header.size)
     digest = hashlib.blake2b(pixels.tobytes(), digest_size=16, key=repr(pixels.shape).encode()).digest()
-    picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)) if len(pixels) == 3 else pixels[0])
-    small = np.asarray(picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
-    return Look(digest, small, header.size, header.grey)
+    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)) if len(pixels) == 3 else pixels[0])
+    small = np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
+    return ImageSummary(digest, small, header.size, header.grey)
 
 
-def near_duplicates(small: NDArray[np.uint8], parts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pairs of pictures ``[p, 2]`` of different parts that look the same, as after resizing or saving again.
+def near_duplicates(small: NDArray[np.uint8], splits: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pairs of images ``[p, 2]`` of different splits that are nearly equal, as after resizing or saving again.
 
     Args:
         small: grey copies ``[n, 16, 16]``.
-        parts: which part each picture is in, ``[n]``.
+        splits: which split each image is in, ``[n]``.
     """
     from scipy.spatial import cKDTree
 
@@ -66,17 +66,17 @@ def near_duplicates(small: NDArray[np.uint8], parts: NDArray[np.int64]) -> NDArr
     some = np.flatnonzero(allowed > 0.2)
     width = SIDE // BLOCKS
     blocks = values[some].reshape(-1, BLOCKS, width, BLOCKS, width).mean(axis=(2, 4)).reshape(-1, BLOCKS**2)
-    found = []
-    for part in range(int(parts.max(initial=0))):
-        one, rest = np.flatnonzero(parts[some] == part), np.flatnonzero(parts[some] > part)
+    matches = []
+    for split in range(int(splits.max(initial=0))):
+        one, rest = np.flatnonzero(splits[some] == split), np.flatnonzero(splits[some] > split)
         if not len(one) or not len(rest):
             continue
         # blocks are means, so their root mean square difference is never above that of the copies
         tree = cKDTree(blocks[one])
         near = tree.query_ball_point(blocks[rest], DIFFERENCE * BLOCKS)
         pairs = np.array([(some[one[i]], some[rest[j]]) for j, close in enumerate(near) for i in close], np.int64)
-        found.append(_alike(values, allowed, pairs.reshape(-1, 2)))
-    return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
+        matches.append(_alike(values, allowed, pairs.reshape(-1, 2)))
+    return np.concatenate(matches) if matches else np.zeros((0, 2), np.int64)
 
 
 def _alike(values: NDArray[np.float32], allowed: NDArray[np.float32], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -90,8 +90,8 @@ def _alike(values: NDArray[np.float32], allowed: NDArray[np.float32], pairs: NDA
 
 def groups(keys: Sequence[object]) -> list[list[int]]:
     """Indices of equal keys, where there are at least two of them."""
-    found: dict[object, list[int]] = {}
+    members: dict[object, list[int]] = {}
     for index, key in enumerate(keys):
         if key is not None:
-            found.setdefault(key, []).append(index)
-    return [indices for indices in found.values() if len(indices) > 1]
+            members.setdefault(key, []).append(index)
+    return [indices for indices in members.values() if len(indices) > 1]

@@ -1,4 +1,4 @@
-"""What is known of a manifest, as data and as a page of text."""
+"""The report on a manifest, as data and as a page of text."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Problems:
         kept = tuple(numbers[:ROWS_KEPT])
         self.items.append(Problem(level=level, where=where, rows=kept, count=len(numbers), text=text, shown=shown))
 
-    def found(self, level: Literal["error", "warning"], where: str, bad: Sequence[tuple[int, str]]) -> None:
+    def add_rows(self, level: Literal["error", "warning"], where: str, bad: Sequence[tuple[int, str]]) -> None:
         """Problems by row, those with the same words together."""
         together: dict[str, list[int]] = {}
         for row, text in bad:
@@ -63,14 +63,14 @@ class Problems:
 
 @dataclass(frozen=True, kw_only=True)
 class ViewReport:
-    """Pictures of one camera.
+    """Images of one camera.
 
     Attributes:
         column: the column that names the files.
-        images: rows with a picture.
+        images: rows with an image.
         missing: share of rows without.
-        sizes: "width x height" in pixels -> number of pictures, most frequent first.
-        grey: share of pictures without colours.
+        sizes: "width x height" in pixels -> number of images, most frequent first.
+        grey: share of images without colours.
     """
 
     column: str
@@ -108,7 +108,7 @@ class Report:
     Attributes:
         path: the file.
         rows: split -> number of rows.
-        views: view name -> its pictures.
+        views: view name -> its images.
         columns: target column -> what it holds.
         problems: the worst first.
     """
@@ -133,12 +133,12 @@ class Report:
 
 
 def size_text(size: Size) -> str:
-    """Width and height, as picture viewers show them."""
+    """Width and height, as image viewers show them."""
     return f"{size[1]}x{size[0]}"
 
 
 def format_report(report: Report) -> str:
-    """A page for the terminal: the verdict, what is wrong, and what there is."""
+    """A page for the terminal: the verdict, what is wrong, and what the manifest holds."""
     total = sum(report.rows.values())
     verdict = "nothing wrong" if not report.problems else _count(report.errors, "error")
     if report.warnings:
@@ -172,7 +172,7 @@ def _problem(problem: Problem) -> str:
 
 def _classes(name: str, column: ColumnReport, splits: Sequence[str]) -> str:
     """How often each class occurs; of many classes the most and the least frequent."""
-    counts = {label: [found.get(split, 0) for split in splits] for label, found in column.classes.items()}
+    counts = {label: [by_split.get(split, 0) for split in splits] for label, by_split in column.classes.items()}
     order = sorted(counts, key=lambda label: -sum(counts[label]))
     shown = order if len(order) <= CLASSES_SHOWN else order[: CLASSES_SHOWN // 2] + order[-CLASSES_SHOWN // 2 :]
     unit = {"mask": "pixels", "boxes": "boxes"}.get(column.kind, "samples")
@@ -187,9 +187,9 @@ def _classes(name: str, column: ColumnReport, splits: Sequence[str]) -> str:
 def _holds(column: ColumnReport) -> str:
     if column.numbers:
         texts = [
-            f"{'' if len(column.numbers) == 1 else name + ': '}{found['min']:.4g} to {found['max']:.4g}, "
-            f"mean {found['mean']:.4g} ± {found['std']:.4g}"
-            for name, found in column.numbers.items()
+            f"{'' if len(column.numbers) == 1 else name + ': '}{ranges['min']:.4g} to {ranges['max']:.4g}, "
+            f"mean {ranges['mean']:.4g} ± {ranges['std']:.4g}"
+            for name, ranges in column.numbers.items()
         ]
         return "; ".join(texts[:3]) + (f"; {len(texts) - 3} more" if len(texts) > 3 else "")
     if column.classes:

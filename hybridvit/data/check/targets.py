@@ -10,15 +10,15 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridvit.data.check.duplicates import Look
+from hybridvit.data.check.duplicates import ImageSummary
 from hybridvit.data.check.report import ColumnReport, Problems, size_text
 from hybridvit.data.readers import parse_cells as parse
 from hybridvit.data.readers.columns import Encoded, encode, encode_several
 from hybridvit.data.readers.geometry import Fit, Size
 from hybridvit.data.readers.image_io import in_threads, read_mask, reason
-from hybridvit.data.readers.infer_kind import NUMBER, guess_kind
-from hybridvit.data.readers.table import PART_NAMES, SPLIT, Table, listed
-from hybridvit.data.samples import ONE_VIEW, VOID, Column, ColumnKind, labelled
+from hybridvit.data.readers.infer_kind import NUMBER, infer_kind
+from hybridvit.data.readers.table import SPLIT, Table, listed
+from hybridvit.data.samples import ONE_VIEW, SPLITS, VOID, Column, ColumnKind, labelled
 
 SEEMS_MISSING = ("nan", "na", "n/a", "null", "none", "nil", "?", "-", "unknown", "missing", "undefined")
 
@@ -40,34 +40,34 @@ def target_columns(table: Table) -> dict[str, dict[str, list[str]]]:
 
 
 class TargetCheck:
-    """Looks target columns over.
+    """Checks target columns.
 
     Args:
         table: the manifest.
-        parts: which split each row is in, ``[n]``.
+        split: which split each row is in, ``[n]``.
         files: view name -> its files.
-        looks: file -> what is known of the picture.
+        images: file -> its summary.
         problems: where what is wrong is added.
     """
 
     def __init__(
         self,
         table: Table,
-        parts: NDArray[np.int64],
+        split: NDArray[np.int64],
         files: Mapping[str, list[Path | None]],
-        looks: Mapping[Path, Look],
+        images: Mapping[Path, ImageSummary],
         problems: Problems,
     ) -> None:
-        self.table, self.parts, self.files, self.looks, self.problems = table, parts, files, looks, problems
+        self.table, self.split, self.files, self.images, self.problems = table, split, files, images, problems
 
     def column(self, name: str, columns: Mapping[str, list[str]]) -> ColumnReport:
-        train = self.parts == 0
+        train = self.split == 0
         if list(columns) != [name]:
             cells = [cell for column in columns.values() for cell in column if cell]
             kind = "multilabel" if set(cells) <= {"0", "1", "0.0", "1.0"} else "numbers"
             return self._encoded(name, kind, encode_several(cast(ColumnKind, kind), dict(columns)))
         (cells,) = columns.values()
-        kind = guess_kind(cells)
+        kind = infer_kind(cells)
         if kind in ("text", "empty"):
             filled = np.array([bool(cell) for cell in cells])
             if kind == "empty":
@@ -82,12 +82,12 @@ class TargetCheck:
 
     def _described(self, kind: str, filled: NDArray[np.bool_], **more: Any) -> ColumnReport:
         holds = {"classes": {}, "numbers": {}, "names": (), **more}
-        by_split = {name: int((filled & (self.parts == part)).sum()) for part, name in enumerate(PART_NAMES)}
+        by_split = {name: int((filled & (self.split == index)).sum()) for index, name in enumerate(SPLITS)}
         return ColumnReport(kind=kind, labelled=by_split, missing=float(1 - filled.mean()), **holds)
 
     def _encoded(self, name: str, kind: str, encoded: Encoded) -> ColumnReport:
         column, values, bad = encoded
-        self.problems.found("error", name, bad)
+        self.problems.add_rows("error", name, bad)
         if kind in ("points", "boxes"):
             self._outside(name, kind, values)
         filled = labelled(column.kind, values)
@@ -95,8 +95,8 @@ class TargetCheck:
         if kind == "numbers":
             return self._described(kind, filled, numbers=_ranges(column, values), names=column.names)
         counts: dict[str, dict[str, int]] = {label: {} for label in column.names if kind != "points"}
-        for part, split in enumerate(PART_NAMES):
-            some = values[self.parts == part]
+        for place, split in enumerate(SPLITS):
+            some = values[self.split == place]
             for index, label in enumerate(counts):
                 if kind == "boxes":
                     counts[label][split] = int((some[..., 0] == index).sum())
@@ -107,13 +107,13 @@ class TargetCheck:
 
     def _everywhere(self, name: str, counts: Mapping[str, Mapping[str, int]]) -> None:
         """Warns of classes that a split lacks, where it has others."""
-        for split in PART_NAMES[1:]:
-            missing = [label for label, found in counts.items() if not found[split]]
+        for split in SPLITS[1:]:
+            missing = [label for label, by_split in counts.items() if not by_split[split]]
             if missing and len(missing) < len(counts):
                 self.problems.add("warning", name, [], f"classes without a {split} sample: {listed(missing)}")
 
     def _trained(self, name: str, filled: NDArray[np.bool_]) -> None:
-        if not filled[self.parts == 0].any():
+        if not filled[self.split == 0].any():
             self.problems.add("warning", name, [], "not one label in the training rows")
 
     def _frame(self, name: str) -> tuple[str, list[Path | None], Fit]:
@@ -121,8 +121,8 @@ class TargetCheck:
         camera = name.partition(":")[2]
         view = camera if camera in self.files else next(iter(self.files), "")
         paths = self.files.get(view, [None] * len(self.table))
-        known = [self.looks.get(path) if path else None for path in paths]
-        sizes = [look.size if look else (1 << 30, 1 << 30) for look in known]
+        images = [self.images.get(path) if path else None for path in paths]
+        sizes = [image.size if image else (1 << 30, 1 << 30) for image in images]
         return view, paths, Fit(np.array(sizes), (1, 1))
 
     def _outside(self, name: str, kind: str, values: NDArray[Any]) -> None:
@@ -144,7 +144,7 @@ class TargetCheck:
                 spelled.setdefault(" ".join(label.lower().split()), set()).add(label.strip())
         for label, forms in spelled.items():
             rows = [row for row, cell in enumerate(cells) if cell in forms]
-            if label in SEEMS_MISSING and rows and not (label == parse.NO_CLASS and guess_kind(cells) == "multilabel"):
+            if label in SEEMS_MISSING and rows and not (label == parse.NO_CLASS and infer_kind(cells) == "multilabel"):
                 self.problems.add(
                     "warning", name, rows, f"{min(forms)!r} is read as a class: a missing label is an empty cell"
                 )
@@ -153,30 +153,30 @@ class TargetCheck:
 
     def _mask(self, name: str, cells: Sequence[str]) -> ColumnReport:
         paths = [self.table.path.parent / cell if cell else None for cell in cells]
-        found = in_threads(_pixels_of_classes, [path for path in paths if path])
-        counts = np.zeros((len(PART_NAMES), 256), np.int64)
+        results = in_threads(_pixels_of_classes, [path for path in paths if path])
+        counts = np.zeros((len(SPLITS), 256), np.int64)
         bad = []
         _, images, _ = self._frame(name)
         for row, path in enumerate(paths):
             if path is None:
                 continue
-            mask = found[path]
+            mask = results[path]
             if isinstance(mask, Exception):
                 bad.append((row, f"{cells[row]}: {reason(mask)}"))
                 continue
             pixels, size = mask
-            counts[self.parts[row]] += pixels
-            image = self.looks.get(file) if (file := images[row]) else None
+            counts[self.split[row]] += pixels
+            image = self.images.get(file) if (file := images[row]) else None
             if image and image.size != size:
                 bad.append((row, f"the mask is {size_text(size)}, its image {size_text(image.size)} (width x height)"))
-        self.problems.found("error", name, bad)
+        self.problems.add_rows("error", name, bad)
         used = np.flatnonzero(counts.sum(axis=0)[:VOID])
-        if strange := [index for index in used if not counts[0, index]]:
-            self.problems.add("error", name, [], f"class indices that no training mask has: {listed(strange)}")
+        if unknown := [index for index in used if not counts[0, index]]:
+            self.problems.add("error", name, [], f"class indices that no training mask has: {listed(unknown)}")
         if used.tolist() == [0] and counts[:, VOID].any():
             self.problems.add("error", name, [], "only 0 and 255, and 255 means unlabelled: save the second class as 1")
-        classes = {str(index): dict(zip(PART_NAMES, counts[:, index].tolist(), strict=True)) for index in used}
-        filled = np.array([path is not None and not isinstance(found[path], Exception) for path in paths])
+        classes = {str(index): dict(zip(SPLITS, counts[:, index].tolist(), strict=True)) for index in used}
+        filled = np.array([path is not None and not isinstance(results[path], Exception) for path in paths])
         self._trained(name, filled)
         return self._described("mask", filled, classes=classes)
 
@@ -190,8 +190,8 @@ def _pixels_of_classes(path: Path) -> tuple[NDArray[np.intp], Size]:
 def _ranges(column: Column, values: NDArray[np.float32]) -> dict[str, dict[str, float]]:
     ranges = {}
     for index, name in enumerate(column.names):
-        known = values[:, index][~np.isnan(values[:, index])].astype(np.float64)
-        if len(known):
-            low, high, mean, std = known.min(), known.max(), known.mean(), known.std()
+        valid = values[:, index][~np.isnan(values[:, index])].astype(np.float64)
+        if len(valid):
+            low, high, mean, std = valid.min(), valid.max(), valid.mean(), valid.std()
             ranges[name] = {"min": float(low), "mean": float(mean), "max": float(high), "std": float(std)}
     return ranges

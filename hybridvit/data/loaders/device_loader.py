@@ -72,7 +72,7 @@ class DeviceLoader:
         columns: what their targets hold.
         normalisation: of each view, applied after augmentation.
         augmentation: drawn for each sample alone; the images of several cameras are left alone.
-        order: which samples a step sees.
+        sampler: which samples a step sees.
         seed: seed of the augmentation.
         device: where samples live.
     """
@@ -83,7 +83,7 @@ class DeviceLoader:
         columns: Mapping[str, Column],
         normalisation: Mapping[str, Normalisation],
         augmentation: AugmentConfig,
-        order: BatchSampler,
+        sampler: BatchSampler,
         seed: int,
         device: torch.device,
     ) -> None:
@@ -91,12 +91,12 @@ class DeviceLoader:
         self.columns = columns
         self.normalisation = normalisation
         self.augmentation = augmentation
-        self.order = order
+        self.sampler = sampler
         self.seed = seed
         self.device = device
         self.ahead = 1
         if device.type != "cpu" and self.samples.views.keys() == {ONE_VIEW}:
-            values = self.samples.views[ONE_VIEW][0].numel() * len(order.indices(0))
+            values = self.samples.views[ONE_VIEW][0].numel() * len(sampler.indices(0))
             self.ahead = max(1, min(AHEAD, MOST_VALUES // values))
         self._made: tuple[int, list[Batch]] = (-1, [])  # which of the groups of batches, and it
 
@@ -109,7 +109,7 @@ class DeviceLoader:
 
     def _batches(self, group: int) -> list[Batch]:
         steps = range(group * self.ahead, (group + 1) * self.ahead)
-        numbers = np.concatenate([self.order.indices(step) for step in steps])
+        numbers = np.concatenate([self.sampler.indices(step) for step in steps])
         drawn = self.samples.take(torch.from_numpy(numbers).to(self.device, non_blocking=True))
         if drawn.views.keys() != {ONE_VIEW}:
             return [drawn.batch(self.columns, self.normalisation)]

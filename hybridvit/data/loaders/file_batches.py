@@ -17,7 +17,7 @@ from hybridvit.data.file_images import FileImages, Images
 from hybridvit.data.loaders.sampling import seed_of
 from hybridvit.data.samples import ONE_VIEW, Column, Samples
 
-STREAM = 4  # of random numbers; 0 and 1 are those of the order and of images in memory
+STREAM = 4  # of random numbers; 0 and 1 are those of the sampler and of images in memory
 
 Key = tuple[int, NDArray[np.int64]]  # a step, and the samples of its batch
 
@@ -95,7 +95,7 @@ class FileBatches(Dataset[Read]):
 
 
 def _pixels(images: Images, rows: NDArray[np.int64]) -> Tensor:
-    """The pixels of some images, ``[b, c, h, w]``; one that is there several times is read once."""
+    """The pixels of some images, ``[b, c, h, w]``; repeated ones are read once."""
     different, where = np.unique(rows, return_inverse=True)
     if isinstance(images, FileImages):
         return torch.from_numpy(np.stack([images.read_one(row) for row in different])[where])

@@ -37,7 +37,7 @@ class FileLoader:
         columns: what their targets hold.
         normalisation: of each view, applied after augmentation.
         augmentation: drawn for each sample alone; the images of several cameras are left alone.
-        order: which samples a step sees.
+        sampler: which samples a step sees.
         seed: seed of the augmentation.
         device: where batches go.
         steps: number of batches that will be asked for; None: not known.
@@ -49,14 +49,14 @@ class FileLoader:
         columns: Mapping[str, Column],
         normalisation: Mapping[str, Normalisation],
         augmentation: AugmentConfig,
-        order: BatchSampler,
+        sampler: BatchSampler,
         seed: int,
         device: torch.device,
         steps: int | None = None,
     ) -> None:
         self.source = FileBatches(samples, columns, augmentation, seed)
         self.finish = _Finish(samples, columns, normalisation, device)
-        self.augmentation, self.order, self.seed, self.device, self.steps = augmentation, order, seed, device, steps
+        self.augmentation, self.sampler, self.seed, self.device, self.steps = augmentation, sampler, seed, device, steps
         self._next = 0
         self._read: Iterator[Read] | None = None
 
@@ -68,7 +68,7 @@ class FileLoader:
         """
         if self._read is None or step != self._next:
             self.close()
-            self._read = _read_ahead(self.source, _Steps(self.order, step, self.steps), self.device)
+            self._read = _read_ahead(self.source, _Steps(self.sampler, step, self.steps), self.device)
         try:
             batch = self.finish(next(self._read))
         except BaseException:  # also an interrupt
@@ -118,13 +118,13 @@ class FileEvaluationLoader:
 class _Steps:
     """The samples of one step after the other."""
 
-    def __init__(self, order: BatchSampler, start: int, end: int | None) -> None:
-        self.order = order
+    def __init__(self, sampler: BatchSampler, start: int, end: int | None) -> None:
+        self.sampler = sampler
         self.steps: Iterable[int] = count(start) if end is None or end <= start else range(start, end)
 
     def __iter__(self) -> Iterator[Key]:
         for step in self.steps:
-            yield step, self.order.indices(step)
+            yield step, self.sampler.indices(step)
 
 
 class _Finish:
@@ -138,7 +138,7 @@ class _Finish:
         device: torch.device,
     ) -> None:
         self.targets = {name: torch.from_numpy(values) for name, values in samples.targets.items()}
-        self.present = {view: torch.from_numpy(there) for view, there in samples.presence.items()}
+        self.present = {view: torch.from_numpy(mask) for view, mask in samples.presence.items()}
         self.columns, self.normalisation, self.device = columns, normalisation, device
 
     def __call__(self, read: Read) -> Batch:
@@ -146,7 +146,7 @@ class _Finish:
             raise ValueError(read.wrong)
         placed = read.placed
         targets = {name: placed[name] if name in placed else values[read.rows] for name, values in self.targets.items()}
-        present = {view: there[read.rows] for view, there in self.present.items()}
+        present = {view: mask[read.rows] for view, mask in self.present.items()}
         parts = (read.views, targets, present)
         on_device = DeviceSamples(
             *({name: values.to(self.device, non_blocking=True) for name, values in part.items()} for part in parts)

@@ -33,7 +33,7 @@ def seed_of(*parts: int) -> int:
 
 
 class BatchSampler:
-    """The stream of training samples.
+    """The indices of every training batch.
 
     Samples of a data set are drawn without repetition within its epoch, and a batch may span two epochs, so that
     all batches are full even when there are fewer samples than a batch holds.
@@ -44,7 +44,7 @@ class BatchSampler:
     Args:
         sources: data set of each sample, ``[n]``, from 0.
         batch_size: samples in a batch.
-        seed: seed of the order.
+        seed: of the permutations.
         config: how the data sets take turns.
         repeats: how often a batch holds each of its samples.
 
@@ -92,15 +92,15 @@ class BatchSampler:
         rounds, rest = divmod(int(slots), PERIOD)
         return rounds * int(self.before[-1, source]) + (int(self.before[rest - 1, source]) if rest else 0)
 
-    def _draw(self, source: int, position: int, wanted: int) -> NDArray[np.int64]:
+    def _draw(self, source: int, position: int, count: int) -> NDArray[np.int64]:
         """The samples of a source from a position of its own stream on."""
-        parts, size = [], len(self.members[source])
-        while wanted:
+        pieces, size = [], len(self.members[source])
+        while count:
             epoch, start = divmod(position, size)
-            part = self._epoch(source, epoch)[start : start + wanted]
-            parts.append(part)
-            position, wanted = position + len(part), wanted - len(part)
-        return self.members[source][np.concatenate(parts)]
+            piece = self._epoch(source, epoch)[start : start + count]
+            pieces.append(piece)
+            position, count = position + len(piece), count - len(piece)
+        return self.members[source][np.concatenate(pieces)]
 
     def _epoch(self, source: int, epoch: int) -> NDArray[np.int64]:
         held = self._epochs.get(source, (-1, np.zeros(0, np.int64)))

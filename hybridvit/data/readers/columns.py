@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridvit.config import nearest
 from hybridvit.data.readers import parse_cells as parse
-from hybridvit.data.readers.table import nearest
 from hybridvit.data.samples import Column, ColumnKind
 
 V = TypeVar("V")
@@ -31,7 +31,7 @@ def encode(
         kind: what the cells hold; anything but a mask.
         target: name of the column.
         cells: text of each row, "" where there is no label.
-        names: classes, components or points; None: as found in the training rows.
+        names: classes, components or points; None: those of the training rows.
         train: which rows are for training, ``[n]``.
         root: folder that files are relative to.
     """
@@ -63,10 +63,8 @@ def encode_several(kind: ColumnKind, cells: dict[str, list[str]]) -> Encoded:
 
 def ordered(names: Iterable[str]) -> tuple[str, ...]:
     """Sorted; whole numbers by their value."""
-    found = set(names)
-    if all(parse.WHOLE.fullmatch(name) for name in found):
-        return tuple(sorted(found, key=int))
-    return tuple(sorted(found))
+    distinct = set(names)
+    return tuple(sorted(distinct, key=int if all(map(parse.WHOLE.fullmatch, distinct)) else None))
 
 
 class ClassIndex:
@@ -75,9 +73,8 @@ class ClassIndex:
     Whole numbers are names as well; where names are given and none of them is a whole number, they are indices.
     """
 
-    def __init__(self, given: Names, found: Iterable[str], in_training: Iterable[str]) -> None:
-        found = set(found)
-        self.whole = all(parse.WHOLE.fullmatch(name) for name in found)
+    def __init__(self, given: Names, in_data: Iterable[str], in_training: Iterable[str]) -> None:
+        self.whole = all(map(parse.WHOLE.fullmatch, in_data))
         self.given = given is not None
         self.names = ordered(map(self.canonical, in_training)) if given is None else given
         self.index = {
@@ -138,12 +135,12 @@ def _multilabel(cells: list[str], names: Names, train: NDArray[np.bool_]) -> Enc
     everything = [(training, name) for row, training in zip(rows, train, strict=True) for name in row or ()]
     index = ClassIndex(names, {name for _, name in everything}, {name for training, name in everything if training})
     array = np.full((len(cells), len(index.names)), -1, np.int64)
-    for row, found in enumerate(rows):
-        if found is None:
+    for row, labels in enumerate(rows):
+        if labels is None:
             continue
         array[row] = 0
         try:
-            for name in found:
+            for name in labels:
                 array[row, index[name]] = 1
         except ValueError as error:
             bad.append((row, str(error)))
@@ -206,12 +203,12 @@ def _boxes(cells: list[str], names: Names, train: NDArray[np.bool_], root: Path)
     index = ClassIndex(names, {name for _, name in everything}, {name for training, name in everything if training})
     most = max((len(row) for row in rows if row), default=1)
     array = np.full((len(cells), most, 5), np.nan, np.float32)
-    for row, found in enumerate(rows):
-        if found is None:
+    for row, boxes in enumerate(rows):
+        if boxes is None:
             continue
         array[row] = (-1, 0, 0, 0, 0)
         try:
-            for place, (name, *corners) in enumerate(found):
+            for place, (name, *corners) in enumerate(boxes):
                 array[row, place] = (index[name], *corners)
         except ValueError as error:
             bad.append((row, str(error)))

@@ -1,4 +1,4 @@
-"""Pictures as people have them: a folder for each class."""
+"""Image folders with a folder for each class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hybridvit.data.readers.image_io import common_size, read_headers, read_imag
 from hybridvit.data.samples import ONE_VIEW, Column, Samples, Splits
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-PARTS = ("train", "val", "test")
+FOLDERS = ("train", "val", "test")  # of the splits
 
 
 def read_folder(
@@ -22,31 +22,30 @@ def read_folder(
 ) -> Splits:
     """Reads ROOT/CLASS/image, or ROOT/train/CLASS/image with optional val and test folders.
 
-    Pictures are RGB unless all of them are grey, and turned as their EXIF orientation says.
+    Images are RGB unless all of them are grey, and turned as their EXIF orientation says.
 
     Args:
         root: the folder.
-        image_size: size in pixels that pictures are cropped (centre) and resized to; None: all must be of one size.
+        image_size: size in pixels that images are cropped (centre) and resized to; None: all must be of one size.
         skip_unreadable: warn of files that cannot be read instead of refusing them.
         memory: bytes that the pixels may take; images that take more stay on disk, where only their headers are
-            looked at; None: any number.
+            read; None: any number.
 
     Raises:
         ValueError: no class folders, a class without images, unreadable files, or differing sizes.
     """
-    has_parts = (root / "train").is_dir()
-    folders = [root / part if has_parts else root for part in (PARTS if has_parts else PARTS[:1])]
+    folders = [root / name for name in FOLDERS] if (root / "train").is_dir() else [root]
     class_names = _class_folders(folders[0])
     listed: list[list[tuple[Path, int]]] = []
     for folder in folders:
         if not folder.is_dir():
             listed.append([])
             continue
-        if strange := set(_class_folders(folder)) - set(class_names):
-            raise ValueError(f"{folder} has classes that {folders[0]} has not: {', '.join(sorted(strange))}")
+        if unknown := set(_class_folders(folder)) - set(class_names):
+            raise ValueError(f"{folder} has classes that {folders[0]} lacks: {', '.join(sorted(unknown))}")
         listed.append(_list(folder, class_names, required=folder == folders[0]))
 
-    paths = [path for part in listed for path, _ in part]
+    paths = [path for split in listed for path, _ in split]
     headers, unreadable = read_headers(paths)
     size = common_size(headers, image_size)
     paths = [path for path in paths if path in headers]
@@ -59,16 +58,16 @@ def read_folder(
     kept = {path: index for index, path in enumerate(paths) if path not in unreadable}
     if not kept:
         raise ValueError(f"{root}: not one image can be read")
-    parts: list[Samples] = []
-    for part in [*listed, [], []][:3]:
-        rows = [kept[path] for path, _ in part if path in kept]
-        labels = np.array([label for path, label in part if path in kept], dtype=np.int64)
+    splits: list[Samples] = []
+    for split in [*listed, [], []][:3]:
+        rows = [kept[path] for path, _ in split if path in kept]
+        labels = np.array([label for path, label in split if path in kept], dtype=np.int64)
         whole = slice(rows[0], rows[-1] + 1) if rows and rows[-1] - rows[0] + 1 == len(rows) else np.array(rows, int)
-        parts.append(Samples({ONE_VIEW: images[whole]}, {"label": labels}))
-    for missing in np.flatnonzero(np.bincount(parts[0].targets["label"], minlength=len(class_names)) == 0):
+        splits.append(Samples({ONE_VIEW: images[whole]}, {"label": labels}))
+    for missing in np.flatnonzero(np.bincount(splits[0].targets["label"], minlength=len(class_names)) == 0):
         name = class_names[missing]
         raise ValueError(f"{folders[0] / name}: class {name!r} has no image that can be read")
-    train, validation, test = parts
+    train, validation, test = splits
     return Splits(root.resolve().name, {"label": Column("class", tuple(class_names))}, train, validation, test)
 
 
@@ -80,13 +79,13 @@ def _class_folders(folder: Path) -> list[str]:
 
 
 def _list(folder: Path, class_names: list[str], required: bool) -> list[tuple[Path, int]]:
-    found = []
+    files = []
     for label, name in enumerate(class_names):
-        files = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in SUFFIXES)
-        if required and not files:
+        paths = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in SUFFIXES)
+        if required and not paths:
             raise ValueError(f"{folder / name}: class {name!r} has no images (looked for {' '.join(SUFFIXES)})")
-        found += [(path, label) for path in files]
-    return found
+        files += [(path, label) for path in paths]
+    return files
 
 
 def _refuse(unreadable: Mapping[Path, str], skip_unreadable: bool) -> None:

@@ -1,4 +1,4 @@
-"""Where pixels go when a picture is cropped (centre) and resized, as ``PIL.ImageOps.fit`` does it."""
+"""Where pixels go when an image is cropped (centre) and resized, as ``PIL.ImageOps.fit`` does it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ROUNDING = 1e-3  # pixels that a coordinate may lie outside, as float32 has it
 
 @dataclass(frozen=True)
 class Fit:
-    """Pictures of several sizes brought to one, in pixel coordinates where 0 is an edge of the picture.
+    """Images of several sizes brought to one, in pixel coordinates where 0 is an edge of the image.
 
     Attributes:
-        before: height and width of each picture, ``[n, 2]``.
+        before: height and width of each image, ``[n, 2]``.
         after: height and width that all get.
     """
 
@@ -39,7 +39,7 @@ class Fit:
         return np.where(inside.all(axis=-1, keepdims=True), moved, np.nan).astype(np.float32)
 
     def boxes(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Boxes ``[n, m, 5]`` in the new pixels, clipped to the picture.
+        """Boxes ``[n, m, 5]`` in the new pixels, clipped to the image.
 
         A box of which the crop leaves less than one pixel in width or height is dropped: what is kept comes first,
         rows of class -1 follow.
@@ -49,20 +49,20 @@ class Fit:
         clipped = np.clip(moved, 0, np.array([self.after[1], self.after[0]] * 2))
         small = ((clipped[..., 2:] - clipped[..., :2]) < 1).any(axis=-1)
         dropped = small & (np.abs(clipped - moved) > ROUNDING).any(axis=-1) & (boxes[..., 0] >= 0)
-        found = np.concatenate([boxes[..., :1], np.where(boxes[..., :1] >= 0, clipped, boxes[..., 1:])], axis=-1)
-        found[dropped] = (-1, 0, 0, 0, 0)
-        order = np.argsort(found[..., 0] == -1, axis=1, kind="stable")
-        return np.take_along_axis(found, order[..., None], axis=1).astype(np.float32)
+        fitted = np.concatenate([boxes[..., :1], np.where(boxes[..., :1] >= 0, clipped, boxes[..., 1:])], axis=-1)
+        fitted[dropped] = (-1, 0, 0, 0, 0)
+        order = np.argsort(fitted[..., 0] == -1, axis=1, kind="stable")
+        return np.take_along_axis(fitted, order[..., None], axis=1).astype(np.float32)
 
     def points_outside(self, points: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which points ``[n, k]`` lie outside their picture before it is cropped."""
+        """Which points ``[n, k]`` lie outside their image before it is cropped."""
         size = self.before[:, None, ::-1]
         with np.errstate(invalid="ignore"):
             outside = (points < -ROUNDING) | (points > size + ROUNDING)
         return np.asarray(outside.any(axis=-1))
 
     def boxes_outside(self, boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which boxes ``[n, m]`` reach outside their picture before it is cropped."""
+        """Which boxes ``[n, m]`` reach outside their image before it is cropped."""
         size = np.tile(self.before[:, ::-1], 2)[:, None]
         with np.errstate(invalid="ignore"):
             beyond = np.asarray((boxes[..., 1:] < -ROUNDING) | (boxes[..., 1:] > size + ROUNDING))

@@ -26,7 +26,7 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a picture before its pixels are read.
+    """What a file says of an image before its pixels are read.
 
     Attributes:
         size: height and width in pixels, turned as its EXIF orientation says.
@@ -63,13 +63,13 @@ def read_header(path: Path) -> Header:
 
 def read_headers(paths: Iterable[Path | None]) -> tuple[dict[Path, Header], dict[Path, str]]:
     """The headers of files, and what is wrong with those that cannot be read."""
-    found = in_threads(read_header, [path for path in paths if path is not None])
-    headers = {path: header for path, header in found.items() if isinstance(header, Header)}
-    return headers, {path: reason(error) for path, error in found.items() if isinstance(error, Exception)}
+    results = in_threads(read_header, [path for path in paths if path is not None])
+    headers = {path: header for path, header in results.items() if isinstance(header, Header)}
+    return headers, {path: reason(error) for path, error in results.items() if isinstance(error, Exception)}
 
 
 def common_size(headers: Mapping[Path, Header], image_size: int | tuple[int, int] | None) -> Size:
-    """Height and width that pictures get: what is asked for, or the one size that all of them have.
+    """Height and width that images get: those asked for, or the one size that all of them have.
 
     Raises:
         ValueError: nothing is asked for and they differ.
@@ -89,10 +89,10 @@ def common_size(headers: Mapping[Path, Header], image_size: int | tuple[int, int
 
 
 def read_image(path: Path, channels: int, size: Size) -> NDArray[np.uint8]:
-    """One picture as ``[c, h, w]`` uint8, cropped (centre) and resized to ``size`` in pixels.
+    """One image as ``[c, h, w]`` uint8, cropped (centre) and resized to ``size`` in pixels.
 
     Raises:
-        ValueError: the file is not there or no image.
+        ValueError: the file is missing or no image.
     """
     try:
         with Image.open(path) as file:
@@ -120,7 +120,7 @@ def to_8_bits(image: Image.Image, grey: bool) -> Image.Image:
 
 
 def read_images(paths: Sequence[Path | None], channels: int, size: Size) -> tuple[NDArray[np.uint8], dict[Path, str]]:
-    """Pictures ``[n, c, h, w]``, zeros where there is none; and what is wrong with those that cannot be read."""
+    """Images ``[n, c, h, w]``, zeros where there is none; and why files cannot be read."""
     images = np.zeros((len(paths), channels, *size), np.uint8)
 
     def fill(job: tuple[int, Path]) -> None:
@@ -135,11 +135,11 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     """A label map ``[h, w]`` of class indices.
 
     Raises:
-        ValueError: the picture does not hold class indices of 8 bits.
+        ValueError: the file does not hold class indices of 8 bits.
     """
     with Image.open(path) as file:
         if file.mode not in MASK_MODES:
-            raise ValueError(f"a picture of mode {file.mode}, expected 8-bit class indices (grey or with a palette)")
+            raise ValueError(f"an image of mode {file.mode}, expected 8-bit class indices (grey or with a palette)")
         values = np.asarray(ImageOps.exif_transpose(file))
     if values.dtype != np.uint8 and (values.min() < 0 or values.max() > 255):
         raise ValueError(f"values from {values.min()} to {values.max()}, expected class indices from 0 to 255")

@@ -1,4 +1,4 @@
-"""What a column of a manifest seems to hold, judged by its cells."""
+"""What a column of a manifest seems to hold, inferred from its cells."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hybridvit.data.readers.folder import SUFFIXES
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 FEW = 20  # different whole numbers that are certainly classes
-OFTEN = 5  # how often each is there if more are
+OFTEN = 5  # how often each occurs if there are more
 
 
-def guess_kind(cells: Sequence[str]) -> str:
+def infer_kind(cells: Sequence[str]) -> str:
     """A column kind, "text" where every cell is another one, "empty" where there is no label."""
     filled = [cell for cell in cells if cell]
     if not filled:
@@ -26,7 +26,7 @@ def guess_kind(cells: Sequence[str]) -> str:
     if form in ("json", "file"):
         kinds = Counter(kind for cell in filled if (kind := _json_kind(cell)))
         return kinds.most_common(1)[0][0] if kinds else "boxes"
-    if form == "picture" and 2 * often >= len(filled):
+    if form == "image" and 2 * often >= len(filled):
         return "mask"
     different = set(filled)
     if form == "number" and 2 * often >= len(filled):
@@ -45,7 +45,7 @@ def _form(cell: str) -> str:
     if lower.endswith(".json"):
         return "file"
     if lower.endswith(SUFFIXES):
-        return "picture"
+        return "image"
     return "number" if NUMBER.fullmatch(cell) else "name"
 
 

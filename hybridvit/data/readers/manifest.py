@@ -3,7 +3,7 @@
 The columns of the table:
 
 ``image``
-    path of the picture; several cameras have a column each: ``image:front``, ``image:left``, ... The view is
+    path of the image; several cameras have a column each: ``image:front``, ``image:left``, ... The view is
     called what follows the colon (a single camera is always the view "image"). An empty cell is a missing camera.
 ``split``
     train, val (or validation) or test; empty is train. May be left out.
@@ -15,13 +15,13 @@ any other
     multilabel names separated by ``|`` or ``;``, or a JSON list; ``none`` is labelled with no class. Or a
                column ``target:name`` of 0 and 1 for each name
     numbers    a number, a JSON list, or a JSON object name -> number. Or a column ``target:name`` for each
-    mask       path of a picture of class indices (8 bits, grey or with a palette); 255 is unlabelled
+    mask       path of an image of class indices (8 bits, grey or with a palette); 255 is unlabelled
     points     a JSON list of [x, y] or null, or a JSON object name -> [x, y]
     boxes      a JSON list of {"class": name, "box": [x1, y1, x2, y2]} or [class, x1, y1, x2, y2], or the
                path of a .json file with that list
     ========== ===========================================================================================
 
-Paths are relative to the manifest's folder. Masks, points and boxes are in pixels of the picture as it is seen, that
+Paths are relative to the manifest's folder. Masks, points and boxes are in pixels of the image as it is seen, that
 is, turned as its EXIF orientation says; they are cropped and resized with it. Where there are several cameras they
 belong to the camera that follows the colon of their name (``lane:front``), else to the first.
 """
@@ -36,9 +36,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridvit.config import nearest
 from hybridvit.data.readers.columns import Encoded, encode, encode_several
 from hybridvit.data.readers.row_files import RowFiles
-from hybridvit.data.readers.table import SPLIT, Table, nearest, read_table
+from hybridvit.data.readers.table import SPLIT, Table, read_table
 from hybridvit.data.samples import Column, ColumnKind, Samples, Splits, labelled
 
 
@@ -48,7 +49,7 @@ class ColumnRequest:
 
     Attributes:
         kind: what it should hold.
-        names: classes, components or points; None: as found in the training rows, sorted.
+        names: classes, components or points; None: those of the training rows, sorted.
     """
 
     kind: ColumnKind
@@ -74,23 +75,23 @@ def target_names(path: Path) -> tuple[str, ...]:
 
 def read_manifest(
     path: Path,
-    wanted: Mapping[str, ColumnRequest],
+    requests: Mapping[str, ColumnRequest],
     image_size: int | tuple[int, int] | None = None,
     skip_unreadable: bool = False,
     memory: int | None = None,
 ) -> Splits:
-    """Reads images and the wanted columns; pictures of a view are RGB unless all of them are grey.
+    """Reads images and the requested columns; images of a view are RGB unless all of them are grey.
 
     Points that are cropped away become missing; boxes are clipped, and dropped where less than a pixel is left.
 
     Args:
         path: a .csv or .parquet file.
-        wanted: target column -> what it should hold.
-        image_size: size in pixels that pictures are cropped (centre) and resized to; None: those of a view must be
+        requests: target column -> what it should hold.
+        image_size: size in pixels that images are cropped (centre) and resized to; None: those of a view must be
             of one size.
         skip_unreadable: leave out rows whose files cannot be read, with a warning, instead of refusing them.
         memory: bytes that the images' pixels may take; images that take more stay on disk, where only their headers
-            are looked at (masks are always in memory); None: any number.
+            are read (masks are always in memory); None: any number.
 
     Raises:
         ValueError: naming rows as a spreadsheet numbers them (the header is row 1), for whatever is not as above.
@@ -101,11 +102,11 @@ def read_manifest(
         more = f" (and {len(table.ragged) - 1} more such rows)" if len(table.ragged) > 1 else ""
         raise ValueError(f"{path}, row {number}: {message}{more}")
     views = table.views()
-    parts, bad = table.parts()
+    split, bad = table.splits()
     table.refuse(SPLIT, bad)
-    if not (parts == 0).any():
+    if not (split == 0).any():
         raise ValueError(f"{path} has no training rows: every row's split is val or test")
-    targets = {name: _target(table, name, request, parts == 0) for name, request in wanted.items()}
+    targets = {name: _target(table, name, request, split == 0) for name, request in requests.items()}
     root = path.parent
     images = {view: [root / cell if cell else None for cell in table.columns[name]] for view, name in views.items()}
     table.refuse(
@@ -118,24 +119,24 @@ def read_manifest(
     )
     masks = {
         name: [root / cell if cell else None for cell in table.columns[name]]
-        for name, request in wanted.items()
+        for name, request in requests.items()
         if request.kind == "mask"
     }
     files = RowFiles(table, images, masks, image_size)
     columns: dict[str, Column] = {}
     arrays: dict[str, NDArray[Any]] = {}
-    for name, request in wanted.items():
+    for name, request in requests.items():
         if encoded := targets[name]:
             columns[name], arrays[name] = encoded[0], files.moved(name, request.kind, encoded[1])
         else:
-            columns[name], arrays[name] = files.mask(name, request.names, parts == 0)
+            columns[name], arrays[name] = files.mask(name, request.names, split == 0)
     present = files.present()
-    rows = [np.flatnonzero(parts == part) for part in range(3)]
+    rows = [np.flatnonzero(split == index) for index in range(3)]
     train, validation, test = (
         Samples(
             pixels,
             {name: values[some] for name, values in arrays.items()},
-            {view: there[some] for view, there in present.items()},
+            {view: mask[some] for view, mask in present.items()},
         )
         for some, pixels in zip(rows, files.pixels(rows, memory), strict=True)
     )
@@ -153,9 +154,9 @@ def _target(table: Table, name: str, request: ColumnRequest, train: NDArray[np.b
     """The column, checked; None for masks, which are files."""
     columns = {column.partition(":")[2]: column for column in table.columns if column.startswith(f"{name}:")}
     if name not in table.columns and columns and request.kind in ("numbers", "multilabel"):
-        for wanted in request.names or ():
-            if wanted not in columns:
-                raise ValueError(f"{table.path} has no column {name}:{wanted}; {nearest(wanted, columns)}")
+        for part in request.names or ():
+            if part not in columns:
+                raise ValueError(f"{table.path} has no column {name}:{part}; {nearest(part, columns)}")
         names = request.names or tuple(columns)
         encoded = encode_several(request.kind, {part: table.columns[columns[part]] for part in names})
     elif name not in table.columns or name in (SPLIT, *table.views().values()):

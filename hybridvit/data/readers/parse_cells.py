@@ -38,7 +38,7 @@ def multilabel(cell: str) -> list[str]:
     if cell.startswith("["):
         names = [name(entry) for entry in _json(cell)]
     else:
-        names = [part.strip() for part in SEPARATORS.split(cell)]
+        names = [label.strip() for label in SEPARATORS.split(cell)]
         if not all(names):
             raise ValueError(f"{shortened(cell)} has an empty class name (no class at all is written {NO_CLASS})")
     if len(set(names)) < len(names):
@@ -76,12 +76,12 @@ def boxes(cell: str, folder: Path) -> list[Box]:
             text = (folder / cell).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"{cell} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-        found = _json(text.strip())
+        entries = _json(text.strip())
     else:
-        found = _json(cell)
-    if not isinstance(found, list):
+        entries = _json(cell)
+    if not isinstance(entries, list):
         raise ValueError("boxes are a JSON list, given an object")
-    return [_box(entry) for entry in found]
+    return [_box(entry) for entry in entries]
 
 
 def number(value: Any) -> float:
@@ -112,12 +112,12 @@ def shortened(value: Any) -> str:
 
 def _json(cell: str) -> Any:
     try:
-        found = JSON.decode(cell)
+        value = JSON.decode(cell)
     except json.JSONDecodeError as error:
         raise ValueError(f"{shortened(cell)} is no valid JSON ({error.msg})") from None
-    if not isinstance(found, list | dict):
+    if not isinstance(value, list | dict):
         raise ValueError(f"{shortened(cell)} is neither a JSON list nor a JSON object")
-    return found
+    return value
 
 
 def _point(value: Any) -> Point:

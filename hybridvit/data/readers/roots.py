@@ -1,4 +1,4 @@
-"""Data where people keep it: folders, manifests and .npz files, one or several together."""
+"""Folders, manifests and .npz files, one or several together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MANIFESTS = (".csv", ".parquet")
 
 def read_roots(
     roots: Sequence[Path],
-    wanted: Mapping[str, ColumnRequest],
+    requests: Mapping[str, ColumnRequest],
     image_size: int | tuple[int, int] | None,
     skip_unreadable: bool,
     memory: int,
@@ -28,13 +28,13 @@ def read_roots(
 
     Args:
         roots: manifests, folders or .npz files.
-        wanted: target columns, and what they should hold.
+        requests: target columns, and what they should hold.
         image_size: height and width in pixels that images are cropped and resized to; None: as they are.
         skip_unreadable: go on without files that cannot be read, naming them.
         memory: bytes.
 
     Raises:
-        ValueError: a root is not there or of no such kind, or cannot be read; or they do not go together.
+        ValueError: a root does not exist, is of another kind or cannot be read; or two roots do not fit together.
     """
 
     def read(root: Path, allowed: int) -> Splits:
@@ -43,21 +43,21 @@ def read_roots(
         if root.is_dir():
             return read_folder(root, image_size, skip_unreadable, allowed)
         if root.suffix in MANIFESTS:
-            there = target_names(root) if len(roots) > 1 else wanted  # one of them has what another one lacks
-            requests = {name: request for name, request in wanted.items() if name in there}
-            splits = read_manifest(root, requests, image_size, skip_unreadable, allowed)
+            available = target_names(root) if len(roots) > 1 else requests  # one of them has what another one lacks
+            own = {name: request for name, request in requests.items() if name in available}
+            splits = read_manifest(root, own, image_size, skip_unreadable, allowed)
             rig = root.with_name("rig.json")
             return replace(splits, rig=Rig.read(rig, splits.shapes)) if rig.is_file() else splits
         if root.suffix == ".npz":
             return resized(read_npz(root), image_size)
         raise ValueError(f"data.root {str(root)!r} is neither a folder nor a .csv, .parquet or .npz file")
 
-    parts: list[Splits] = []
+    datasets: list[Splits] = []
     left = memory
     for root in roots:
-        part = read(root, left)
-        if part.train.on_disk and len(roots) > 1:
+        dataset = read(root, left)
+        if dataset.train.on_disk and len(roots) > 1:
             return merge([read(each, 0) for each in roots])
-        parts.append(part)
-        left -= part.train.nbytes + part.validation.nbytes + part.test.nbytes
-    return merge(parts)
+        datasets.append(dataset)
+        left -= dataset.train.nbytes + dataset.validation.nbytes + dataset.test.nbytes
+    return merge(datasets)

@@ -31,13 +31,13 @@ IN_PIXELS = ("points", "boxes")
 
 
 class RowFiles:
-    """Pictures and masks of a manifest's rows.
+    """Images and masks of a manifest's rows.
 
-    What cannot be read is collected while reading, so that ``kept`` comes last.
+    Files that cannot be read are collected while reading, so ``kept`` comes last.
 
     Attributes:
         unreadable: file -> why it cannot be read.
-        sizes: view -> height and width that its pictures get.
+        sizes: view -> height and width that its images get.
     """
 
     def __init__(
@@ -54,26 +54,26 @@ class RowFiles:
             headers = {path: self.headers[path] for path in paths if path in self.headers}
             self.sizes[view] = common_size(headers, image_size)
 
-    def pixels(self, parts: Sequence[NDArray[np.int64]], memory: int | None) -> list[dict[str, Images]]:
-        """For each part, given by its rows: view name -> ``[n, c, h, w]``, zeros where there is no picture.
+    def pixels(self, splits: Sequence[NDArray[np.int64]], memory: int | None) -> list[dict[str, Images]]:
+        """For each split, given by its rows: view name -> ``[n, c, h, w]``, zeros where there is no image.
 
-        A view is grey if all its pictures are. Images that take more than ``memory`` bytes stay on disk.
+        A view is grey if all its images are. Images that take more than ``memory`` bytes stay on disk.
         """
-        found: list[dict[str, Images]] = [{} for _ in parts]
+        result: list[dict[str, Images]] = [{} for _ in splits]
         for view, paths in self.images.items():
             readable = [path if path in self.headers else None for path in paths]
             grey = all(self.headers[path].grey for path in readable if path)
             files = FileImages.of(readable, 1 if grey else 3, self.sizes[view])
-            for views, rows in zip(found, parts, strict=True):
+            for views, rows in zip(result, splits, strict=True):
                 views[view] = files[rows]
-        if memory is None or sum(images.nbytes for views in found for images in views.values()) <= memory:
-            for views in found:
+        if memory is None or sum(images.nbytes for views in result for images in views.values()) <= memory:
+            for views in result:
                 for view, images in views.items():
                     assert isinstance(images, FileImages)
                     some = [images.path(row) for row in range(len(images))]
                     views[view], wrong = read_images(some, images.channels, images.size)
                     self.unreadable |= wrong
-        return found
+        return result
 
     def present(self) -> dict[str, NDArray[np.bool_]]:
         """View name -> which rows have it, ``[n]``, for those that some rows lack."""
@@ -97,7 +97,7 @@ class RowFiles:
         return kept
 
     def _frame(self, name: str) -> tuple[str, Fit, NDArray[np.bool_]]:
-        """The view that a target in pixels belongs to, how its pictures are cropped, and which rows have one."""
+        """The view that a target in pixels belongs to, how its images are cropped, and which rows have one."""
         camera = name.partition(":")[2]
         view = camera if camera in self.images else next(iter(self.images))
         headers = [self.headers.get(path) if path is not None else None for path in self.images[view]]
@@ -106,11 +106,11 @@ class RowFiles:
         return view, Fit(before, size), np.array([path is not None for path in self.images[view]])
 
     def moved(self, name: str, kind: ColumnKind, values: NDArray[Any]) -> NDArray[Any]:
-        """Points and boxes in the pixels of the resized pictures."""
+        """Points and boxes in the pixels of the resized images."""
         if kind not in IN_PIXELS:
             return values
-        view, fit, there = self._frame(name)
-        blind = np.flatnonzero(labelled(kind, values) & ~there)
+        view, fit, present = self._frame(name)
+        blind = np.flatnonzero(labelled(kind, values) & ~present)
         self.table.refuse(name, [(int(row), f"labelled, but camera {view!r} has no image") for row in blind])
         outside = fit.points_outside(values) if kind == "points" else fit.boxes_outside(values)
         bad = [
@@ -127,14 +127,14 @@ class RowFiles:
     def mask(
         self, name: str, names: tuple[str, ...] | None, train: NDArray[np.bool_]
     ) -> tuple[Column, NDArray[np.uint8]]:
-        view, fit, there = self._frame(name)
+        view, fit, present = self._frame(name)
         paths = self.masks[name]
         self.table.refuse(
             name,
             [
                 (row, f"labelled, but camera {view!r} has no image")
                 for row, path in enumerate(paths)
-                if path and not there[row]
+                if path and not present[row]
             ],
         )
         headers = in_threads(read_header, [path for path in paths if path])
@@ -159,17 +159,17 @@ class RowFiles:
                 f"only {free / GIB:.1f} GiB are free: use a smaller data.image_size"
             )
         array = np.full((len(paths), *size), VOID, np.uint8)
-        found: dict[int, NDArray[np.intp]] = {}
+        values_of: dict[int, NDArray[np.intp]] = {}
 
         def fill(job: tuple[int, Path]) -> None:
             row, path = job
             values = read_mask(path)
-            found[row] = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
+            values_of[row] = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
             array[row] = fit_mask(values, size)
 
         done = in_threads(fill, [(row, path) for row, path in enumerate(paths) if path])
         self.unreadable |= {path: reason(error) for (_, path), error in done.items() if isinstance(error, Exception)}
-        used = set().union(*(found[row].tolist() for row in found if train[row])) if found else set()
+        used = set().union(*(values_of[row].tolist() for row in values_of if train[row])) if values_of else set()
         if used == {0, VOID}:
             raise ValueError(
                 f"{self.table.path}: masks of column {name!r} hold only 0 and 255, and 255 means unlabelled: "
@@ -178,10 +178,10 @@ class RowFiles:
         if names is None:
             names = tuple(str(index) for index in range(max(used - {VOID}, default=-1) + 1))
         bad = []
-        for row, values in sorted(found.items()):
-            if len(strange := values[(values >= len(names)) & (values != VOID)]):
+        for row, values in sorted(values_of.items()):
+            if len(unknown := values[(values >= len(names)) & (values != VOID)]):
                 bad.append(
-                    (row, f"class index {strange[0]} in {paths[row]} is not below {len(names)}, the number of classes")
+                    (row, f"class index {unknown[0]} in {paths[row]} is not below {len(names)}, the number of classes")
                 )
         self.table.refuse(name, bad)
         return Column("mask", names), array

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -17,8 +16,7 @@ from numpy.typing import NDArray
 from hybridvit.data.samples import ONE_VIEW
 
 SPLIT = "split"
-PARTS = {"": 0, "train": 0, "val": 1, "validation": 1, "test": 2}
-PART_NAMES = ("train", "validation", "test")
+SPLIT_INDEX = {"": 0, "train": 0, "val": 1, "validation": 1, "test": 2}  # into SPLITS
 NAMED_AT_MOST = 5  # rows or files that a message names
 
 
@@ -61,7 +59,7 @@ class Table:
             )
         return cameras if len(cameras) > 1 else {ONE_VIEW: next(iter(cameras.values()))}
 
-    def parts(self) -> tuple[NDArray[np.int64], list[tuple[int, str]]]:
+    def splits(self) -> tuple[NDArray[np.int64], list[tuple[int, str]]]:
         """0 for training, 1 for validation and 2 for test rows ``[n]``; and what is wrong, by row index."""
         cells = self.columns.get(SPLIT)
         if cells is None:
@@ -69,9 +67,9 @@ class Table:
         bad = [
             (index, f"{cell!r} is no split: choose from train, val, validation, test")
             for index, cell in enumerate(cells)
-            if cell.lower() not in PARTS
+            if cell.lower() not in SPLIT_INDEX
         ]
-        return np.array([PARTS.get(cell.lower(), 0) for cell in cells], dtype=np.int64), bad
+        return np.array([SPLIT_INDEX.get(cell.lower(), 0) for cell in cells], dtype=np.int64), bad
 
     def refuse(self, column: str, bad: Sequence[tuple[int, str]]) -> None:
         """Raises ValueError where ``bad`` (row index, what is wrong) is not empty, naming rows."""
@@ -106,15 +104,6 @@ def listed(items: Iterable[object]) -> str:
     texts = [str(item) for item in items]
     more = f" and {len(texts) - NAMED_AT_MOST} more" if len(texts) > NAMED_AT_MOST else ""
     return ", ".join(texts[:NAMED_AT_MOST]) + more
-
-
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """A hint that names what was probably meant, or some of the choices."""
-    folded = {choice.lower(): choice for choice in choices}
-    found = difflib.get_close_matches(name.lower(), folded, n=2, cutoff=0.5)
-    if found:
-        return f"did you mean {' or '.join(folded[match] for match in found)}?"
-    return f"choose from {listed(folded.values())}" if folded else "there are none"
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[int], list[tuple[int, str]], list[list[str]]]:

@@ -41,46 +41,46 @@ def read_camvid(root: Path | None) -> Splits:
         root: the folder that holds camvid, or camvid itself; None: the one that the variable HYBRIDVIT_DATA names.
 
     Raises:
-        ValueError: the folders are not there, a frame has no label map, or a file cannot be read.
+        ValueError: the folders are missing, a frame has no label map, or a file cannot be read.
     """
     if root is not None and (root / "trainannot").is_dir():
         folder = root
     else:
-        found, _ = find(root, "camvid", ("camvid/trainannot",), HOW)
-        folder = found / "camvid"
+        home, _ = find(root, "camvid", ("camvid/trainannot",), HOW)
+        folder = home / "camvid"
     columns = {
         "mask": Column("mask", CLASSES),
         "present": Column("multilabel", CLASSES),
         "road_share": Column("numbers", ("road_share",)),
     }
-    train, validation, test = (_part(folder, part) for part in ("train", "val", "test"))
+    train, validation, test = (_split(folder, name) for name in ("train", "val", "test"))
     return Splits("camvid", columns, train, validation, test)
 
 
-def _part(folder: Path, part: str) -> Samples:
-    frames = sorted(path for path in (folder / part).glob("*") if path.suffix in (".png", ".jpg"))
+def _split(folder: Path, name: str) -> Samples:
+    frames = sorted(path for path in (folder / name).glob("*") if path.suffix in (".png", ".jpg"))
     if not frames:
-        raise ValueError(f"camvid: {folder / part} has no frames; expected {HOW}")
-    maps = [folder / f"{part}annot" / f"{path.stem}.png" for path in frames]
+        raise ValueError(f"camvid: {folder / name} has no frames; expected {HOW}")
+    maps = [folder / f"{name}annot" / f"{path.stem}.png" for path in frames]
     size = read_header(frames[0]).size
     images, unreadable = read_images(frames, 3, size)
-    found = in_threads(lambda path: fit_mask(read_mask(path), size), maps)
-    unreadable |= {path: reason(error) for path, error in found.items() if isinstance(error, Exception)}
+    results = in_threads(lambda path: fit_mask(read_mask(path), size), maps)
+    unreadable |= {path: reason(error) for path, error in results.items() if isinstance(error, Exception)}
     for path, why in unreadable.items():
-        raise ValueError(f"camvid: {path} cannot be read: {why} ({len(unreadable)} such files in {part})")
-    mask = np.stack([values for path in maps if not isinstance(values := found[path], Exception)])
-    return Samples({ONE_VIEW: images}, _targets(mask, folder / f"{part}annot"))
+        raise ValueError(f"camvid: {path} cannot be read: {why} ({len(unreadable)} such files in {name})")
+    mask = np.stack([values for path in maps if not isinstance(values := results[path], Exception)])
+    return Samples({ONE_VIEW: images}, _targets(mask, folder / f"{name}annot"))
 
 
 def _targets(mask: NDArray[np.uint8], folder: Path) -> dict[str, NDArray[Any]]:
     pixels = np.stack([np.bincount(one.ravel(), minlength=256) for one in mask])
     if pixels[:, UNLABELLED + 1 : VOID].any():
         raise ValueError(f"camvid: label maps in {folder} go up to {mask.max()}, expected 0 to {UNLABELLED}")
-    known = pixels[:, :UNLABELLED]
+    labelled = pixels[:, :UNLABELLED]
     with np.errstate(invalid="ignore"):
-        road = known[:, CLASSES.index("road")] / known.sum(axis=1)
+        road = labelled[:, CLASSES.index("road")] / labelled.sum(axis=1)
     return {
         "mask": np.where(mask == UNLABELLED, np.uint8(VOID), mask),
-        "present": (known >= FEW).astype(np.int64),
+        "present": (labelled >= FEW).astype(np.int64),
         "road_share": road[:, None].astype(np.float32),
     }

@@ -37,7 +37,7 @@ def read_cifair(root: Path | None, name: str) -> Splits:
         name: cifair10 or cifair100.
 
     Raises:
-        ValueError: the name is another, or the files are not there or damaged.
+        ValueError: the name is another, or the files are missing or damaged.
     """
     if name not in FILES:
         raise ValueError(f"{name!r} is no such data set: choose from {', '.join(FILES)}")
@@ -45,12 +45,12 @@ def read_cifair(root: Path | None, name: str) -> Splits:
     place, _ = find(root, name, (folder,), f"the folder {folder} from its authors' page {PAGE}")
     columns = COLUMNS[name.replace("cifair", "cifar")]
 
-    def part(files: tuple[str, ...]) -> Samples:
+    def samples(files: tuple[str, ...]) -> Samples:
         images, labels = zip(*(_read(place / folder / file, label) for file in files), strict=True)
         return cifar_samples(place / folder, columns, np.concatenate(images), np.concatenate(labels))
 
-    samples = part(train)
-    return Splits(name, columns, samples, samples[:0], part((test,)))
+    training = samples(train)
+    return Splits(name, columns, training, training[:0], samples((test,)))
 
 
 def _read(path: Path, label: str) -> tuple[np.ndarray, np.ndarray]:

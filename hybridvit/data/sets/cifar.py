@@ -58,7 +58,7 @@ def read_cifar(root: Path | None, name: str) -> Splits:
         name: cifar10 or cifar100.
 
     Raises:
-        ValueError: the name is another, or the files are not there or damaged.
+        ValueError: the name is another, or the files are missing or damaged.
     """
     if name not in COLUMNS:
         raise ValueError(f"{name!r} is no such data set: choose from {', '.join(COLUMNS)}")

@@ -26,24 +26,24 @@ def find(
         name: of the data set.
         files: files or folders in that folder, any of which will do.
         how: how to get them, for the message.
-        torchvision: class of torchvision's data sets that downloads the last of ``files`` if none is there; it does
+        torchvision: class of torchvision's data sets that downloads the last of ``files`` if none exists; it does
             so only into a folder that exists, for a mistyped one is no place for it. None: there is none.
 
     Raises:
-        ValueError: none of them is there, or the download failed.
+        ValueError: none of them exists, or the download failed.
     """
-    known = os.environ.get(VARIABLE)
-    if root is None and not known and torchvision is None:
+    named = os.environ.get(VARIABLE)
+    if root is None and not named and torchvision is None:
         raise ValueError(f"{name}: no folder is given, so set data.root or the variable {VARIABLE} to where {how}")
-    folder = root if root is not None else Path(known or CACHE).expanduser()
+    folder = root if root is not None else Path(named or CACHE).expanduser()
     for file in files:
         if (folder / file).exists():
             return folder, file
     origin = "data.root" if root is not None else f"the variable {VARIABLE}"
-    if root is None and not known:
+    if root is None and not named:
         origin = f"neither data.root nor the variable {VARIABLE} names another"
         folder.mkdir(parents=True, exist_ok=True)
-    missing = "" if folder.is_dir() else ", which is not there"
+    missing = "" if folder.is_dir() else ", which does not exist"
     if torchvision is not None and folder.is_dir():
         failed = download(torchvision, folder, files[-1])
         if failed is None:

@@ -1,4 +1,4 @@
-"""scikit-learn's 1,797 digits with targets of every kind, all computed from the pictures or from the digit itself."""
+"""scikit-learn's 1,797 digits with targets of every kind, all computed from the images or from the digit itself."""
 
 from __future__ import annotations
 

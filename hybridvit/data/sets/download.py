@@ -18,12 +18,12 @@ FAILURES = (OSError, RuntimeError, EOFError, tarfile.TarError, http.client.HTTPE
 def download(kind: str, folder: Path, file: str) -> str | None:
     """Downloads one of torchvision's data sets into a folder, saying so in one line.
 
-    What arrives is made beside its place and moved there when it is complete; several processes take turns.
+    The files are written beside their place and moved there when they are complete; several processes take turns.
 
     Args:
         kind: torchvision's class.
         folder: where to put it.
-        file: what is then there.
+        file: what then exists.
 
     Returns:
         Why that failed; None: it did not.

@@ -28,20 +28,20 @@ CLASSES = {
 }
 TORCHVISION = {"mnist": "MNIST", "fashionmnist": "FashionMNIST"}
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-SIDE = 36  # pixels of the overlaid pictures: two of 28, the second 8 to the right and below
+SIDE = 36  # pixels of the overlaid images: two of 28, the second 8 to the right and below
 
 
 def read_mnist_like(root: Path | None, name: str) -> Splits:
     """60,000 training and 10,000 test images of 28x28 grey pixels, with the column "label".
 
-    Read from ``NAME.npz`` in the MedMNIST layout, or as torchvision stores them; downloaded where neither is there.
+    Read from ``NAME.npz`` in the MedMNIST layout, or as torchvision stores them; downloaded where neither exists.
 
     Args:
         root: the folder that holds it; None: the one that the variable HYBRIDVIT_DATA names, or ~/.cache/hybridvit.
         name: mnist (LeCun et al. 1998) or fashionmnist (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747).
 
     Raises:
-        ValueError: the name is another, or the files are not there and cannot be downloaded.
+        ValueError: the name is another, or the files are missing and cannot be downloaded.
     """
     if name not in CLASSES:
         raise ValueError(f"{name!r} is no such data set: choose from {', '.join(CLASSES)}")
@@ -58,25 +58,25 @@ def multi_fashion_mnist(
     """Multi-Fashion+MNIST: a digit at the upper left and an item of clothing at the lower right, 36x36 grey pixels.
 
     The columns are "left", the digit, and "right", the item. After the data set of the same name (Lin et al. 2019,
-    Pareto Multi-Task Learning, arXiv 1912.12854), of which only the pictures were published, not how they were made.
-    As there: 36x36 pixels, 120,000 training and 20,000 test pictures made from the originals' own training and test
+    Pareto Multi-Task Learning, arXiv 1912.12854), of which only the images were published, not how they were made.
+    As there: 36x36 pixels, 120,000 training and 20,000 test images made from the originals' own training and test
     images, one of each at the upper left and lower right corner (as in MultiMNIST, Sabour et al. 2017, arXiv
     1710.09829), overlapping. That the digit is at the left is read from published results, where the first task is the
     easier one. Differently, or not known to be the same: which images are paired and in which order, and that where
     they overlap the brighter pixel shows.
 
-    Every round pairs all digits with all items, both in random order, so that 120,000 training pictures show each
+    Every round pairs all digits with all items, both in random order, so that 120,000 training images show each
     original twice; fewer are the first ones of them. A validation split drawn from all of them therefore shares
-    originals with the training pictures, as it does in the literature; 60,000 or fewer share none.
+    originals with the training images, as it does in the literature; 60,000 or fewer share none.
 
     Args:
         root: the folder with both originals, as for :func:`read_mnist_like`.
-        seed: of the pairs; the same pictures on every machine.
-        train_images: number of training pictures.
-        test_images: number of test pictures.
+        seed: of the pairs; the same images on every machine.
+        train_images: number of training images.
+        test_images: number of test images.
 
     Raises:
-        ValueError: an original is not there, or a number is less than 1.
+        ValueError: an original is missing, or a number is less than 1.
     """
     for what, count in (("train_images", train_images), ("test_images", test_images)):
         if count < 1:
@@ -88,10 +88,10 @@ def multi_fashion_mnist(
     return Splits("multi_fashion_mnist", columns, train, train[:0], test)
 
 
-def _overlaid(left: Samples, right: Samples, count: int, seed: int, part: int) -> Samples:
+def _overlaid(left: Samples, right: Samples, count: int, seed: int, split: int) -> Samples:
     # RandomState, not default_rng: its stream is the same in every version of numpy (NEP 19)
     first, second = (
-        _endless(np.random.RandomState([seed, part, side]), len(samples), count)
+        _endless(np.random.RandomState([seed, split, side]), len(samples), count)
         for side, samples in enumerate((left, right))
     )
     upper, lower = pixels(left.views[ONE_VIEW]), pixels(right.views[ONE_VIEW])

@@ -46,7 +46,7 @@ class Solid:
 
 @dataclass(frozen=True)
 class Scene:
-    """What there is to see.
+    """A scene around the vehicle.
 
     Attributes:
         heading: cosine and sine of the vehicle's yaw, from the world's x axis, where the sun stands, to the left.
@@ -68,9 +68,9 @@ def draw_scene(rng: np.random.Generator, extent: Extent) -> Scene:
             break
     origin = (20 * rng.random(), 20 * rng.random())
     solids: list[Solid] = []
-    wanted = int(rng.integers(SOLIDS[0], SOLIDS[1] + 1))
-    for _ in range(20 * wanted):  # in a crowded place some find no room
-        if len(solids) == wanted:
+    target_count = int(rng.integers(SOLIDS[0], SOLIDS[1] + 1))
+    for _ in range(20 * target_count):  # in a crowded place some find no room
+        if len(solids) == target_count:
             break
         solid = _draw_solid(rng, extent)
         reach = _reach(solid)

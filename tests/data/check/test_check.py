@@ -9,7 +9,7 @@ from PIL import Image
 
 from hybridvit.data.check.check import check_manifest, format_report
 from hybridvit.data.check.duplicates import near_duplicates
-from hybridvit.data.readers.infer_kind import guess_kind
+from hybridvit.data.readers.infer_kind import infer_kind
 
 H, W = 24, 32
 
@@ -216,8 +216,8 @@ def test_columns_of_one_target(tmp_path):
         (["", ""], "empty"),
     ],
 )
-def test_guesses(cells, kind):
-    assert guess_kind(cells) == kind
+def test_kinds_are_inferred(cells, kind):
+    assert infer_kind(cells) == kind
 
 
 def test_near_duplicates_against_all_pairs():

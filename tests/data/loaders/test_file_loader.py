@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 from hybridvit.data.augment.transforms import AugmentConfig, crop
 from hybridvit.data.file_images import FileImages
 from hybridvit.data.loaders import file_loader
-from hybridvit.data.loaders.choose import evaluation_batches, training_batches
+from hybridvit.data.loaders.batches import evaluation_batches, training_batches
 from hybridvit.data.loaders.device_loader import DeviceLoader, EvaluationLoader, Normalisation
 from hybridvit.data.loaders.file_loader import FileEvaluationLoader, FileLoader
 from hybridvit.data.loaders.sampling import BatchSampler, SamplingConfig

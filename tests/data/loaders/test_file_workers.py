@@ -75,7 +75,7 @@ def test_a_file_that_vanished_is_one_line(samples, monkeypatch, number):
     monkeypatch.setattr(file_loader, "_workers", lambda: number)
     source = loader(samples)
     source.batch(0)
-    gone = samples.views["image"].path(int(source.order.indices(12)[1]))
+    gone = samples.views["image"].path(int(source.sampler.indices(12)[1]))
     gone.unlink()
     with pytest.raises(ValueError, match=rf"^{gone} cannot be read as an image: No such file") as error:
         source.batch(12)

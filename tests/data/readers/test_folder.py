@@ -76,7 +76,7 @@ def test_missing_val_and_test_folders_are_empty_parts(tmp_path):
 def test_a_class_that_only_the_test_folder_has_is_refused(tmp_path):
     for name in ("train/bee", "test/bee", "test/wasp"):
         write(tmp_path / name / "1.png", rgb())
-    with pytest.raises(ValueError, match=r"test has classes that .*train has not: wasp"):
+    with pytest.raises(ValueError, match=r"test has classes that .*train lacks: wasp"):
         read(tmp_path)
 
 

@@ -94,7 +94,7 @@ def test_downloads_go_where_the_variable_says_or_to_the_cache(tmp_path, server, 
 
 @pytest.mark.parametrize("name", ["mnist", "fashionmnist", "multi_fashion_mnist", "cifar10", "cifar100"])
 def test_a_mistyped_folder_is_no_place_for_a_download(tmp_path, urls, name):
-    with pytest.raises(ValueError, match=r"no .* in .*tpyo \(data\.root\), which is not there; put there"):
+    with pytest.raises(ValueError, match=r"no .* in .*tpyo \(data\.root\), which does not exist; put there"):
         NAMED[name](tmp_path / "tpyo")
     assert not urls
     assert not list(tmp_path.iterdir())

@@ -184,7 +184,7 @@ def test_what_is_not_there_is_named_with_what_to_do(tmp_path, monkeypatch, name)
         NAMED[name](tmp_path)
     assert "\n" not in str(error.value)
     monkeypatch.setenv("HYBRIDVIT_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(ValueError, match=r"nowhere \(the variable HYBRIDVIT_DATA\), which is not there"):
+    with pytest.raises(ValueError, match=r"nowhere \(the variable HYBRIDVIT_DATA\), which does not exist"):
         NAMED[name](None)
 
 

@@ -18,15 +18,15 @@ def training_batches(
     columns: Mapping[str, Column],
     normalisation: Mapping[str, Normalisation],
     augmentation: AugmentConfig,
-    order: BatchSampler,
+    sampler: BatchSampler,
     seed: int,
     device: torch.device,
     steps: int | None = None,
 ) -> DeviceLoader | FileLoader:
     """A batch for every step; arguments as for :class:`FileLoader`, whose workers end after ``steps`` of them."""
     if samples.on_disk:
-        return FileLoader(samples, columns, normalisation, augmentation, order, seed, device, steps)
-    return DeviceLoader(samples, columns, normalisation, augmentation, order, seed, device)
+        return FileLoader(samples, columns, normalisation, augmentation, sampler, seed, device, steps)
+    return DeviceLoader(samples, columns, normalisation, augmentation, sampler, seed, device)
 
 
 def evaluation_batches(
