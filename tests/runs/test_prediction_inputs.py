@@ -103,7 +103,7 @@ def test_several_cameras_take_mappings_of_any_of_these(colours, folder):
 @pytest.mark.parametrize(
     ("views", "given", "message"),
     [
-        (["image"], np.zeros((7, 9, 8), np.uint8), "images of 1 to 4 channels are wanted"),
+        (["image"], np.zeros((7, 9, 8), np.uint8), "images of 1 to 4 channels are expected"),
         (["image"], np.zeros((9, 8, 3), np.int64), "images must be uint8, or floats in .0, 1., given int64"),
         (["image"], "nowhere.png", r"nowhere\.png cannot be read as an image"),
         (["image"], [{"front": "a.png"}], "this run has one camera, given pictures of front"),
