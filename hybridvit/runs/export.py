@@ -1,4 +1,4 @@
-"""A trained run without what only training needs."""
+"""Exports a run: what evaluation and prediction need, without the state of the training."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ABOUT = ("recipe.yaml", "dataset.json", "result.json")
 
 
 def export(trained: LoadedRun, out: Path) -> int:
-    """Copies a run to a folder that evaluate, predict, diagnose and tune read as they read the run.
+    """Copies a run to a folder that evaluate, predict, diagnose and finetune-head read like the run.
 
-    Kept are one checkpoint's weights, tuned heads, and the files that say what it is; the optimiser's state, other
-    checkpoints and logs stay behind.
+    The copy has one checkpoint's weights, the heads trained later, and the files that describe the run. It has no
+    optimiser state, no other checkpoints and no logs.
 
     Args:
         trained: the run, and which checkpoint.
