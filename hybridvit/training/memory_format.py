@@ -16,7 +16,8 @@ def to_channels_last(images: Any) -> Any:
     gradients and checkpoints keep theirs.
 
     Args:
-        images: ``[b, c, h, w]``, or a mapping camera -> images; anything else, such as cached features, is returned unchanged.
+        images: ``[b, c, h, w]``, or a mapping camera -> images; anything else, such as cached features, is returned
+            unchanged.
     """
     if isinstance(images, Tensor) and images.ndim == 4:
         return images.contiguous(memory_format=torch.channels_last)
