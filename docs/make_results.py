@@ -109,7 +109,7 @@ def effects(study):
     """One row for each ingredient: what removing it changes."""
     rows = []
     for name, row in study["without"].items():
-        effect = f"{signed(row['worth']['points'])} {interval(row['worth']['interval'], signed)}"
+        effect = f"{signed(row['effect']['points'])} {interval(row['effect']['interval'], signed)}"
         rows.append([name, effect, percent(row["accuracy"])])
     return table(["removed", "effect of the ingredient, points", "accuracy without it, %"], rows)
 
@@ -126,7 +126,7 @@ recipe. The base is an early form of the recipe at half its width. It trains for
 
 {effects(study)}
 {source("what_matters")}
-![effect of each ingredient, with its interval](worth.png)
+![effect of each ingredient, with its interval](effect.png)
 
 In so few steps regularisation only costs. CutMix and progressive resizing pay off in longer runs; the
 [log](../LOG.md) has the numbers.
@@ -152,7 +152,7 @@ with nothing added and {percent(study["base"]["accuracy"])} % with all four meth
 The teacher is a CNN of {result("what_helps_vit_cnn_0")["params"]:,} parameters. It reaches {cnn} % on its own.
 With the ViT's optimiser, whitening initialisation and weight averaging it reaches {tuned} %.
 
-![effect of each method on a ViT, with its interval](worth_vit.png)
+![effect of each method on a ViT, with its interval](effect_vit.png)
 """
 
 

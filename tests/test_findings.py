@@ -45,7 +45,7 @@ def test_ten_times_the_images_in_a_short_run():
 
 def points(study):
     """What each ingredient adds, in points, the largest first."""
-    return {name: row["worth"]["points"] for name, row in study["without"].items()}
+    return {name: row["effect"]["points"] for name, row in study["without"].items()}
 
 
 def test_effect_of_ingredients():
