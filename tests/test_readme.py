@@ -14,7 +14,9 @@ import hybridvit as hv
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TEXT = " ".join(README.split())
-PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "LOG.md")] + sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "LOG.md", "CONTRIBUTING.md")] + sorted(
+    (ROOT / "docs").glob("*.md")
+)
 RESULTS = ROOT / "recipes" / "results"
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 MOST_WORDS = 900
@@ -62,9 +64,18 @@ def test_pictures_links_and_recipes_are_there(page):
     text = page.read_text(encoding="utf-8")
     targets = re.findall(r"(?:\]\(|src(?:set)?=\")([^)\"#]+)", text)
     for target in targets:
-        assert target.startswith("http") or (page.parent / target).exists() or "CONTRIBUTING" in target, target
+        assert target.startswith("http") or (page.parent / target).exists(), target
     for name in re.findall(r"recipes/\w+\.(?:py|sh)", text):
         assert (ROOT / name).is_file(), name
+
+
+def test_files_that_contributing_names_are_there():
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = set(re.findall(r"`([\w/]+/\w+\.py)`", page))
+    assert len(paths) > 10
+    for path in paths:
+        places = [folder / path for folder in (ROOT, ROOT / "hybridvit")]
+        assert any(place.parent.is_dir() if place.stem == "NAME" else place.is_file() for place in places), path
 
 
 def test_every_page_is_linked_from_readme():
@@ -87,7 +98,7 @@ def test_commands_are_real(capsys):
     listed = set(re.findall(r"^ {2}hybridvit ([a-z-]+)", capsys.readouterr().out, flags=re.MULTILINE))
     named = {
         word
-        for page in PAGES[3:] + PAGES[:1]
+        for page in PAGES
         for line in commands(page.read_text(encoding="utf-8"))
         for word in re.findall(r"(?:^|&& )hybridvit ([a-z-]+)", line)
     }
