@@ -26,22 +26,22 @@ NORMALISATION = Normalisation((0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
 
 
 def augmentation(sizes: Sizes) -> Iterator[Row]:
-    """Batches of our loader against those of torchvision in worker processes, one for each of our threads."""
+    """Batches of our loader against those of torchvision in worker processes, one for each thread."""
     _, pixels, batch, number = sizes.small
     samples = random_samples(number, pixels)
     loader, workers = device_loader(samples, batch), torch.get_num_threads()
     images = Augmented(torch.from_numpy(samples.views[ONE_VIEW]), torchvision_augmentation(pixels))
-    theirs = DataLoader(images, batch, shuffle=True, num_workers=workers, persistent_workers=True)
+    peer_loader = DataLoader(images, batch, shuffle=True, num_workers=workers, persistent_workers=True)
 
-    def our_batches() -> None:
+    def device_batches() -> None:
         for step in range(number // batch):
             loader.batch(step)
 
-    def their_batches() -> None:
-        for pictures in theirs:
-            pictures.to(DEVICE)
+    def peer_batches() -> None:
+        for batch_images in peer_loader:
+            batch_images.to(DEVICE)
 
-    ours, peer = interleaved([our_batches, their_batches], sizes.seconds.core, sizes.pairs)
+    ours, peer = interleaved([device_batches, peer_batches], sizes.seconds.core, sizes.pairs)
     what = f"augmentation of {number} images, {pixels} px, batch {batch}, against torchvision in worker processes"
     yield row(
         what, "peer/ours", 5, ours, peer, "DataLoader", note=f"{workers} worker processes, as many as threads of ours"
@@ -49,7 +49,7 @@ def augmentation(sizes: Sizes) -> Iterator[Row]:
 
 
 def fed_step(sizes: Sizes) -> Iterator[Row]:
-    """A training step with the next batch of our loader against one with the batch that is there."""
+    """A training step with the next batch of our loader against one with a constant batch."""
     name, pixels, batch, number = sizes.small
     source, steps = device_loader(random_samples(number, pixels), batch), count()
     together = source.ahead  # steps that are measured as one, for their batches are made as one
@@ -80,9 +80,9 @@ def random_samples(number: int, pixels: int) -> Samples:
 
 def device_loader(samples: Samples, batch: int) -> DeviceLoader:
     """The loader of a training run, with the augmentation that is measured."""
-    order = BatchSampler(samples.sources, batch, 0, SamplingConfig())
+    sampler = BatchSampler(samples.sources, batch, 0, SamplingConfig())
     columns = {"label0": Column("class", tuple(str(index) for index in range(CLASSES)))}
-    return DeviceLoader(samples, columns, {ONE_VIEW: NORMALISATION}, AUGMENTATION, order, 0, DEVICE)
+    return DeviceLoader(samples, columns, {ONE_VIEW: NORMALISATION}, AUGMENTATION, sampler, 0, DEVICE)
 
 
 def torchvision_augmentation(pixels: int) -> Callable[[Tensor], Tensor]:

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridvit.data.readers.geometry import Size
-from hybridvit.data.readers.image_io import read_image, read_images
+from hybridvit.data.readers.image_io import list_unreadable, read_image, read_images
 
 STATISTICS_IMAGES = 5_000  # at most, that statistics of a data set are taken from
 STATISTICS_BYTES = 2**28  # their pixels are held for a moment
-NAMED_AT_MOST = 5  # files that a message names
 
 
 class FileImages:
@@ -80,9 +79,7 @@ class FileImages:
         """
         pixels, wrong = read_images([self.path(index) for index in range(len(self))], self.channels, self.size)
         if wrong:
-            named = "; ".join(f"{path} ({why})" for path, why in sorted(wrong.items())[:NAMED_AT_MOST])
-            more = f"; and {len(wrong) - NAMED_AT_MOST} more" if len(wrong) > NAMED_AT_MOST else ""
-            raise ValueError(f"{len(wrong)} file{'s' * (len(wrong) > 1)} cannot be read: {named}{more}")
+            raise ValueError(list_unreadable(wrong))
         return pixels
 
     def digest(self) -> bytes:

@@ -144,9 +144,9 @@ def test_a_folder_stays_on_disk_where_it_does_not_fit(tmp_path):
 def test_files_without_a_header_are_still_found(tmp_path):
     folder(tmp_path)
     (tmp_path / "bee" / "1.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"1 files cannot be read: .*bee/1.png \(no known image format\)"):
+    with pytest.raises(ValueError, match=r"1 file cannot be read: .*bee/1.png \(no known image format\)"):
         read_folder(tmp_path, 4, False, 0)
-    with pytest.warns(UserWarning, match="skipped 1 unreadable files"):
+    with pytest.warns(UserWarning, match="skipped unreadable files: 1 file cannot"):
         lazy = read_folder(tmp_path, 4, True, 0)
     assert lazy.train.targets["label"].tolist() == [0] * 5 + [1] * 6
     assert np.array_equal(lazy.train.in_memory().views["image"].shape, (11, 3, 4, 4))

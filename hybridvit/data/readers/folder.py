@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hybridvit.data.file_images import FileImages
-from hybridvit.data.readers.image_io import common_size, read_headers, read_images
+from hybridvit.data.readers.image_io import common_size, list_unreadable, read_headers, read_images
 from hybridvit.data.samples import ONE_VIEW, Column, Samples, Splits
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
@@ -54,7 +53,10 @@ def read_folder(
     if memory is None or files.nbytes <= memory:
         images, wrong = read_images(paths, files.channels, size)
         unreadable |= wrong
-    _refuse(unreadable, skip_unreadable)
+    if unreadable and not skip_unreadable:
+        raise ValueError(f"{list_unreadable(unreadable)} (skip them: --data.skip_unreadable)")
+    if unreadable:
+        warnings.warn(f"skipped unreadable files: {list_unreadable(unreadable)}", stacklevel=2)
     kept = {path: index for index, path in enumerate(paths) if path not in unreadable}
     if not kept:
         raise ValueError(f"{root}: not one image can be read")
@@ -86,13 +88,3 @@ def _list(folder: Path, class_names: list[str], required: bool) -> list[tuple[Pa
             raise ValueError(f"{folder / name}: class {name!r} has no images (looked for {' '.join(SUFFIXES)})")
         files += [(path, label) for path in paths]
     return files
-
-
-def _refuse(unreadable: Mapping[Path, str], skip_unreadable: bool) -> None:
-    if not unreadable:
-        return
-    named = "; ".join(f"{path} ({why})" for path, why in sorted(unreadable.items())[:5])
-    named += f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
-    if not skip_unreadable:
-        raise ValueError(f"{len(unreadable)} files cannot be read: {named} (skip them: --data.skip_unreadable)")
-    warnings.warn(f"skipped {len(unreadable)} unreadable files: {named}", stacklevel=3)

@@ -19,6 +19,7 @@ ORIENTATION = 0x0112  # EXIF; from 5 on height and width are exchanged
 DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 GREY_MODES = ("1", "L", "LA", "F", *DEEP_MODES)
 MASK_MODES = ("1", "L", "P", "I", "I;16")
+NAMED_AT_MOST = 5  # files that a message names
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -160,3 +161,10 @@ def reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "no known image format"
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def list_unreadable(unreadable: Mapping[Path, str]) -> str:
+    """How many files cannot be read, the first of them, and why."""
+    named = "; ".join(f"{path} ({why})" for path, why in sorted(unreadable.items())[:NAMED_AT_MOST])
+    more = f"; and {len(unreadable) - NAMED_AT_MOST} more" if len(unreadable) > NAMED_AT_MOST else ""
+    return f"{len(unreadable)} file{'s' * (len(unreadable) > 1)} cannot be read: {named}{more}"

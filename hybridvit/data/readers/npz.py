@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from hybridvit.data.samples import ONE_VIEW, Column, Samples, Splits
 
-PARTS = ("train", "val", "test")
+PREFIXES = ("train", "val", "test")  # of the arrays of each split
 
 
 def read_npz(path: Path) -> Splits:
@@ -21,32 +22,42 @@ def read_npz(path: Path) -> Splits:
     Raises:
         ValueError: naming the array that is missing or of the wrong kind.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # also TypeError (one .npy array), zlib.error, NotImplementedError (other zip kinds)
-        raise ValueError(f"{path} cannot be read as .npz: {error}") from error
-    if "train_images" not in arrays:
-        raise ValueError(f"{path} has no array train_images; it has {', '.join(sorted(arrays)) or 'none'}")
-    parts = [_part(path, arrays, name) for name in PARTS]
-    filled = [part for part in parts if len(part)]
-    shapes = {part.views[ONE_VIEW].shape[1:] for part in filled}
+    arrays = read_arrays(path, ("train_images",))
+    train, validation, test = splits = [_samples(path, arrays, prefix) for prefix in PREFIXES]
+    filled = [samples for samples in splits if len(samples)]
+    shapes = {samples.views[ONE_VIEW].shape[1:] for samples in filled}
     if len(shapes) > 1:
         raise ValueError(f"{path}: train, val and test images differ in shape [c, h, w]: {sorted(shapes)}")
-    if not filled or not len(parts[0]):
+    if not len(train):
         raise ValueError(f"{path}: train_images is empty")
-    labels = [part.targets["label"] for part in filled]
+    labels = [samples.targets["label"] for samples in filled]
     classes = int(max(values.max() for values in labels)) + 1
     names = tuple(str(name) for name in arrays.get("class_names", range(classes)))
     if len(names) < classes:
         raise ValueError(f"{path}: class_names has {len(names)} names, but labels go up to {classes - 1}")
     for index in np.flatnonzero(np.bincount(labels[0][labels[0] >= 0], minlength=len(names)) == 0):
         raise ValueError(f"{path}: class {names[index]!r} has no image in train_images")
-    train, validation, test = parts
     return Splits(path.stem, {"label": Column("class", names)}, train, validation, test)
 
 
-def _part(path: Path, arrays: dict[str, NDArray[np.generic]], name: str) -> Samples:
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
+    """Arrays of an .npz file, those of ``names`` at least, without unpickling anything.
+
+    Raises:
+        ValueError: the file cannot be read, or lacks one.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:  # also TypeError (one .npy array), zlib.error, NotImplementedError (other zip kinds)
+        raise ValueError(f"{path} cannot be read as .npz: {error}") from error
+    for name in names:
+        if name not in arrays:
+            raise ValueError(f"{path} has no array {name}; it has {', '.join(sorted(arrays)) or 'none'}")
+    return arrays
+
+
+def _samples(path: Path, arrays: dict[str, NDArray[np.generic]], name: str) -> Samples:
     images, labels = arrays.get(f"{name}_images"), arrays.get(f"{name}_labels")
     if images is None:
         c, h, w = _channels_first(path, "train", arrays["train_images"]).shape[1:]

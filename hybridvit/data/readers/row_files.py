@@ -18,6 +18,7 @@ from hybridvit.data.readers.image_io import (
     common_size,
     fit_mask,
     in_threads,
+    list_unreadable,
     read_header,
     read_headers,
     read_images,
@@ -89,11 +90,10 @@ class RowFiles:
         kept = np.array([not any(path in self.unreadable for path in paths) for paths in per_row])
         if self.unreadable:
             rows = [self.table.rows[row] for row in np.flatnonzero(~kept)]
-            named = listed(f"{path} ({why})" for path, why in sorted(self.unreadable.items()))
-            files = f"{len(self.unreadable)} files cannot be read: {named}; in rows {listed(rows)}"
+            files = f"{list_unreadable(self.unreadable)}; in row{'s' * (len(rows) > 1)} {listed(rows)}"
             if not skip_unreadable:
                 raise ValueError(f"{self.table.path}: {files} (skip them: --data.skip_unreadable)")
-            warnings.warn(f"{self.table.path}: skipped {len(rows)} rows: {files}", stacklevel=3)
+            warnings.warn(f"{self.table.path}: skipped {len(rows)} row{'s' * (len(rows) > 1)}: {files}", stacklevel=3)
         return kept
 
     def _frame(self, name: str) -> tuple[str, Fit, NDArray[np.bool_]]:

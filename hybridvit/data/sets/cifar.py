@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridvit.data.readers.npz import read_arrays
 from hybridvit.data.samples import ONE_VIEW, Column, Samples, Splits
-from hybridvit.data.sets.data_home import find, read_arrays
+from hybridvit.data.sets.data_home import find
+from hybridvit.data.sets.download import read_downloaded
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SUPERCLASSES = {
@@ -89,29 +90,22 @@ def cifar_samples(
 
 
 def _from_npz(path: Path, name: str) -> tuple[Samples, Samples]:
-    arrays = read_arrays(path, [f"{part}_{what}" for part in ("train", "test") for what in ("images", "labels")])
+    arrays = read_arrays(path, [f"{split}_{what}" for split in ("train", "test") for what in ("images", "labels")])
     train, test = (
         cifar_samples(
             path,
             COLUMNS[name],
-            arrays[f"{part}_images"],
-            arrays[f"{part}_labels"].astype(np.int64).reshape(-1),
+            arrays[f"{split}_images"],
+            arrays[f"{split}_labels"].astype(np.int64).reshape(-1),
         )
-        for part in ("train", "test")
+        for split in ("train", "test")
     )
     return train, test
 
 
 def _from_torchvision(path: Path, name: str) -> tuple[Samples, Samples]:
-    from torchvision import datasets
-
-    read = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-    try:
-        sets = [read(path.parent, train=train, download=False) for train in (True, False)]
-    except (RuntimeError, pickle.UnpicklingError, OSError) as error:
-        reason = str(error).splitlines()[0].partition(". You can use")[0]
-        raise ValueError(f"{path} cannot be read: {reason}; without that folder it is downloaded anew") from error
     train, test = (
-        cifar_samples(path, COLUMNS[name], part.data, np.array(part.targets, dtype=np.int64)) for part in sets
+        cifar_samples(path, COLUMNS[name], split.data, np.array(split.targets, dtype=np.int64))
+        for split in read_downloaded(TORCHVISION[name][0], path.parent, path)
     )
     return train, test

@@ -6,9 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hybridvit.data.sets.download import download
 
 VARIABLE = "HYBRIDVIT_DATA"
@@ -50,20 +47,3 @@ def find(
             return folder, files[-1]
         missing = f", and torchvision cannot download it ({failed})"
     raise ValueError(f"{name}: no {' or '.join(files)} in {folder} ({origin}){missing}; put there {how}")
-
-
-def read_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
-    """Arrays of an .npz file, those of ``names`` at least, without unpickling anything.
-
-    Raises:
-        ValueError: the file cannot be read, or lacks one.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # also TypeError (one .npy array), zlib.error, NotImplementedError (other zip kinds)
-        raise ValueError(f"{path} cannot be read as .npz: {error}") from error
-    for name in names:
-        if name not in arrays:
-            raise ValueError(f"{path} has no array {name}; it has {', '.join(sorted(arrays)) or 'none'}")
-    return arrays

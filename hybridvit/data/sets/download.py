@@ -1,8 +1,9 @@
-"""Downloads through torchvision, which checks what arrives; a data set appears whole or not at all."""
+"""Downloads through torchvision, which checks the files; a data set appears whole or not at all."""
 
 from __future__ import annotations
 
 import http.client
+import pickle
 import socket
 import sys
 import tarfile
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 PATIENCE = 30.0  # seconds without an answer
 FAILURES = (OSError, RuntimeError, EOFError, tarfile.TarError, http.client.HTTPException)
@@ -45,6 +47,27 @@ def download(kind: str, folder: Path, file: str) -> str | None:
         reason = getattr(reason, "strerror", None) or reason
         return " ".join(str(reason).split()) or type(error).__name__
     return None
+
+
+def read_downloaded(kind: str, folder: Path, path: Path) -> tuple[Any, Any]:
+    """Training and test images of one of torchvision's data sets, as it has stored them.
+
+    Args:
+        kind: torchvision's class.
+        folder: what :func:`download` was given.
+        path: the folder in it that holds the files.
+
+    Raises:
+        ValueError: the files are damaged or incomplete.
+    """
+    from torchvision import datasets
+
+    try:
+        train, test = (getattr(datasets, kind)(folder, train=train, download=False) for train in (True, False))
+    except (RuntimeError, pickle.UnpicklingError, OSError) as error:
+        reason = str(error).splitlines()[0].partition(". You can use")[0]
+        raise ValueError(f"{path} cannot be read: {reason}; without that folder it is downloaded anew") from error
+    return train, test
 
 
 @contextmanager

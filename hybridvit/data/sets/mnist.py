@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridvit.data.file_images import pixels
+from hybridvit.data.readers.npz import read_arrays
 from hybridvit.data.samples import ONE_VIEW, Column, Samples, Splits
-from hybridvit.data.sets.data_home import find, read_arrays
+from hybridvit.data.sets.data_home import find
+from hybridvit.data.sets.download import read_downloaded
 
 CLASSES = {
     "mnist": tuple("0123456789"),
@@ -117,26 +119,17 @@ def _from_npz(path: Path) -> tuple[Samples, Samples]:
             raise ValueError(f"{path}: {name} must be uint8 [n, h, w], given {given}")
     train, test = (
         Samples(
-            {ONE_VIEW: arrays[f"{part}_images"].astype(np.uint8, copy=False)[:, None]},
-            {"label": arrays[f"{part}_labels"].astype(np.int64).reshape(-1)},
+            {ONE_VIEW: arrays[f"{split}_images"].astype(np.uint8, copy=False)[:, None]},
+            {"label": arrays[f"{split}_labels"].astype(np.int64).reshape(-1)},
         )
-        for part in ("train", "test")
+        for split in ("train", "test")
     )
     return train, test
 
 
 def _from_torchvision(folder: Path, kind: str) -> tuple[Samples, Samples]:
-    from torchvision import datasets
-
-    read = {"MNIST": datasets.MNIST, "FashionMNIST": datasets.FashionMNIST}[kind]
-    try:
-        sets = [read(folder, train=train, download=False) for train in (True, False)]
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0].partition(". You can use")[0]
-        message = f"{folder / kind} cannot be read: {reason}; without that folder it is downloaded anew"
-        raise ValueError(message) from error
     train, test = (
-        Samples({ONE_VIEW: part.data.numpy()[:, None]}, {"label": part.targets.numpy().astype(np.int64)})
-        for part in sets
+        Samples({ONE_VIEW: split.data.numpy()[:, None]}, {"label": split.targets.numpy().astype(np.int64)})
+        for split in read_downloaded(kind, folder, folder / kind)
     )
     return train, test

@@ -109,7 +109,7 @@ def test_bad_cells_are_named_by_row(tmp_path, kind, cells, names, message):
             "row 2.*the mask is 7 pixels high and 5 wide, its image 5 pixels high and 7",
         ),
         (np.full((H, W), 4, np.uint8), ("a", "b"), "row 2.*class index 4 in .* not below 2"),
-        (np.zeros((H, W, 3), np.uint8), None, r"1 files cannot be read: .*mode RGB, expected 8-bit class indices"),
+        (np.zeros((H, W, 3), np.uint8), None, r"1 file cannot be read: .*mode RGB, expected 8-bit class indices"),
         (
             np.where(np.arange(W) < 3, 255, 0) * np.ones((H, 1)),
             None,
