@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-import typing
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hybridvit.cli.console import DONE, HELP, Parser, command_line, parse_first, scores_text
 from hybridvit.cli.field_help import head_help
 from hybridvit.cli.progress import training_progress
-
-if TYPE_CHECKING:
-    from hybridvit.tasks.kinds import TaskConfig
 
 
 def cache_features(words: list[str]) -> int:
@@ -47,17 +42,27 @@ def finetune_head(words: list[str]) -> int:
     parser.add_argument("--checkpoint")
     options, flags = parse_first(parser, words, "run")
 
+    from hybridvit.cli.field_types import configurations
     from hybridvit.cli.flags import apply_flags
+    from hybridvit.config import nearest
     from hybridvit.recipe import HeadFinetuneConfig
     from hybridvit.runs.finetune_head import HeadFinetune
     from hybridvit.runs.loaded_run import LoadedRun
+    from hybridvit.tasks.classification import ClassificationConfig
+    from hybridvit.tasks.kinds import TaskConfig
 
     run, task = LoadedRun(options.run, options.checkpoint), options.task
     if task is None:
         raise ValueError(f"--task is missing: name one of {', '.join(run.tasks)}, or a new head with its --kind")
     head = run.configs.get(task) or run.recipe.tasks.get(task)  # the recipe also has heads that were removed
-    config = HeadFinetuneConfig(head=_head_config(task, options.kind, head, list(run.tasks)))
-    config = apply_flags(config, flags, f"hybridvit finetune-head {options.run} --task {task}")
+    if head is None and options.kind is None:
+        raise ValueError(f"the run has no head {task!r}: {nearest(task, run.tasks)} (a new one needs --kind)")
+    kinds = [config.kind for config in configurations(TaskConfig) if config.in_data]  # a teacher looks at images
+    if options.kind not in (None, *kinds):
+        raise ValueError(f"unknown kind {options.kind!r}: {nearest(options.kind, kinds)}")
+    kind = [] if options.kind is None else ["--head.kind", options.kind]
+    config = HeadFinetuneConfig(head=head or ClassificationConfig(target=task))
+    config = apply_flags(config, [*kind, *flags], f"hybridvit finetune-head {options.run} --task {task}")
     finetune = HeadFinetune(run, task, config, command_line("finetune-head", words))
     with training_progress(config.train.steps) as on_step:
         result = finetune.fit(_show_features, on_step)
@@ -113,30 +118,6 @@ def heads(words: list[str]) -> int:
             f"{'fine-tuned alone' if row['from'] == 'finetuning' else 'trained with the backbone'}"
         )
     return DONE
-
-
-def _head_config(name: str, kind: str | None, head: TaskConfig | None, names: Sequence[str]) -> TaskConfig:
-    """What a head is to become: as the run has it, or of another kind, whose target is the head's own name.
-
-    Raises:
-        ValueError: an unknown kind, or a new head without one.
-    """
-    from hybridvit.config import nearest
-    from hybridvit.tasks.kinds import TaskConfig
-
-    configs: Any = typing.get_args(typing.get_args(TaskConfig)[0])
-    kinds = {config.kind: config for config in configs if config.in_data}  # a teacher looks at images, not at features
-    if kind is None:
-        if head is None:
-            hint = f"{nearest(name, names)} (a new one needs --kind {'|'.join(kinds)})"
-            raise ValueError(f"the run has no head {name!r}: {hint}")
-        return head
-    if kind not in kinds:
-        raise ValueError(f"unknown kind {kind!r}: {nearest(kind, kinds)}")
-    if head is not None and head.kind == kind:
-        return head
-    config: TaskConfig = kinds[kind](target=head.target if head is not None else name)
-    return config
 
 
 def _show_features(split: str, done: int, total: int) -> None:

@@ -104,6 +104,30 @@ def test_predict_reads_pictures_of_any_size(trained, capsys):
     assert " %" in capsys.readouterr().out
 
 
+def test_json_is_one_object_and_nothing_else(trained, capsys):
+    image = str(trained / "grey.png")
+    Image.fromarray(np.full((8, 8), 90, np.uint8)).save(image)
+    commands = (
+        ["evaluate", "{run}"],
+        ["heads", "{run}"],
+        ["diagnose", "{run}", "--images", "2"],
+        ["models", "cct_7_3x1"],
+    )
+    for words in (*commands, ["models", "--diff", "deit_tiny", "convit_tiny"], ["predict", "{run}", image]):
+        assert main([word.format(run=trained / "run") for word in words] + ["--json"]) == DONE
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 1
+        json.loads(lines[0])
+
+
+def test_a_named_model_and_another_optimiser_are_trained(trained):
+    words = ["train", str(trained / "tiny.py"), "--out", str(trained / "named"), "--model", "cct_7_3x1"]
+    assert main([*words, "--optim.kind", "muon", "--train.steps", "2"]) == DONE
+    recipe = (trained / "named" / "recipe.yaml").read_text()
+    assert "kind: muon" in recipe
+    assert "kind: conv_pool" in recipe
+
+
 def test_models_lists_and_counts(capsys):
     assert main(["models", "convit_t*", "--json"]) == DONE
     rows = json.loads(capsys.readouterr().out)["models"]
@@ -150,6 +174,15 @@ def test_a_loss_that_is_not_finite_fails_in_one_line(trained, capsys):
     ("words", "message"),
     [
         (["trian"], "unknown command 'trian': did you mean train?"),
+        (["tune", "{run}"], "unknown command 'tune': it is now called finetune-head"),
+        (["features", "{run}"], "unknown command 'features': it is now called cache-features"),
+        (["train"], "the recipe is missing, as in: hybridvit train RECIPE"),
+        (["train", "{tiny}", "--model", "convit_tny"], "there is no model 'convit_tny': did you mean convit_tiny"),
+        (["train", "{tiny}", "--whiten"], "unknown field whiten: it is now called whitening_init"),
+        (["finetune-head", "{run}"], "--task is missing: name one of label"),
+        (["finetune-head", "{run}", "--task", "even"], "the run has no head 'even': "),
+        (["finetune-head", "{run}", "--task", "a", "--kind", "regresion"], "'regresion': did you mean regression"),
+        (["finetune-head", "{run}", "--task", "a", "--kind", "distillation"], "unknown kind 'distillation'"),
         (["train", "nowhere.py"], "there is no recipe nowhere.py"),
         (["train", "{tiny}", "--optim.lrr", "1"], "unknown field optim.lrr: did you mean optim.lr"),
         (["train", "--out", "x", "{tiny}"], "the recipe comes first"),
