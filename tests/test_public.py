@@ -3,7 +3,9 @@
 import dataclasses
 import importlib
 import pkgutil
+import tomllib
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -75,3 +77,9 @@ def test_a_star_import_gives_the_public_names():
     namespace = {}
     exec("from hybridvit import *", namespace)
     assert {"Recipe", "create_model", "layers"} <= namespace.keys()
+
+
+def test_the_list_of_names_is_part_of_an_installation():
+    root = Path(hv.__file__).parent.parent
+    files = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert "*.pyi" in files["hybridvit"]
