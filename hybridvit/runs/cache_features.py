@@ -10,15 +10,13 @@ from typing import Any
 import torch
 
 from hybridvit.data.loaders.batches import evaluation_batches
-from hybridvit.data.samples import Splits
+from hybridvit.data.samples import SPLITS, Splits
 from hybridvit.hydra.feature_cache import INDEX, FeatureCache
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.layers.dense import DenseNeck
 from hybridvit.runs.dataset_info import images_digest
 from hybridvit.runs.loaded_run import LoadedRun
 from hybridvit.runs.net import evaluation_batch
-
-PARTS = ("train", "validation", "test")
 
 
 def write_features(
@@ -43,7 +41,7 @@ def write_features(
     views = set(net.reads.values())
     key = hashlib.sha256(f"{trained.trunk} {images_digest(splits)}".encode()).hexdigest()[:16]
     caches = {}
-    for part in PARTS:
+    for part in SPLITS:
         samples = getattr(splits, part)
         if not len(samples):
             continue

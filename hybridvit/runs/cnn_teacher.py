@@ -1,4 +1,4 @@
-"""A small CNN, trained on the same images first, whose features or logits a transformer follows while it is trained."""
+"""A small CNN, trained on the same images first, whose features or logits a transformer learns beside its own tasks."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.recipe import Recipe
 from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
 from hybridvit.runs.dataset_info import DatasetInfo
+from hybridvit.runs.distillation import TaughtBatches
 from hybridvit.runs.net import create_net
 from hybridvit.runs.pretrain import own_randomness
 from hybridvit.tasks.base import Task
@@ -29,7 +30,7 @@ from hybridvit.tasks.teacher import (
     LogitDistillationTask,
     Shape,
     SharedHead,
-    guiding,
+    normalised_maps,
 )
 from hybridvit.training import checkpoint
 from hybridvit.training.engine import BatchSource, TrainConfig, Trainer
@@ -38,11 +39,11 @@ from hybridvit.training.progress import OnStep
 from hybridvit.training.run_folder import RunFolder
 
 FOLDER = "teacher"
-GUIDANCE = "guidance"  # name of the task and of its head; those of logits are guidance_TASK
+FEATURES = "cnn_teacher"  # name of the task and of its head; those of logits are cnn_teacher_TASK
 
 
 class CNNTeacher:
-    """A CNN and the tasks that follow it.
+    """A CNN and the student's tasks of learning what it answers.
 
     In the order of use: :meth:`join` puts the heads of the tasks on the student, :meth:`fit` trains the CNN or loads
     it, :meth:`source` fills the tasks' targets in the student's batches, and :meth:`leave` takes the heads off again.
@@ -60,7 +61,7 @@ class CNNTeacher:
         tasks: the tasks that follow the CNN, by the names of their heads.
 
     Raises:
-        ValueError: the recipe is not one that a CNN can teacher.
+        ValueError: the recipe is not one that a CNN can teach.
     """
 
     def __init__(
@@ -82,8 +83,8 @@ class CNNTeacher:
         self.tasks: dict[str, Task] = {}
         self.follows: dict[str, str] = {}  # of the logits: task of ours -> the student's
         if config.what != "logits":
-            self.tasks[GUIDANCE] = FeatureDistillationTask(
-                GUIDANCE, tuple(self.stages.values()), config.weight, GUIDANCE
+            self.tasks[FEATURES] = FeatureDistillationTask(
+                FEATURES, tuple(self.stages.values()), config.weight, FEATURES
             )
         if config.what != "features":
             self._follow_logits()
@@ -96,7 +97,7 @@ class CNNTeacher:
     def _follow_logits(self) -> None:
         for name, task in self.learns.items():
             if isinstance(task, ClassificationTask):
-                own = f"{GUIDANCE}_{name}"
+                own = f"{FEATURES}_{name}"
                 self.tasks[own] = LogitDistillationTask(own, task.class_names, self.config.weight, own)
                 self.follows[own] = name
         if not self.follows:
@@ -106,20 +107,20 @@ class CNNTeacher:
         """Puts the heads on the student.
 
         Raises:
-            ValueError: it has no blocks to teacher, or not those that ``layers`` names.
+            ValueError: it has no blocks, or not those that ``layers`` names.
         """
-        if GUIDANCE in self.tasks:
+        if FEATURES in self.tasks:
             backbone = net.backbone
             if not isinstance(backbone, ViT):
                 raise ValueError(
                     f"teacher.what {self.config.what!r} needs the blocks of a vision transformer, which "
                     f"{type(backbone).__name__} has not: choose 'logits'"
                 )
-            head = self.tasks[GUIDANCE].head(backbone.spec)
+            head = self.tasks[FEATURES].head(backbone.spec)
             assert isinstance(head, FeatureDistillationHead)
             for tap, layer in zip(head.taps, self._layers(len(backbone.blocks)), strict=True):
                 tap.listen(backbone.blocks[layer])
-            net.add_head(GUIDANCE, head)
+            net.add_head(FEATURES, head)
         for own, name in self.follows.items():
             net.add_head(own, SharedHead(net.heads[name]))
 
@@ -178,9 +179,9 @@ class CNNTeacher:
             folder.finish(result)
         return result
 
-    def source(self, source: BatchSource) -> CNNTeacherBatches:
+    def source(self, source: BatchSource) -> TaughtBatches:
         """The student's batches with the targets of the tasks; the CNN sees the very images that are in them."""
-        return CNNTeacherBatches(source, self)
+        return TaughtBatches(source, self.targets)
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> dict[str, Tensor]:
@@ -189,10 +190,10 @@ class CNNTeacher:
             features = self.net.features(batch.images)
             logits = self.net.read(features, self.follows.values())
         assert isinstance(features, Features)
-        said = {own: logits[name].float() for own, name in self.follows.items()}
-        if GUIDANCE in self.tasks:
-            said[GUIDANCE] = guiding([features.maps[stride] for stride in self.stages])
-        return said
+        targets = {own: logits[name].float() for own, name in self.follows.items()}
+        if FEATURES in self.tasks:
+            targets[FEATURES] = normalised_maps([features.maps[stride] for stride in self.stages])
+        return targets
 
     def _layers(self, depth: int) -> tuple[int, ...]:
         """The student's block that follows each stage."""
@@ -204,24 +205,6 @@ class CNNTeacher:
         if max(layers) >= depth:
             raise ValueError(f"teacher.layers must name blocks of 0 .. {depth - 1}, given {layers}")
         return layers
-
-
-class CNNTeacherBatches:
-    """Batches of another source with what the CNN makes of them as further targets.
-
-    Args:
-        source: the student's training batches.
-        teacher: who fills the targets.
-    """
-
-    def __init__(self, source: BatchSource, teacher: CNNTeacher) -> None:
-        self.batches = source
-        self.teacher = teacher
-
-    def batch(self, step: int) -> Batch:
-        """The batch of this step, counted from 0."""
-        batch = self.batches.batch(step)
-        return batch._replace(targets={**batch.targets, **self.teacher.targets(batch)})
 
 
 def _check(recipe: Recipe, data: DatasetInfo) -> None:

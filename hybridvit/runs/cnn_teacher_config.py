@@ -1,4 +1,4 @@
-"""Settings of the guidance by a small CNN."""
+"""Settings of a small CNN that teaches a transformer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CNNTeacherConfig(Config):
             depths (9, 9, 9).
         steps: number of updates that it is trained for.
         lr: its highest learning rate, by AdamW.
-        weight: factor on the guidance (the paper's beta), beside the losses of the tasks.
+        weight: factor on the losses of following the CNN (the paper's beta), beside the losses of the tasks.
         what: the CNN's feature maps, which the transformer's tokens are compared with; its "logits", which those of the
             classification heads are; or both.
         layers: blocks of the transformer that follow the CNN's stages, one for each stage, counted from 0; (): evenly

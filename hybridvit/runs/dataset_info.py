@@ -13,9 +13,7 @@ import numpy as np
 from hybridvit.data.file_images import FileImages, for_statistics
 from hybridvit.data.loaders.device_loader import Normalisation
 from hybridvit.data.rig import Rig
-from hybridvit.data.samples import Column, Splits
-
-PARTS = ("train", "validation", "test")
+from hybridvit.data.samples import SPLITS, Column, Splits
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class DatasetInfo:
             if column.kind == "mask":
                 height, width = train.targets[name].shape[1:]
                 sizes[name] = (height, width)
-        images_in = {part: len(getattr(splits, part)) for part in PARTS}
+        images_in = {part: len(getattr(splits, part)) for part in SPLITS}
         return cls(splits.name, splits.columns, splits.shapes, normalisation, sizes, images_in, splits.rig)
 
     def with_columns(
@@ -101,7 +99,7 @@ class DatasetInfo:
 def images_digest(splits: Splits) -> str:
     """SHA-256 of all images (of those on disk, of which files they are) and of how they are split."""
     digest = hashlib.sha256()
-    for part in PARTS:
+    for part in SPLITS:
         samples = getattr(splits, part)
         digest.update(f"{part} {len(samples)}".encode())
         for view, images in samples.views.items():

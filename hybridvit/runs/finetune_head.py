@@ -11,10 +11,11 @@ import torch
 from hybridvit.config import to_yaml
 from hybridvit.data.load import load
 from hybridvit.data.loaders.sampling import BatchSampler, SamplingConfig
+from hybridvit.data.samples import SPLITS
 from hybridvit.hydra.feature_cache import FrozenTrunk
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.recipe import HeadFinetuneConfig
-from hybridvit.runs.cache_features import PARTS, write_features
+from hybridvit.runs.cache_features import write_features
 from hybridvit.runs.cached_batches import CachedBatches
 from hybridvit.runs.loaded_run import LoadedRun
 from hybridvit.runs.stored_heads import HEADS, REMOVED, StoredHead, make_room
@@ -85,7 +86,7 @@ class HeadFinetune:
             part: CachedBatches(
                 caches.get(part), getattr(self.splits, part), self.task.target, self.column, order, device
             )
-            for part in PARTS
+            for part in SPLITS
         }
         net = HydraNet(FrozenTrunk(), {name: trained.net.heads[name]}, reads).to(device)
         tasks = {name: self.task}

@@ -18,9 +18,9 @@ from hybridvit.data.loaders.batches import evaluation_batches
 from hybridvit.data.samples import ONE_VIEW, Column, Splits
 from hybridvit.recipe import Recipe
 from hybridvit.runs.dataset_info import DatasetInfo
+from hybridvit.runs.distillation import DistilledHead, with_distillation
 from hybridvit.runs.net import create_net, evaluation_batch
 from hybridvit.runs.prediction_inputs import Sample, pixels_of, samples_of
-from hybridvit.runs.run_teacher import Teacher, TeacherBatches
 from hybridvit.runs.stored_heads import StoredHead, stored_heads
 from hybridvit.runs.tasks import column_requests, create_task
 from hybridvit.tasks.distillation import DistillationConfig
@@ -106,8 +106,7 @@ class LoadedRun:
         device = accelerator.device
         batch = evaluation_batch(self.data.shapes)
         source: Any = evaluation_batches(part, self.data.columns, self.data.normalisation, batch, device)
-        if teachers := teachers_of(self.configs, self.data, device):
-            source = TeacherBatches(source, teachers)
+        source = with_distillation(source, distilled_heads(self.configs, self.data, device))
         return evaluate(self.net.to(device), self.tasks, source, accelerator), len(part)
 
     @torch.no_grad()
@@ -177,22 +176,24 @@ def load_run(folder: str | Path, checkpoint: str | None = None) -> LoadedRun:
     return LoadedRun(folder, checkpoint)
 
 
-def teachers_of(tasks: Mapping[str, TaskConfig], data: DatasetInfo, device: torch.device) -> dict[str, Teacher]:
-    """Target column -> teacher, for the distillations among the tasks.
+def distilled_heads(
+    tasks: Mapping[str, TaskConfig], data: DatasetInfo, device: torch.device
+) -> dict[str, DistilledHead]:
+    """Target column -> head of a trained run, for the distillations among the tasks.
 
     Raises:
         ValueError: no run there, it has no such head, or its images are of another shape.
     """
-    teachers: dict[str, Teacher] = {}
+    heads: dict[str, DistilledHead] = {}
     for name, config in tasks.items():
         if not isinstance(config, DistillationConfig):
             continue
         trained = LoadedRun(config.teacher)
         if config.task not in trained.tasks or trained.configs[config.task].kind != "classification":
-            heads = [head for head, other in trained.configs.items() if other.kind == "classification"]
+            choices = [head for head, other in trained.configs.items() if other.kind == "classification"]
             raise ValueError(
                 f"tasks.{name}.task: {config.teacher} has no classification head {config.task!r}: "
-                f"{nearest(config.task, heads)}"
+                f"{nearest(config.task, choices)}"
             )
         if dict(trained.data.shapes) != dict(data.shapes):
             raise ValueError(
@@ -202,8 +203,9 @@ def teachers_of(tasks: Mapping[str, TaskConfig], data: DatasetInfo, device: torc
         names = trained.data.columns[trained.configs[config.task].target].names
         net = trained.net.to(device).requires_grad_(False)
         column = Column("teacher", names)
-        teachers[config.target] = Teacher(net, config.task, column, trained.data.normalisation, data.normalisation)
-    return teachers
+        normalisation = trained.data.normalisation, data.normalisation
+        heads[config.target] = DistilledHead(net, config.task, column, *normalisation)
+    return heads
 
 
 def _checkpoint(path: Path, which: str | None) -> Path:

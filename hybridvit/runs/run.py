@@ -32,11 +32,11 @@ from hybridvit.runs.checks import (
 from hybridvit.runs.cnn_teacher import FOLDER as TEACHER
 from hybridvit.runs.cnn_teacher import CNNTeacher
 from hybridvit.runs.dataset_info import DatasetInfo
-from hybridvit.runs.loaded_run import teachers_of
+from hybridvit.runs.distillation import DistilledHead, with_distillation
+from hybridvit.runs.loaded_run import distilled_heads
 from hybridvit.runs.net import create_net, evaluation_batch
 from hybridvit.runs.pretrain import FOLDER as PRETRAINING
 from hybridvit.runs.pretrain import pretrain, pretraining_batches
-from hybridvit.runs.run_teacher import Teacher, TeacherBatches
 from hybridvit.runs.tasks import column_requests, create_task
 from hybridvit.runs.whitening import whiten
 from hybridvit.training.accelerator import make_accelerator
@@ -82,8 +82,8 @@ class Run:
         self.accelerator = make_accelerator(recipe.train.precision, cpu)
         device = self.accelerator.device
         data = DatasetInfo.of(self.splits)
-        teachers = teachers_of(recipe.tasks, data, device)
-        self.data = data.with_columns({column: teacher.column for column, teacher in teachers.items()})
+        distilled = distilled_heads(recipe.tasks, data, device)
+        self.data = data.with_columns({column: head.column for column, head in distilled.items()})
         self.tasks = {
             name: create_task(name, config, self.data, self.splits.train) for name, config in recipe.tasks.items()
         }
@@ -95,7 +95,7 @@ class Run:
         )
         self._build_net()
         check_sizes(recipe, self.net, self.data.shapes)
-        source = self._sources(teachers)
+        source = self._sources(distilled)
         probes = {
             measure.name: measure.probe_of
             for measure in measures()
@@ -133,16 +133,14 @@ class Run:
             some = pixels(images[np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).astype(np.int64)])
             whiten(self.net.backbone, self.data.normalisation[view](torch.from_numpy(some).to(device)))
 
-    def _sources(self, teachers: Mapping[str, Teacher]) -> Any:
-        """The training batches as the model sees them; sets those of the other parts and those without labels."""
+    def _sources(self, distilled: Mapping[str, DistilledHead]) -> Any:
+        """The training batches as the model sees them; sets those of the other splits and those without labels."""
         recipe, device, train = self.recipe, self.accelerator.device, self.splits.train
         columns, normalisation, steps = self.data.columns, self.data.normalisation, recipe.train.steps
 
-        def taught(source: Any) -> Any:
-            return TeacherBatches(source, teachers) if teachers else source
-
-        def evaluation(part: Samples) -> Any:
-            return taught(evaluation_batches(part, columns, normalisation, evaluation_batch(self.data.shapes), device))
+        def evaluation(samples: Samples) -> Any:
+            size = evaluation_batch(self.data.shapes)
+            return with_distillation(evaluation_batches(samples, columns, normalisation, size, device), distilled)
 
         self.validation, self.test = evaluation(self.splits.validation), evaluation(self.splits.test)
         order = BatchSampler(
@@ -154,7 +152,7 @@ class Run:
         self.unlabelled = (
             pretraining_batches(recipe.pretrain, recipe, train, self.data, device) if recipe.pretrain else None
         )
-        source = taught(self.batches)  # who teaches sees the images at full size
+        source = with_distillation(self.batches, distilled)  # teachers see the images at full size
         if self.teacher is not None:
             source = self.teacher.source(source)
         return Progressive(source, recipe.progressive.sizes, steps) if recipe.progressive.sizes else source

@@ -94,7 +94,7 @@ class FeatureDistillationTask(Task):
         name: key of the predictions.
         shapes: channels, rows and columns of every stage.
         weight: factor on the loss.
-        target: name of the target column, ``[b, Σ c·h·w]`` as :func:`guiding` gives; NaN where the CNN said nothing.
+        target: name of the target column, ``[b, Σ c·h·w]`` as :func:`normalised_maps` gives; NaN where it is missing.
     """
 
     mixable = True
@@ -143,7 +143,7 @@ class FeatureDistillationTask(Task):
         return [{} for _ in prediction]
 
 
-def guiding(maps: Sequence[Tensor]) -> Tensor:
+def normalised_maps(maps: Sequence[Tensor]) -> Tensor:
     """A CNN's maps, ``[b, c, h, w]`` each -> target of :class:`FeatureDistillationTask`, ``[b, Σ c·h·w]``."""
     normalised = [F.layer_norm(x.float().permute(0, 2, 3, 1), (x.shape[1],)).permute(0, 3, 1, 2) for x in maps]
     return torch.cat([x.flatten(1) for x in normalised], dim=1)

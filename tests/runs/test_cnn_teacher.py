@@ -24,7 +24,7 @@ from hybridvit.runs.tasks import column_requests, create_task
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.distillation import DistillationConfig
 from hybridvit.tasks.regression import RegressionConfig
-from hybridvit.tasks.teacher import guiding
+from hybridvit.tasks.teacher import normalised_maps
 from hybridvit.training.accelerator import make_accelerator
 from hybridvit.training.engine import Trainer
 from hybridvit.training.run_folder import RunFolder
@@ -46,7 +46,7 @@ def stop_at(step):
 
 
 class Setting:
-    """A recipe, its data, its student and the CNN that guides it, put together as a run does."""
+    """A recipe, its data, its student and the CNN that teaches it, put together as a run does."""
 
     def __init__(self, recipe, config=CONFIG):
         self.recipe = recipe
@@ -93,16 +93,16 @@ def check_equal(first, second):
     assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
-def test_the_student_starts_as_without_a_guide_and_ends_with_its_own_heads(recipe):
+def test_the_student_starts_as_without_a_teacher_and_ends_with_its_own_heads(recipe):
     setting = Setting(recipe)
     torch.manual_seed(recipe.seed)
     alone = create_net(recipe, setting.data, setting.tasks)
     setting.teacher.join(setting.net)
     started = setting.net.state_dict()
-    projections = {f"heads.guidance.project.{stage}.{part}" for stage in (0, 1) for part in ("weight", "bias")}
+    projections = {f"heads.cnn_teacher.project.{stage}.{part}" for stage in (0, 1) for part in ("weight", "bias")}
     assert started.keys() - alone.state_dict().keys() == projections
     check_equal(alone.state_dict(), {key: value for key, value in started.items() if key not in projections})
-    assert set(setting.net.heads) == {"label", "guidance", "guidance_label"}
+    assert set(setting.net.heads) == {"label", "cnn_teacher", "cnn_teacher_label"}
     setting.teacher.leave(setting.net)
     check_equal(alone.state_dict(), setting.net.state_dict())
     setting.teacher.leave(setting.net)
@@ -116,7 +116,7 @@ def test_the_student_is_pulled_by_what_it_follows(recipe, what):
     setting = Setting(recipe, replace(CONFIG, what=what))
     setting.train()
     (name,) = setting.teacher.tasks
-    assert name == {"features": "guidance", "logits": "guidance_label"}[what]
+    assert name == {"features": "cnn_teacher", "logits": "cnn_teacher_label"}[what]
     assert all(value > 0 for value in setting.history.losses[name])
     weaker = Setting(recipe, replace(CONFIG, what=what, weight=1e-3)).train()
     qkv = "backbone.blocks.0.attention.qkv.weight"
@@ -136,8 +136,8 @@ def test_the_cnn_says_what_its_stages_and_its_heads_give_for_the_very_images(rec
     assert not any(module.training for module in net.modules())
     maps = net.backbone(plain.images).maps
     assert [tuple(maps[stride].shape[1:]) for stride in (1, 2)] == [(4, 8, 8), (8, 4, 4)]
-    torch.testing.assert_close(batch.targets["guidance"], guiding([maps[1], maps[2]]))
-    torch.testing.assert_close(batch.targets["guidance_label"], net(plain.images)["label"])
+    torch.testing.assert_close(batch.targets["cnn_teacher"], normalised_maps([maps[1], maps[2]]))
+    torch.testing.assert_close(batch.targets["cnn_teacher_label"], net(plain.images)["label"])
     assert not any(batch.targets[name].requires_grad for name in setting.teacher.tasks)
 
 
@@ -157,7 +157,7 @@ def test_the_cnn_sees_the_training_images_alone(recipe, monkeypatch):
     assert not shown & (parts["test"] | parts["validation"])
 
 
-def test_a_stopped_guide_goes_on_to_the_same_cnn(recipe, tmp_path):
+def test_a_stopped_teacher_resumes_to_the_same_cnn(recipe, tmp_path):
     straight, stopped = Setting(recipe), Setting(recipe)
     result = straight.teacher.fit(straight.source)
     with pytest.raises(Interrupted):
@@ -267,7 +267,7 @@ def test_a_distilled_task_is_not_the_cnns(recipe):
         CNNTeacher(CONFIG, replace(recipe, tasks={"copy": copied}), setting.data, {}, setting.accelerator)
 
 
-def test_recipes_that_cannot_be_guided_are_refused(recipe):
+def test_recipes_that_cannot_be_taught_are_refused(recipe):
     def join(config, changes):
         setting = Setting(replace(recipe, **changes), config)
         setting.teacher.join(setting.net)
@@ -277,8 +277,8 @@ def test_recipes_that_cannot_be_guided_are_refused(recipe):
             join(config, changes)
 
     refused("balance sum, given famo", balance=FAMOConfig())
-    refused("guidance is the name of a head", tasks={"guidance": ClassificationConfig()})
-    refused("guidance_x is the name of a head", tasks={n: ClassificationConfig() for n in ("x", "guidance_x")})
+    refused("cnn_teacher is the name of a head", tasks={"cnn_teacher": ClassificationConfig()})
+    refused("cnn_teacher_x is the name of a head", tasks={n: ClassificationConfig() for n in ("x", "cnn_teacher_x")})
     refused("needs a classification task: choose 'features'", tasks={"ink": RegressionConfig(target="ink")})
     refused("which ResNet has not: choose 'logits'", model=ResNetConfig(depths=(1,), width=4))
     refused(r"for each of the CNN's 2 stages, given \(0,\)", replace(CONFIG, layers=(0,)))

@@ -1,4 +1,4 @@
-"""Guidance by a CNN: losses by hand and against scipy, the head against layers read apart, copies of a guided net."""
+"""A CNN as teacher: losses by hand and against scipy, the head against layers read apart, copies of a taught net."""
 
 import copy
 
@@ -13,14 +13,14 @@ from torch import nn
 from hybridvit.backbones import PatchConfig, ViTConfig
 from hybridvit.backbones.features import Features
 from hybridvit.models import create_backbone
-from hybridvit.tasks.teacher import FeatureDistillationTask, LogitDistillationTask, SharedHead, guiding
+from hybridvit.tasks.teacher import FeatureDistillationTask, LogitDistillationTask, SharedHead, normalised_maps
 
 NAN = float("nan")
 SHAPES = ((1, 1, 2), (3, 1, 1))
 
 
 def task(weight=2.5, shapes=SHAPES):
-    return FeatureDistillationTask("guidance", shapes, weight, "guidance")
+    return FeatureDistillationTask("cnn_teacher", shapes, weight, "cnn_teacher")
 
 
 def test_loss_by_hand():
@@ -50,19 +50,19 @@ def test_images_that_the_cnn_said_nothing_of_change_nothing():
 
 def test_features_are_normalised_over_the_channels_of_each_cell():
     maps = [torch.randn(2, 5, 3, 7) * 4 + 1, torch.rand(2, 3, 2, 2) + torch.randn(2, 1, 2, 2)]
-    flat = guiding(maps)
+    flat = normalised_maps(maps)
     assert flat.shape == (2, 5 * 21 + 3 * 4)
     first = maps[0].double().numpy()
     expected = (first - first.mean(1, keepdims=True)) / np.sqrt(first.var(1, keepdims=True) + 1e-5)
     np.testing.assert_allclose(flat[:, : 5 * 21].view(2, 5, 3, 7), expected, rtol=1e-4, atol=1e-5)
-    assert not guiding([torch.zeros(1, 5, 2, 2)]).any()  # a cell that no channel answers to
+    assert not normalised_maps([torch.zeros(1, 5, 2, 2)]).any()  # a cell that no channel answers to
 
 
-def guided(layers, shapes):
+def taught(layers, shapes):
     """A small vision transformer with a class token from block 1 on, and a head that follows some of its blocks."""
     config = ViTConfig(embed_dim=12, depth=3, num_heads=2, tokenizer=PatchConfig(patch_size=4), class_token_layer=1)
     backbone = create_backbone(config, (12, 20), in_channels=1)
-    head = FeatureDistillationTask("guidance", shapes, 1.0, "guidance").head(backbone.spec)
+    head = FeatureDistillationTask("cnn_teacher", shapes, 1.0, "cnn_teacher").head(backbone.spec)
     for tap, layer in zip(head.taps, layers, strict=True):
         tap.listen(backbone.blocks[layer])
     return backbone, head
@@ -70,7 +70,7 @@ def guided(layers, shapes):
 
 def test_the_head_maps_the_blocks_that_it_follows(randomise):
     layers, shapes = (0, 2), ((5, 6, 10), (7, 2, 3))
-    backbone, head = guided(layers, shapes)
+    backbone, head = taught(layers, shapes)
     randomise(backbone), randomise(head)
     images = torch.randn(2, 1, 12, 20)
     found = head(backbone(images))
@@ -84,7 +84,7 @@ def test_the_head_maps_the_blocks_that_it_follows(randomise):
 
 
 def test_nothing_is_followed_in_evaluation_nor_after_the_taps_are_off():
-    backbone, head = guided((0, 2), ((5, 6, 10), (7, 2, 3)))
+    backbone, head = taught((0, 2), ((5, 6, 10), (7, 2, 3)))
     images = torch.randn(2, 1, 12, 20)
     backbone.eval()
     assert head(backbone(images)).shape == (2, 0)
@@ -96,7 +96,7 @@ def test_nothing_is_followed_in_evaluation_nor_after_the_taps_are_off():
 
 
 def test_a_copy_follows_its_own_blocks():
-    net = nn.ModuleList(guided((0, 2), ((5, 6, 10), (7, 2, 3))))
+    net = nn.ModuleList(taught((0, 2), ((5, 6, 10), (7, 2, 3))))
     images = torch.randn(2, 1, 12, 20)
     net[0](images)  # leaves something in the taps
     backbone, head = copied = copy.deepcopy(net)
@@ -118,7 +118,7 @@ def test_logits_are_followed_by_their_weighted_divergence():
     known = [0, 2, 3, 4]
     p, q = (softmax(x.double().numpy(), axis=1) for x in (teacher, student))
     expected = 1.7 * np.mean([entropy(p[i], q[i]) for i in known])
-    loss = LogitDistillationTask("guidance_label", ("ant", "bee", "cat"), 1.7, "x").loss(student, teacher)
+    loss = LogitDistillationTask("cnn_teacher_label", ("ant", "bee", "cat"), 1.7, "x").loss(student, teacher)
     assert loss.item() == pytest.approx(expected, rel=1e-4)
 
 

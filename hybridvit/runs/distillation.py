@@ -1,8 +1,8 @@
-"""What a trained run says of the images that another one learns from."""
+"""What other networks answer for the images that one learns from, as further targets of its batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,14 @@ from hybridvit.data.samples import Column
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """One head of a trained run.
+class DistilledHead:
+    """One classification head of a trained run, whose logits a distillation learns.
 
     Attributes:
         net: the run's model, in evaluation.
         task: name of the head.
         column: what the head gives.
-        normalisation: of each view, as the teacher wants it.
+        normalisation: of each view, as the run's model wants it.
         given: of each view, as the student's batches have it.
     """
 
@@ -34,30 +34,30 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Tensor:
-        """The teacher's logits ``[b, classes]`` for a batch as the student sees it."""
+        """The logits ``[b, classes]`` for a batch as the student sees it."""
         if isinstance(batch.images, Tensor):
             (view,) = self.given
-            images: Any = self._again(batch.images, view)
+            images: Any = self._renormalised(batch.images, view)
         else:
-            images = {view: self._again(pixels, view) for view, pixels in batch.images.items()}
+            images = {view: self._renormalised(pixels, view) for view, pixels in batch.images.items()}
         logits: Tensor = self.net(images, batch.present)[self.task]
         return logits.float()
 
-    def _again(self, images: Tensor, view: str) -> Tensor:
+    def _renormalised(self, images: Tensor, view: str) -> Tensor:
         return self.normalisation[view].of_normalised(images, self.given[view])
 
 
-class TeacherBatches:
-    """Batches of another source with what teachers say as further targets.
+class TaughtBatches:
+    """Batches of another source with further targets.
 
     Args:
         source: training batches, or those of an evaluation.
-        teachers: target column -> who fills it.
+        targets: batch -> target column -> ``[b, ...]``.
     """
 
-    def __init__(self, source: Any, teachers: Mapping[str, Teacher]) -> None:
+    def __init__(self, source: Any, targets: Callable[[Batch], Mapping[str, Tensor]]) -> None:
         self.source = source
-        self.teachers = teachers
+        self.targets = targets
 
     def batch(self, step: int) -> Batch:
         """The batch of this step, counted from 0."""
@@ -67,9 +67,14 @@ class TeacherBatches:
         return len(self.source)
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self.source:
-            yield self._taught(batch)
+        return map(self._taught, self.source)
 
     def _taught(self, batch: Batch) -> Batch:
-        said = {column: teacher(batch) for column, teacher in self.teachers.items()}
-        return batch._replace(targets={**batch.targets, **said})
+        return batch._replace(targets={**batch.targets, **self.targets(batch)})
+
+
+def with_distillation(source: Any, heads: Mapping[str, DistilledHead]) -> Any:
+    """A source of batches with the logits of trained runs, by target column."""
+    if not heads:
+        return source
+    return TaughtBatches(source, lambda batch: {column: head(batch) for column, head in heads.items()})
