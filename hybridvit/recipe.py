@@ -42,13 +42,14 @@ class Recipe(Config):
         views: how several cameras become one; None: every sample is one image.
         optim: optimiser and schedule.
         train: length, batch size, precision.
-        seed: seed of the subset, the start values, the order and the augmentation.
+        seed: seed of the subset, the initialisation, the order and the augmentation.
         weights: checkpoint file that the backbone starts from, in any layout ``load_weights`` reads; the head
-            is fresh. None: random start values.
+            is fresh. None: random initialisation.
         whitening_init: start the convolution that reads the images as the whitening transform of their windows.
         pretrain: what the backbone learns from the training images without their labels first; None: nothing.
         teacher: a small CNN that is trained on the same images first, and then followed; None: none.
-        tta: report the test also for the mean prediction of each image and its mirror image, apart.
+        tta: report the test also with test-time augmentation, the mean prediction of each image and its horizontal
+            flip.
     """
 
     renamed: ClassVar[dict[str, str]] = {"guide": "teacher", "test_flips": "tta", "whiten": "whitening_init"}
@@ -74,7 +75,7 @@ class Recipe(Config):
     def __post_init__(self) -> None:
         if self.weights is not None and self.whitening_init:
             raise ValueError(
-                f"whitening_init has no effect with weights {self.weights}, which replace the start values"
+                f"whitening_init has no effect with weights {self.weights}, which replace the initial values"
             )
         if not self.tasks:
             raise ValueError("tasks names no task: a run needs at least one head")
@@ -91,7 +92,7 @@ class HeadFinetuneConfig(Config):
         fresh: start from random weights even where the run has this head.
         optim: optimiser and schedule.
         train: length and batch size.
-        seed: seed of the start values and of the order.
+        seed: seed of the initialisation and of the order.
     """
 
     head: TaskConfig

@@ -25,7 +25,7 @@ def write_features(
     net: HydraNet,
     on_batch: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, FeatureCache]:
-    """The features of every part of the data, without augmentation; what is there already is not computed again.
+    """The features of every split, without augmentation; features that are stored already are not computed again.
 
     They lie in ``RUN/features/KEY/PART``, where KEY stands for the trunk's weights and the data. A head that needs more
     than is there has it written anew, with what the others need.
@@ -41,17 +41,17 @@ def write_features(
     views = set(net.reads.values())
     key = hashlib.sha256(f"{trained.trunk} {images_digest(splits)}".encode()).hexdigest()[:16]
     caches = {}
-    for part in SPLITS:
-        samples = getattr(splits, part)
+    for split in SPLITS:
+        samples = getattr(splits, split)
         if not len(samples):
             continue
-        folder = trained.path / "features" / key / part
+        folder = trained.path / "features" / key / split
         held = FeatureCache(folder) if (folder / INDEX).is_file() else None
         if held is None or not (held.views >= views and held.strides >= strides):
             more_views, more_strides = (held.views, held.strides) if held is not None else (set(), set())
-            batches = _features(trained, net, samples, part, on_batch)
+            batches = _features(trained, net, samples, split, on_batch)
             FeatureCache.write(folder, batches, len(samples), views | more_views, strides | more_strides)
-        caches[part] = FeatureCache(folder, views, strides)
+        caches[split] = FeatureCache(folder, views, strides)
     return caches
 
 
@@ -62,7 +62,7 @@ def cache_folders(run: Path) -> list[Path]:
 
 @torch.no_grad()
 def _features(
-    trained: LoadedRun, net: HydraNet, samples: Any, part: str, on_batch: Callable[[str, int, int], None] | None
+    trained: LoadedRun, net: HydraNet, samples: Any, split: str, on_batch: Callable[[str, int, int], None] | None
 ) -> Iterator[Any]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net.to(device).eval()
@@ -72,4 +72,4 @@ def _features(
         yield net.features(batch.images, batch.present)
         done = min(done + evaluation_batch(data.shapes), len(samples))
         if on_batch is not None:
-            on_batch(part, done, len(samples))
+            on_batch(split, done, len(samples))

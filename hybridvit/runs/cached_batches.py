@@ -42,7 +42,7 @@ class CachedBatches:
         self.device = device
         self.columns = {target: column}
         targets = {target: torch.from_numpy(samples.targets[target])}
-        present = {view: torch.from_numpy(there) for view, there in samples.present.items()}
+        present = {view: torch.from_numpy(mask) for view, mask in samples.present.items()}
         self.samples = DeviceSamples({}, targets, present)
 
     def __len__(self) -> int:
@@ -61,5 +61,5 @@ class CachedBatches:
         drawn = self.samples.take(index).batch(self.columns, {})
         features = self.cache.read(index, self.device)
         targets = {name: values.to(self.device) for name, values in drawn.targets.items()}
-        present = {view: there.to(self.device) for view, there in (drawn.present or {}).items()}
+        present = {view: mask.to(self.device) for view, mask in (drawn.present or {}).items()}
         return Batch(features, targets, present or None)

@@ -67,15 +67,15 @@ def check_sizes(recipe: Recipe, net: HydraNet, shapes: Mapping[str, tuple[int, i
 def count_labels(task: Task, splits: Splits) -> dict[str, int]:
     """Samples with a label, by part; a distillation's teacher labels all."""
     counts = {}
-    for part in ("train", "validation", "test"):
-        samples: Samples = getattr(splits, part)
+    for split in ("train", "validation", "test"):
+        samples: Samples = getattr(splits, split)
         if task.target not in splits.columns:
-            counts[part] = len(samples)
+            counts[split] = len(samples)
             continue
-        known = labelled(splits.columns[task.target].kind, samples.targets[task.target])
+        mask = labelled(splits.columns[task.target].kind, samples.targets[task.target])
         if task.view is not None and task.view in samples.present:
-            known = known & samples.present[task.view]
-        counts[part] = int(known.sum())
+            mask = mask & samples.present[task.view]
+        counts[split] = int(mask.sum())
     return counts
 
 
@@ -85,11 +85,11 @@ def warn_of_unlabelled(counts: Mapping[str, Mapping[str, int]], splits: Splits) 
     Raises:
         ValueError: no task has any training label.
     """
-    if not any(by_part["train"] for by_part in counts.values()):
+    if not any(by_split["train"] for by_split in counts.values()):
         raise ValueError(f"no training sample of {splits.name} has a label for any of the tasks {', '.join(counts)}")
-    for name, by_part in counts.items():
-        if not by_part["train"]:
+    for name, by_split in counts.items():
+        if not by_split["train"]:
             warnings.warn(f"task {name}: no training sample has a label, so its head stays as it is", stacklevel=3)
-        for part, meaning in (("validation", "selection leaves it out"), ("test", "it has no test result")):
-            if len(getattr(splits, part)) and not by_part[part]:
-                warnings.warn(f"task {name}: no {part} sample has a label, so {meaning}", stacklevel=3)
+        for split, meaning in (("validation", "selection leaves it out"), ("test", "it has no test result")):
+            if len(getattr(splits, split)) and not by_split[split]:
+                warnings.warn(f"task {name}: no {split} sample has a label, so {meaning}", stacklevel=3)

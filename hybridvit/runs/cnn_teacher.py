@@ -81,7 +81,7 @@ class CNNTeacher:
         self.stages = _stages(self.net, data.shapes[ONE_VIEW])
         self.net.to(accelerator.device)
         self.tasks: dict[str, Task] = {}
-        self.follows: dict[str, str] = {}  # of the logits: task of ours -> the student's
+        self.follows: dict[str, str] = {}  # of the logits: task here -> the student's
         if config.what != "logits":
             self.tasks[FEATURES] = FeatureDistillationTask(
                 FEATURES, tuple(self.stages.values()), config.weight, FEATURES
@@ -125,7 +125,7 @@ class CNNTeacher:
             net.add_head(own, SharedHead(net.heads[name]))
 
     def leave(self, net: nn.Module) -> None:
-        """Takes the heads off the student, or off a copy of it; what is not there is no fault."""
+        """Takes the heads off the student, or off a copy of it; heads that are off already are skipped."""
         assert isinstance(net, HydraNet)
         for name in self.tasks:
             if name in net.heads:

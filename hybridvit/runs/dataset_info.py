@@ -1,4 +1,4 @@
-"""What a trained model needs to know about its data, as dataset.json keeps it."""
+"""What a trained model needs of its data, as dataset.json keeps it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class DatasetInfo:
         shapes: channels, height and width of each view.
         normalisation: of each view, from its training images.
         sizes: height and width of each column of masks.
-        images: number of samples in each part.
+        images: number of samples in each split.
         rig: geometry of the cameras, if it is known.
     """
 
@@ -40,12 +40,12 @@ class DatasetInfo:
 
     @classmethod
     def of(cls, splits: Splits) -> DatasetInfo:
-        """Of data that is there; a view is normalised by its own training images, those that are there."""
+        """Of a data set; a view is normalised by its own training images."""
         train = splits.train
         normalisation = {}
         for view, images in train.views.items():
-            there = train.present.get(view)
-            seen = images if there is None else images[there]
+            present = train.present.get(view)
+            seen = images if present is None else images[present]
             if not len(seen):
                 raise ValueError(f"{splits.name}: no training sample has the view {view!r}")
             normalisation[view] = Normalisation.of(for_statistics(seen))
@@ -54,7 +54,7 @@ class DatasetInfo:
             if column.kind == "mask":
                 height, width = train.targets[name].shape[1:]
                 sizes[name] = (height, width)
-        images_in = {part: len(getattr(splits, part)) for part in SPLITS}
+        images_in = {split: len(getattr(splits, split)) for split in SPLITS}
         return cls(splits.name, splits.columns, splits.shapes, normalisation, sizes, images_in, splits.rig)
 
     def with_columns(
@@ -99,9 +99,9 @@ class DatasetInfo:
 def images_digest(splits: Splits) -> str:
     """SHA-256 of all images (of those on disk, of which files they are) and of how they are split."""
     digest = hashlib.sha256()
-    for part in SPLITS:
-        samples = getattr(splits, part)
-        digest.update(f"{part} {len(samples)}".encode())
+    for split in SPLITS:
+        samples = getattr(splits, split)
+        digest.update(f"{split} {len(samples)}".encode())
         for view, images in samples.views.items():
             digest.update(view.encode())
             on_disk = isinstance(images, FileImages)

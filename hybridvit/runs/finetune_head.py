@@ -67,7 +67,7 @@ class HeadFinetune:
         on_features: Callable[[str, int, int], None] | None = None,
         on_step: OnStep | None = None,
     ) -> dict[str, Any]:
-        """Writes the features that are not there yet, trains, and returns the result."""
+        """Writes the features that are not stored yet, trains, and returns the result."""
         began = time.perf_counter()
         folder = self._open()
         if folder.result is not None:
@@ -82,11 +82,11 @@ class HeadFinetune:
         order = BatchSampler(
             self.splits.train.sources, self.config.train.batch_size, self.config.seed, SamplingConfig()
         )
-        parts = {
-            part: CachedBatches(
-                caches.get(part), getattr(self.splits, part), self.task.target, self.column, order, device
+        splits_of_features = {
+            split: CachedBatches(
+                caches.get(split), getattr(self.splits, split), self.task.target, self.column, order, device
             )
-            for part in SPLITS
+            for split in SPLITS
         }
         net = HydraNet(FrozenTrunk(), {name: trained.net.heads[name]}, reads).to(device)
         tasks = {name: self.task}
@@ -96,13 +96,13 @@ class HeadFinetune:
             tasks,
             self.config.train,
             self.config.optim,
-            parts["train"],
-            parts["validation"],
+            splits_of_features["train"],
+            splits_of_features["validation"],
             accelerator=accelerator,
             folder=folder,
         )
         history = trainer.fit(on_step)
-        test = parts["test"]
+        test = splits_of_features["test"]
         result = {
             "run": str(trained.path),
             "task": name,

@@ -31,9 +31,9 @@ from hybridvit.training.evaluation import evaluate
 
 
 class LoadedRun:
-    """A run read back for use; needs no training data.
+    """A trained run, ready to predict and to evaluate; needs no training data.
 
-    Heads that were tuned, added or taken off after the training are as they are now.
+    Heads that were fine-tuned, added or removed after the training are in their present state.
 
     Args:
         path: the run folder.
@@ -64,15 +64,15 @@ class LoadedRun:
         self.net.eval()
 
     def _apply(self, head: StoredHead) -> None:
-        """Puts a tuned head on, or takes one off."""
+        """Puts a fine-tuned head on, or takes one off."""
         if head.name in self.tasks:
             self.remove(head.name)
         if head.removed:
             return
         if head.about["trunk"] != self.trunk:
             raise ValueError(
-                f"head {head.name} was tuned on another trunk than that of checkpoint {self.checkpoint.name}: "
-                f"use the checkpoint {head.about['checkpoint']}, or tune it on this one"
+                f"head {head.name} was trained on another trunk than that of checkpoint {self.checkpoint.name}: "
+                f"use the checkpoint {head.about['checkpoint']}, or fine-tune it on this one"
             )
         self.add(head.name, head.config, head.data(self.data))
         checkpoint.load_state(self.net.heads[head.name], head.weights(), head.path)
@@ -111,7 +111,7 @@ class LoadedRun:
 
     @torch.no_grad()
     def predict(self, images: Any) -> list[dict[str, Any]]:
-        """What every task says of each image, as ``{"image": name, task: {...}}``.
+        """What every task answers for each image, as ``{"image": name, task: {...}}``.
 
         An image is the path of a file, a PIL image, or an array or tensor ``[h, w]``, ``[h, w, c]`` or ``[c, h, w]``,
         uint8 or floats in [0, 1], where the axis with at most four entries holds the channels. Images are cropped

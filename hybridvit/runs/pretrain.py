@@ -46,7 +46,7 @@ def pretrain(
     folder: Path | None = None,
     on_step: OnStep | None = None,
 ) -> dict[str, Any]:
-    """Pre-trains a backbone where it stands; what is in the folder is gone on from, or, once finished, only loaded.
+    """Pre-trains a backbone in place; resumes what is in the folder, or loads it where it is finished.
 
     Nothing else changes, torch's random state included: the training that follows is the same whether the
     pre-training took place just now or before an interruption.
@@ -111,10 +111,10 @@ def pretrain(
 def pretraining_batches(
     config: PretrainConfig, recipe: Recipe, train: Samples, data: DatasetInfo, device: torch.device
 ) -> BatchSource:
-    """The training images without their targets, cropped and mirrored as the recipe says.
+    """The training images without their targets, cropped and flipped as the recipe says.
 
     Raises:
-        ValueError: there are several cameras.
+        ValueError: several cameras.
     """
     if data.shapes.keys() != {ONE_VIEW}:
         raise ValueError(f"pre-training needs one image for each sample, this data has views {', '.join(data.shapes)}")
@@ -160,16 +160,16 @@ class MaskedBatches:
         hidden = self._draw(len(images), generator).to(images.device, non_blocking=True)
         side, (height, width) = self.config.mask_size, images.shape[-2:]
         hidden = hidden.repeat_interleave(side, 1).repeat_interleave(side, 2)[:, None, :height, :width]
-        wanted = squares_normalised(images, side) if self.config.normalise else images
-        pixels = wanted.masked_fill(~hidden, torch.nan)
+        target = squares_normalised(images, side) if self.config.normalise else images
+        pixels = target.masked_fill(~hidden, torch.nan)
         return Batch(images.masked_fill(hidden, 0), {self.target: pixels})
 
     def _draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Which squares are hidden, ``[count, rows, columns]`` bool; as many in every image, but never all."""
         rows, columns = self.squares
-        wanted = min(max(round(self.config.mask_ratio * rows * columns), 1), rows * columns - 1)
+        target = min(max(round(self.config.mask_ratio * rows * columns), 1), rows * columns - 1)
         rank = torch.rand(count, rows * columns, generator=generator).argsort(dim=1).argsort(dim=1)
-        return (rank < wanted).view(count, rows, columns)
+        return (rank < target).view(count, rows, columns)
 
 
 def squares_normalised(images: Tensor, side: int) -> Tensor:

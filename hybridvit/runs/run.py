@@ -1,4 +1,4 @@
-"""A recipe becomes something that trains."""
+"""One training run: a recipe with its data, model and trainer."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Run:
         )
 
     def _build_net(self) -> None:
-        """The model, started as the recipe says."""
+        """The model, initialised as the recipe says."""
         recipe, device = self.recipe, self.accelerator.device
         torch.manual_seed(recipe.seed)
         self.net = create_net(recipe, self.data, self.tasks)
@@ -195,7 +195,7 @@ class Run:
         if self.teacher is not None:
             self.teacher.leave(self.net)
             self.teacher.leave(self.trainer.evaluated)
-        test, flips = self._test() if len(self.test) else (None, None)
+        test, tta = self._test() if len(self.test) else (None, None)
         several = {"losses": history.losses, "validation": history.validation, "conflicts": history.conflicts}
         result = {
             "recipe": self.recipe.name,
@@ -210,7 +210,7 @@ class Run:
             "steps": self.recipe.train.steps,
             "params": self.params,
             "test": test,
-            **({"test_tta": flips} if recipe.tta else {}),
+            **({"test_tta": tta} if recipe.tta else {}),
             "test_images": len(self.splits.test),
             "validation": history.best,
             "validation_images": len(self.splits.validation),
@@ -239,7 +239,7 @@ class Run:
         return result
 
     def _test(self) -> tuple[Scores, Scores | None]:
-        """The test, and apart the test with mirror images, if the recipe asks for it."""
+        """The test, and the test with test-time augmentation if the recipe asks for it."""
         given = (self.trainer.evaluated, self.tasks, self.test, self.accelerator)
         return evaluate_with_tta(*given) if self.recipe.tta else (evaluate(*given), None)
 

@@ -1,4 +1,4 @@
-"""Heads that were tuned, added or taken off after a run, as its folder keeps them."""
+"""Heads that were fine-tuned, added or removed after a run, as its folder keeps them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEADS, REMOVED = "heads", "removed"
 
 @dataclass(frozen=True)
 class StoredHead:
-    """What ``RUN/heads/NAME`` says of a head.
+    """A head in ``RUN/heads/NAME``.
 
     Attributes:
         path: the folder.
@@ -46,7 +46,7 @@ class StoredHead:
 
     @property
     def about(self) -> dict[str, Any]:
-        """The trunk and the column that it was tuned on."""
+        """The trunk and the column that it was trained on."""
         about: dict[str, Any] = json.loads((self.path / "dataset.json").read_text(encoding="utf-8"))
         return about
 
@@ -69,20 +69,20 @@ class StoredHead:
 
 
 def stored_heads(run: Path) -> list[StoredHead]:
-    """The heads of a run that are no longer as the training left them; one whose tuning is not finished is not yet."""
-    found = []
+    """The heads of a run that changed after its training; one whose fine-tuning is not finished is left out."""
+    heads = []
     for path in sorted((run / HEADS).glob("*")):
         if path.name.startswith("."):
             continue
         if (path / REMOVED).exists():
-            found.append(StoredHead(path, True))
+            heads.append(StoredHead(path, True))
         elif (path / "result.json").exists():
-            found.append(StoredHead(path, False))
-    return found
+            heads.append(StoredHead(path, False))
+    return heads
 
 
 def remove_head(run: Path, name: str, heads: Sequence[str]) -> None:
-    """Takes a head off a run; nothing is deleted, and tuning it again puts it back.
+    """Takes a head off a run; nothing is deleted, and fine-tuning it again puts it back.
 
     Raises:
         ValueError: it is the last one.
@@ -93,7 +93,7 @@ def remove_head(run: Path, name: str, heads: Sequence[str]) -> None:
 
 
 def make_room(folder: Path) -> None:
-    """Moves what a folder holds aside, so that a head can be tuned anew; the old one is kept."""
+    """Moves what a folder holds aside, so that a head can be fine-tuned anew; the old one is kept."""
     if not folder.exists():
         return
     number = 1

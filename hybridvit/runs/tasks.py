@@ -42,7 +42,7 @@ def create_task(name: str, config: TaskConfig, data: DatasetInfo, train: Samples
         train: training samples; None: the head's weights, with the scale of its targets, are loaded afterwards.
 
     Raises:
-        ValueError: the task reads a view that is not there, or needs pixels of one view and does not say which.
+        ValueError: the task reads an unknown view, or needs the pixels of one view and names none.
     """
     if config.view is not None and config.view not in data.shapes:
         raise ValueError(f"tasks.{name}.view is {config.view!r}: {nearest(config.view, data.shapes)}")

@@ -1,4 +1,4 @@
-"""Start values that come from the training images."""
+"""Whitening initialisation: initial values that come from the training images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hybridvit.layers.whitening import whiten_conv
 
 
 def whiten(backbone: nn.Module, images: Tensor) -> int:
-    """Starts the convolution that reads a backbone's images as the whitening transform of their windows.
+    """Initialises the convolution that reads a backbone's images as the whitening transform of their windows.
 
     Args:
         backbone: of one camera.
@@ -25,7 +25,7 @@ def whiten(backbone: nn.Module, images: Tensor) -> int:
         ValueError: no convolution reads the images, or one that cannot be a whitening transform.
     """
     if not isinstance(backbone, Backbone):
-        raise ValueError(f"a whitening start is for the images of one camera, given {type(backbone).__name__}")
+        raise ValueError(f"a whitening initialisation is for the images of one camera, given {type(backbone).__name__}")
     conv = first_conv(backbone, images[:1])
     owner = type(getattr(backbone, "tokenizer", backbone)).__name__
     if conv is None:
@@ -39,13 +39,13 @@ def whiten(backbone: nn.Module, images: Tensor) -> int:
 @torch.no_grad()
 def first_conv(backbone: Backbone, image: Tensor) -> nn.Conv2d | None:
     """The first convolution whose input is the image ``[1, c, h, w]`` itself; None where there is none."""
-    found: list[nn.Conv2d] = []
+    convs: list[nn.Conv2d] = []
 
-    def look(module: Any, inputs: tuple[Tensor, ...]) -> None:
+    def record(module: Any, inputs: tuple[Tensor, ...]) -> None:
         if inputs[0].shape == image.shape and torch.equal(inputs[0], image):
-            found.append(module)
+            convs.append(module)
 
-    hooks = [m.register_forward_pre_hook(look) for m in backbone.modules() if isinstance(m, nn.Conv2d)]
+    hooks = [m.register_forward_pre_hook(record) for m in backbone.modules() if isinstance(m, nn.Conv2d)]
     was_training = backbone.training
     backbone.eval()  # neither the norms' statistics nor the random state move
     try:
@@ -54,4 +54,4 @@ def first_conv(backbone: Backbone, image: Tensor) -> nn.Conv2d | None:
         backbone.train(was_training)
         for hook in hooks:
             hook.remove()
-    return found[0] if found else None
+    return convs[0] if convs else None

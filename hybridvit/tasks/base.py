@@ -122,7 +122,7 @@ class Task(ABC):
             prediction: of the mixed images, ``[b, ...]``.
             target: of the images that they started from, ``[b, ...]``.
             mix: whose image was mixed in, ``[b]`` indices into the batch, and the share of the own one, ``[b]``
-                in [0, 1], as data's ``Mix`` says.
+                in [0, 1], as in ``Mix``.
 
         Raises:
             ValueError: the task is not mixable.

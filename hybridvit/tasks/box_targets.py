@@ -1,4 +1,4 @@
-"""What a grid of cells should say about boxes."""
+"""Boxes as targets of a grid of cells."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def box_targets(target: Tensor, grid: tuple[int, int], image_size: tuple[int, in
     """
     rows, columns = grid
     corners = target[..., 1:]
-    there = (target[..., 0] >= 0) & (corners[..., 2:] > corners[..., :2]).all(dim=-1)
-    label = torch.where(there, target[..., 0], 0).long()
+    valid = (target[..., 0] >= 0) & (corners[..., 2:] > corners[..., :2]).all(dim=-1)
+    label = torch.where(valid, target[..., 0], 0).long()
     scale = corners.new_tensor([columns / image_size[1], rows / image_size[0]]).repeat(2)
-    x1, y1, x2, y2 = torch.where(there[..., None], corners * scale, 0).unbind(-1)  # in cells
+    x1, y1, x2, y2 = torch.where(valid[..., None], corners * scale, 0).unbind(-1)  # in cells
     x = torch.arange(columns, device=target.device)
     y = torch.arange(rows, device=target.device)
 
     across, in_columns = _bell(x, x1, x2)
     down, in_rows = _bell(y, y1, y2)
-    bell = down[..., :, None] * across[..., None, :] * there[..., None, None]  # [b, m, gh, gw]
+    bell = down[..., :, None] * across[..., None, :] * valid[..., None, None]  # [b, m, gh, gw]
     heat = bell.new_zeros(len(target), classes, rows * columns)
     heat.scatter_reduce_(1, label[..., None].expand(-1, -1, rows * columns), bell.flatten(2), "amax")
 
@@ -62,9 +62,9 @@ def box_targets(target: Tensor, grid: tuple[int, int], image_size: tuple[int, in
     own = height * (best[:, None] == torch.arange(target.shape[1], device=target.device)[:, None, None])
     total = own.sum(dim=(2, 3), keepdim=True)
     weights = (own / torch.where(total > 0, total, 1)).sum(dim=1)
-    boxes = torch.where(there[..., None], corners, 0)
+    boxes = torch.where(valid[..., None], corners, 0)
     picked = boxes.gather(1, best.flatten(1)[..., None].expand(-1, -1, 4)).unflatten(1, grid)
-    return BoxTargets(heat.unflatten(2, grid), picked, weights, there.sum())
+    return BoxTargets(heat.unflatten(2, grid), picked, weights, valid.sum())
 
 
 def _bell(cells: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:

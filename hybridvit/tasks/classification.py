@@ -162,15 +162,15 @@ class ClassificationTask(ImageTask):
 
     def losses(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """prediction ``[b, classes]``, target ``[b]`` of class indices or -1 -> ``[b]``, ``[b]``."""
-        known = self.labelled(target)
+        labelled = self.labelled(target)
         losses = F.cross_entropy(
-            torch.where(known[:, None], prediction.float(), 0),
+            torch.where(labelled[:, None], prediction.float(), 0),
             target,
             ignore_index=UNLABELLED,
             label_smoothing=self.config.label_smoothing,
             reduction="none",
         )
-        return losses, known
+        return losses, labelled
 
     def metric(self) -> MetricCollection:
         """Top-1 accuracy, in [0, 1]."""
@@ -179,8 +179,8 @@ class ClassificationTask(ImageTask):
         return collection(accuracy=Mean())
 
     def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
-        known = self.labelled(target)
-        metric["accuracy"].update((prediction[known].argmax(dim=-1) == target[known]).float())
+        labelled = self.labelled(target)
+        metric["accuracy"].update((prediction[labelled].argmax(dim=-1) == target[labelled]).float())
 
     def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
         """The most probable class and its probability for each row of logits."""

@@ -32,10 +32,10 @@ class DenseHead(nn.Module):
         spec: the features it reads.
         outputs: numbers it answers with for each cell.
         width: channels of the joined map.
-        stride: of the grid, in pixels; None: that of the finest map of at least 4, or the finest there is.
+        stride: of the grid, in pixels; None: that of the finest map of at least 4, or the finest.
 
     Raises:
-        ValueError: there is nothing to answer with, or no feature map to read.
+        ValueError: fewer than one output, or no feature map to read.
     """
 
     def __init__(self, spec: FeatureSpec, outputs: int, width: int = 128, stride: int | None = None) -> None:

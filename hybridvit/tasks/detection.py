@@ -105,14 +105,14 @@ class DetectionTask(Task):
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """prediction ``[b, classes + 4, gh, gw]``, target ``[b, m, 5]`` of class, x1, y1, x2, y2 -> scalar."""
-        there = self.labelled(target)[:, None, None, None]
+        labelled = self.labelled(target)[:, None, None, None]
         classes = len(self.class_names)
-        logits = torch.where(there, prediction[:, :classes].float(), 0)
-        distances = torch.where(there, prediction[:, classes:].float(), 1)
-        wanted = box_targets(target, (logits.shape[2], logits.shape[3]), self.image_size, classes)
-        focal = torch.where(there, _focal_losses(logits, wanted.heat), 0).sum()
-        boxes = BOX_WEIGHT * self._box_losses(distances, wanted).sum()
-        return (focal + boxes) / wanted.objects.clamp(min=1)
+        logits = torch.where(labelled, prediction[:, :classes].float(), 0)
+        distances = torch.where(labelled, prediction[:, classes:].float(), 1)
+        learned = box_targets(target, (logits.shape[2], logits.shape[3]), self.image_size, classes)
+        focal = torch.where(labelled, _focal_losses(logits, learned.heat), 0).sum()
+        boxes = BOX_WEIGHT * self._box_losses(distances, learned).sum()
+        return (focal + boxes) / learned.objects.clamp(min=1)
 
     def metric(self) -> MetricCollection:
         """COCO's average precision, in [0, 1]: "ap", over IoU thresholds of 0.50 to 0.95, and "ap50".
@@ -125,16 +125,16 @@ class DetectionTask(Task):
         return collection(boxes=BoxAveragePrecision())
 
     def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
-        there = self.labelled(target)
-        found = [
+        labelled = self.labelled(target)
+        detections = [
             {"boxes": boxes, "scores": scores, "labels": labels}
-            for boxes, scores, labels in self.detections(prediction[there], 0.0)
+            for boxes, scores, labels in self.detections(prediction[labelled], 0.0)
         ]
-        wanted = [
+        targets = [
             {"boxes": rows[:, 1:], "labels": rows[:, 0].long()}
-            for rows in (rows[rows[:, 0] >= 0] for rows in target[there])
+            for rows in (rows[rows[:, 0] >= 0] for rows in target[labelled])
         ]
-        metric["boxes"].update(found, wanted)
+        metric["boxes"].update(detections, targets)
 
     def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
         """The objects of each image, best first: class, score, and the box x1, y1, x2, y2 in pixels."""
@@ -185,10 +185,10 @@ class DetectionTask(Task):
         edges = [(x - left) * x_size, (y - up) * y_size, (x + right) * x_size, (y + down) * y_size]
         return torch.stack(edges, dim=-1)
 
-    def _box_losses(self, distances: Tensor, wanted: BoxTargets) -> Tensor:
+    def _box_losses(self, distances: Tensor, learned: BoxTargets) -> Tensor:
         """1 - GIoU of the cells that have a box, times their weights, ``[b, gh, gw]``."""
-        losses = 1 - overlap(self._edges(distances), wanted.boxes)
-        return torch.where(wanted.weights > 0, losses * wanted.weights, 0)
+        losses = 1 - overlap(self._edges(distances), learned.boxes)
+        return torch.where(learned.weights > 0, losses * learned.weights, 0)
 
 
 def overlap(boxes: Tensor, others: Tensor) -> Tensor:

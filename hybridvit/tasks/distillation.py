@@ -1,4 +1,4 @@
-"""What another network says of each image: knowledge distillation."""
+"""Knowledge distillation: the answers of another network as targets."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class DistillationTask(Task):
     The target is the teacher's logits ``[b, classes]``; a row with NaN is missing. On a backbone with a distillation
     token the head reads that, else what a classification head reads. Its predictions are the student's answer to
     this task alone: DeiT predicts with the mean of this head and that of the class token, which is left to callers.
-    Of mixed images the target is what the teacher says of the mixture.
+    Of mixed images the target is the teacher's answer to the mixture.
 
     Args:
         name: key of the predictions.
@@ -99,16 +99,16 @@ class DistillationTask(Task):
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """prediction and target ``[b, classes]`` logits -> scalar."""
-        known = self.labelled(target)
-        student = torch.where(known[:, None], prediction.float(), 0)
-        teacher = torch.where(known[:, None], target.float(), 0)
+        labelled = self.labelled(target)
+        student = torch.where(labelled[:, None], prediction.float(), 0)
+        teacher = torch.where(labelled[:, None], target.float(), 0)
         if self.config.mode == "hard":
             losses = F.cross_entropy(student, teacher.argmax(dim=1), reduction="none")
         else:
             t = self.config.temperature
             student, teacher = (student / t).log_softmax(dim=1), (teacher / t).log_softmax(dim=1)
             losses = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1) * t**2
-        return torch.where(known, losses, 0).sum() / known.sum().clamp(min=1)
+        return torch.where(labelled, losses, 0).sum() / labelled.sum().clamp(min=1)
 
     def mixed_loss(self, prediction: Tensor, target: Tensor, mix: tuple[Tensor, Tensor]) -> Tensor:
         """The plain loss: the teacher saw the mixed images."""
@@ -121,8 +121,8 @@ class DistillationTask(Task):
         return collection(agreement=Mean())
 
     def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
-        known = self.labelled(target)
-        same = prediction[known].argmax(dim=1) == target[known].argmax(dim=1)
+        labelled = self.labelled(target)
+        same = prediction[labelled].argmax(dim=1) == target[labelled].argmax(dim=1)
         metric["agreement"].update(same.float())
 
     def decode(self, prediction: Tensor) -> list[dict[str, Any]]:

@@ -17,15 +17,15 @@ class ImageTask(Task):
 
     @abstractmethod
     def losses(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of each label, 0 and without a gradient where there is none, and which are there.
+        """The loss of each label, 0 and without a gradient where there is none, and which labels there are.
 
         Returns:
             float and bool, both ``[b]`` or both ``[b, k]``.
         """
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        losses, known = self.losses(prediction, target)
-        return losses.sum() / known.sum().clamp(min=1)
+        losses, labelled = self.losses(prediction, target)
+        return losses.sum() / labelled.sum().clamp(min=1)
 
     def mixed_loss(self, prediction: Tensor, target: Tensor, mix: tuple[Tensor, Tensor]) -> Tensor:
         """Each label is weighted by its image's share of the mixed one (arXiv 1710.09412; 1905.04899, eq. 1).
@@ -38,8 +38,8 @@ class ImageTask(Task):
         for labels, part in ((target, share), (target[partner], 1 - share)):
             nothing = torch.nan if labels.is_floating_point() else UNLABELLED
             seen = (part > 0).view(-1, *[1] * (labels.ndim - 1))
-            losses, known = self.losses(prediction, torch.where(seen, labels, nothing))
-            weight = part.view(-1, *[1] * (losses.ndim - 1)) * known
+            losses, labelled = self.losses(prediction, torch.where(seen, labels, nothing))
+            weight = part.view(-1, *[1] * (losses.ndim - 1)) * labelled
             total = total + (weight * losses).sum()
             weights = weights + weight.sum()
         return total / torch.where(weights > 0, weights, 1)

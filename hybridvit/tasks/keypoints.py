@@ -71,11 +71,11 @@ class KeypointsTask(Task):
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """prediction ``[b, k, gh, gw]``, target ``[b, k, 2]`` of x, y in pixels -> mean over the known points."""
-        known = self._known(target)
-        logits = torch.where(known[..., None, None], prediction.float(), 0)
-        wanted = self._gaussian(torch.where(known[..., None], target, 0), (logits.shape[2], logits.shape[3]))
-        losses = -(wanted * logits.flatten(2).log_softmax(dim=2).view_as(logits)).sum(dim=(2, 3))
-        return torch.where(known, losses, 0).sum() / known.sum().clamp(min=1)
+        labelled = self._known(target)
+        logits = torch.where(labelled[..., None, None], prediction.float(), 0)
+        heat = self._gaussian(torch.where(labelled[..., None], target, 0), (logits.shape[2], logits.shape[3]))
+        losses = -(heat * logits.flatten(2).log_softmax(dim=2).view_as(logits)).sum(dim=(2, 3))
+        return torch.where(labelled, losses, 0).sum() / labelled.sum().clamp(min=1)
 
     def metric(self) -> MetricCollection:
         """Share of the points found within ``pck_threshold`` of the longer side, and mean distance in pixels."""
@@ -84,8 +84,8 @@ class KeypointsTask(Task):
         return collection(pck=Mean(), distance=Mean())
 
     def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
-        known = self._known(target)
-        distance = (self.coordinates(prediction)[known] - target[known]).norm(dim=-1)
+        labelled = self._known(target)
+        distance = (self.coordinates(prediction)[labelled] - target[labelled]).norm(dim=-1)
         metric["pck"].update((distance <= self.config.pck_threshold * max(self.image_size)).float())
         metric["distance"].update(distance)
 
@@ -112,10 +112,10 @@ class KeypointsTask(Task):
         columns = torch.arange(width, device=logits.device)
         near = (rows - row) ** 2 + (columns - column) ** 2 <= (3 * self.config.sigma) ** 2
         mass = (logits.flatten(2).softmax(dim=2).view_as(logits) * near).sum(dim=(2, 3)).clamp(max=1)
-        found = torch.cat([self.coordinates(prediction), mass[..., None]], dim=-1).tolist()
+        answers = torch.cat([self.coordinates(prediction), mass[..., None]], dim=-1).tolist()
         return [
             {name: {"x": x, "y": y, "confidence": p} for name, (x, y, p) in zip(self.point_names, points, strict=True)}
-            for points in found
+            for points in answers
         ]
 
     def _known(self, target: Tensor) -> Tensor:

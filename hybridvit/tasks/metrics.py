@@ -1,4 +1,4 @@
-"""Metrics that torchmetrics lacks, and its own where it would say 0 or -1 of nothing: here that is NaN.
+"""Metrics that torchmetrics lacks, and some of its own that are NaN without data, where torchmetrics gives 0 or -1.
 
 Importing torchmetrics takes a second, so tasks import this file where they make their metrics.
 """
@@ -95,7 +95,7 @@ class MeanAveragePrecision(Silent):
 
 
 class R2(Silent):
-    """1 - squared error / variance of the labels, of each component over its known labels; their mean.
+    """1 - squared error / variance of the labels, of each component over its labels; their mean.
 
     A component whose labels are all the same does not count.
 
@@ -117,12 +117,12 @@ class R2(Silent):
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """prediction and target ``[b, components]``; NaN in the target: unknown."""
-        known = ~target.isnan()
-        label = torch.where(known, target.double() - self.origin, 0)
-        self.count += known.sum(0)
+        labelled = ~target.isnan()
+        label = torch.where(labelled, target.double() - self.origin, 0)
+        self.count += labelled.sum(0)
         self.total += label.sum(0)
         self.squares += label.square().sum(0)
-        self.errors += torch.where(known, prediction.double() - target, 0).square().sum(0)
+        self.errors += torch.where(labelled, prediction.double() - target, 0).square().sum(0)
 
     def compute(self) -> Tensor:
         spread = self.squares - self.total.square() / self.count
@@ -131,7 +131,7 @@ class R2(Silent):
 
 
 class ComponentMean(Silent):
-    """Mean of each component over its known values; their mean over the components that have any."""
+    """Mean of each component over its values; their mean over the components that have any."""
 
     count: Tensor
     total: Tensor
@@ -168,6 +168,6 @@ class BoxAveragePrecision(Silent, CocoAveragePrecision):
     def compute(self) -> dict[str, Tensor]:
         if not self.groundtruth_labels:
             return {"ap": torch.tensor(NAN), "ap50": torch.tensor(NAN)}
-        found = super().compute()
-        values = {"ap": found["map"], "ap50": found["map_50"]}
+        measured = super().compute()
+        values = {"ap": measured["map"], "ap50": measured["map_50"]}
         return {name: torch.where(value < 0, NAN, value) for name, value in values.items()}

@@ -52,10 +52,10 @@ class MultilabelTask(ImageTask):
 
     def losses(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """prediction ``[b, classes]``, target ``[b, classes]`` of 0, 1 and -1 -> ``[b, classes]`` twice."""
-        known = target >= 0
-        logits = torch.where(known, prediction.float(), 0)
+        labelled = target >= 0
+        logits = torch.where(labelled, prediction.float(), 0)
         losses = F.binary_cross_entropy_with_logits(logits, target.clamp(min=0).float(), reduction="none")
-        return torch.where(known, losses, 0), known
+        return torch.where(labelled, losses, 0), labelled
 
     def metric(self) -> MetricCollection:
         """In [0, 1]: average precision, mean over the classes with a positive and a negative label, and F1.
@@ -67,9 +67,9 @@ class MultilabelTask(ImageTask):
         return collection(map=MeanAveragePrecision(), f1=F1())
 
     def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
-        there, known = self.labelled(target), target >= 0
-        metric["map"].update(prediction[there], target[there])
-        metric["f1"].update((prediction[known] >= 0).long(), target[known])
+        samples, labelled = self.labelled(target), target >= 0
+        metric["map"].update(prediction[samples], target[samples])
+        metric["f1"].update((prediction[labelled] >= 0).long(), target[labelled])
 
     def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
         """The classes of probability 0.5 or more, and the probability of every class."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Features, FeatureSpec
@@ -36,9 +37,8 @@ class ReconstructionHead(nn.Module):
 
     def forward(self, features: Features) -> Tensor:
         """Features -> ``[b, c, h, w]``."""
-        (rows, columns), (height, width) = features.grid, self.cell
-        cells = self.fc(features.tokens).view(-1, rows, columns, self.channels, height, width)
-        image = cells.permute(0, 3, 1, 4, 2, 5).reshape(-1, self.channels, rows * height, columns * width)
+        sizes = {"gh": features.grid[0], "c": self.channels, "h": self.cell[0], "w": self.cell[1]}
+        image = rearrange(self.fc(features.tokens), "b (gh gw) (c h w) -> b c (gh h) (gw w)", **sizes)
         return enlarge(image, self.size)
 
 
@@ -76,9 +76,9 @@ class ReconstructionTask(Task):
 
     def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
         hidden = ~target.isnan()
-        found, wanted = prediction[hidden].float(), target[hidden]
-        metric["r2"].update(found[:, None], wanted[:, None])
-        metric["l1"].update((found - wanted).abs())
+        predicted, target_pixels = prediction[hidden].float(), target[hidden]
+        metric["r2"].update(predicted[:, None], target_pixels[:, None])
+        metric["l1"].update((predicted - target_pixels).abs())
 
     def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
         """The pictures, ``[c, h, w]`` in the units of the target."""

@@ -119,17 +119,17 @@ class RegressionTask(ImageTask):
 
     def losses(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """prediction ``[b, k]``, of angles ``[b, 2 k]``, target ``[b, k]`` -> ``[b, k]`` twice."""
-        known = ~target.isnan()
-        target = torch.where(known, target, 0)
+        labelled = ~target.isnan()
+        target = torch.where(labelled, target, 0)
         if self.is_angle:
-            pairs = torch.where(known[..., None], prediction.float().unflatten(1, (-1, 2)), 0)
+            pairs = torch.where(labelled[..., None], prediction.float().unflatten(1, (-1, 2)), 0)
             unit = pairs / (pairs.square().sum(-1, keepdim=True) + SHORT).sqrt()
             radians = target * (2 * math.pi / self.turn)
             losses = 1 - unit[..., 0] * radians.sin() - unit[..., 1] * radians.cos()
         else:
-            error = torch.where(known, prediction.float() - target, 0)
+            error = torch.where(labelled, prediction.float() - target, 0)
             losses = F.smooth_l1_loss(error / error.new_tensor(self.std), torch.zeros_like(error), reduction="none")
-        return torch.where(known, losses, 0), known
+        return torch.where(labelled, losses, 0), labelled
 
     def metric(self) -> MetricCollection:
         """Plain numbers: R² and mean absolute error in their units; angles: mean cosine of the error, and its size.
@@ -164,18 +164,20 @@ class RegressionTask(ImageTask):
         return torch.atan2(sin, cos) * (self.turn / (2 * math.pi))
 
     def _of_components(self, what: str, values: Sequence[float] | None, default: float) -> tuple[float, ...]:
-        found = tuple(float(v) for v in values) if values is not None else (default,) * len(self.component_names)
-        if len(found) != len(self.component_names) or not all(map(math.isfinite, found)):
+        numbers = tuple(float(v) for v in values) if values is not None else (default,) * len(self.component_names)
+        if len(numbers) != len(self.component_names) or not all(map(math.isfinite, numbers)):
             names = ", ".join(self.component_names)
-            raise ValueError(f"{what} of task {self.name!r} must be a finite number for each of {names}, given {found}")
-        return found
+            raise ValueError(
+                f"{what} of task {self.name!r} must be a finite number for each of {names}, given {numbers}"
+            )
+        return numbers
 
 
 def mean_and_std(values: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Of each component of ``[n, k]`` over its labels, those that are not NaN; without contrast the latter is 1."""
     values = values.astype(np.float64)
-    known = ~np.isnan(values)
-    count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, values, 0).sum(axis=0) / count
-    std = np.sqrt(np.where(known, (values - mean) ** 2, 0).sum(axis=0) / count)
+    labelled = ~np.isnan(values)
+    count = np.maximum(labelled.sum(axis=0), 1)
+    mean = np.where(labelled, values, 0).sum(axis=0) / count
+    std = np.sqrt(np.where(labelled, (values - mean) ** 2, 0).sum(axis=0) / count)
     return tuple(mean.tolist()), tuple(np.where(std > 1e-12, std, 1.0).tolist())

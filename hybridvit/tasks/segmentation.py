@@ -66,8 +66,8 @@ class SegmentationTask(Task):
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """prediction ``[b, classes, gh, gw]``, target ``[b, h, w]`` -> mean over all labelled pixels of the batch."""
-        there = self.labelled(target)[:, None, None, None]
-        logits = enlarge(torch.where(there, prediction.float(), 0), (target.shape[-2], target.shape[-1]))
+        labelled = self.labelled(target)[:, None, None, None]
+        logits = enlarge(torch.where(labelled, prediction.float(), 0), (target.shape[-2], target.shape[-1]))
         total = F.cross_entropy(logits, target, ignore_index=UNLABELLED, reduction="sum")
         return total / (target != UNLABELLED).sum().clamp(min=1)
 
@@ -81,12 +81,12 @@ class SegmentationTask(Task):
         return collection(miou=MeanIoU(len(self.class_names)), pixel_accuracy=Mean())
 
     def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
-        there = self.labelled(target)
-        known = target[there] != UNLABELLED
-        label = target[there][known]
-        found = self._classes(prediction[there], (target.shape[-2], target.shape[-1]))[known]
-        metric["miou"].update(found, label)
-        metric["pixel_accuracy"].update((found == label).float())
+        labelled = self.labelled(target)
+        valid = target[labelled] != UNLABELLED
+        label = target[labelled][valid]
+        predicted = self._classes(prediction[labelled], (target.shape[-2], target.shape[-1]))[valid]
+        metric["miou"].update(predicted, label)
+        metric["pixel_accuracy"].update((predicted == label).float())
 
     def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
         """Each image's mask, uint8 ``[h, w]`` of class indices, and the share of its pixels in each class."""

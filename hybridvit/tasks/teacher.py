@@ -1,4 +1,4 @@
-"""What a small CNN makes of the same images, as something for a transformer to follow while it is trained."""
+"""Features and logits of a small CNN as further targets of a transformer that is trained on the same images."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -42,7 +43,7 @@ class BlockTap:
     def __call__(self, block: nn.Module, inputs: tuple[Tensor, tuple[int, int]], x: Tensor) -> None:
         rows, columns = inputs[1]
         if block.training:
-            self.map = x[:, -rows * columns :].transpose(1, 2).unflatten(2, (rows, columns))
+            self.map = rearrange(x[:, -rows * columns :], "b (h w) d -> b d h w", h=rows)
 
     def take(self) -> Tensor | None:
         """The patch tokens of the last forward pass as a map ``[b, d, gh, gw]``; None in evaluation."""
@@ -56,7 +57,7 @@ class BlockTap:
 class FeatureDistillationHead(nn.Module):
     """Linear layers from the tokens of some blocks to the channels of the CNN's stages, resized to their grids.
 
-    Its input are the blocks that its ``taps`` listen to, and not the final features. In evaluation these say
+    Its input are the blocks that its ``taps`` listen to, and not the final features. In evaluation they give
     nothing, and neither does the head.
 
     Args:
@@ -76,7 +77,7 @@ class FeatureDistillationHead(nn.Module):
         for tap, project, (_, rows, columns) in zip(self.taps, self.project, self.shapes, strict=True):
             x = tap.take()
             if x is not None:
-                mapped = project(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+                mapped = rearrange(project(rearrange(x, "b d h w -> b h w d")), "b h w c -> b c h w")
                 maps.append(enlarge(mapped, (rows, columns)).flatten(1))
         return torch.cat(maps, dim=1) if maps else features.tokens.new_zeros(len(features.tokens), 0)
 
@@ -84,11 +85,11 @@ class FeatureDistillationHead(nn.Module):
 class FeatureDistillationTask(Task):
     """Locality guidance (arXiv 2207.10026, §3.2): squared differences between tokens and a CNN's feature maps.
 
-    As in the paper, tokens after chosen blocks, mapped linearly to the channels of one stage each, are compared by
-    their mean squared difference, which is summed over the stages. Unlike there, the CNN's features are normalised
-    over the channels of every cell (as in arXiv 2205.14141, §3), so that the weight means the same for every CNN: a
-    head that answers 0 has a loss of about 1 for each stage. And the tokens are resized to the CNN's grid, where the
-    paper resizes both to the finer one and shows the CNN images of 32 pixels, whatever the transformer sees.
+    Tokens after chosen blocks are mapped linearly to the channels of one stage each. The loss is their mean squared
+    difference from the stage's map, summed over the stages. Two things differ from the paper. The CNN's features are
+    normalised over the channels of every cell (as in arXiv 2205.14141, §3), so that the weight means the same for every
+    CNN: a head that answers 0 has a loss of about 1 for each stage. The tokens are resized to the CNN's grid; the paper
+    resizes both to the finer one and shows the CNN images of 32 pixels.
 
     Args:
         name: key of the predictions.
@@ -110,23 +111,23 @@ class FeatureDistillationTask(Task):
         return FeatureDistillationHead(spec.embed_dim, self.shapes)
 
     def labelled(self, target: Tensor) -> Tensor:
-        return ~target[:, 0].isnan()  # the CNN says all of an image or nothing
+        return ~target[:, 0].isnan()  # the CNN answers for a whole image or not at all
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """prediction and target ``[b, Σ c·h·w]`` -> scalar."""
-        errors, known = self._errors(prediction, target)
-        return self.weight * errors.sum() / known.sum().clamp(min=1)
+        errors, labelled = self._errors(prediction, target)
+        return self.weight * errors.sum() / labelled.sum().clamp(min=1)
 
     def mixed_loss(self, prediction: Tensor, target: Tensor, mix: tuple[Tensor, Tensor]) -> Tensor:
         """The plain loss: the CNN saw the mixed images."""
         return self.loss(prediction, target)
 
     def _errors(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum over the stages of their mean squared differences, 0 of what is unknown, and what is known, ``[b]``."""
-        known = self.labelled(target)
-        squares = torch.where(known[:, None], prediction.float() - target, 0).square()
+        """Sum over the stages of their mean squared differences, 0 where there is none, and which have one, ``[b]``."""
+        labelled = self.labelled(target)
+        squares = torch.where(labelled[:, None], prediction.float() - target, 0).square()
         stages = squares.split([c * h * w for c, h, w in self.shapes], dim=1)
-        return torch.stack([stage.mean(dim=1) for stage in stages]).sum(dim=0), known
+        return torch.stack([stage.mean(dim=1) for stage in stages]).sum(dim=0), labelled
 
     def metric(self) -> MetricCollection:
         """1 - the loss of a stage: the share of the CNN's features that is explained."""
@@ -135,8 +136,8 @@ class FeatureDistillationTask(Task):
         return collection(explained=Mean())
 
     def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
-        errors, known = self._errors(prediction, target)
-        metric["explained"].update(1 - errors[known] / len(self.shapes))
+        errors, labelled = self._errors(prediction, target)
+        metric["explained"].update(1 - errors[labelled] / len(self.shapes))
 
     def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
         """Nothing that a person could read: an empty mapping for each image."""
@@ -145,8 +146,8 @@ class FeatureDistillationTask(Task):
 
 def normalised_maps(maps: Sequence[Tensor]) -> Tensor:
     """A CNN's maps, ``[b, c, h, w]`` each -> target of :class:`FeatureDistillationTask`, ``[b, Σ c·h·w]``."""
-    normalised = [F.layer_norm(x.float().permute(0, 2, 3, 1), (x.shape[1],)).permute(0, 3, 1, 2) for x in maps]
-    return torch.cat([x.flatten(1) for x in normalised], dim=1)
+    cells = [F.layer_norm(rearrange(x.float(), "b c h w -> b h w c"), (x.shape[1],)) for x in maps]
+    return torch.cat([rearrange(x, "b h w c -> b (c h w)") for x in cells], dim=1)
 
 
 class LogitDistillationTask(DistillationTask):

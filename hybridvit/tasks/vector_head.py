@@ -37,7 +37,7 @@ class VectorHead(nn.Module):
         hidden: width of a GELU layer before the last; None: no such layer.
 
     Raises:
-        ValueError: there is nothing to answer with.
+        ValueError: fewer than one output.
     """
 
     def __init__(

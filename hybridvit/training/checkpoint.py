@@ -42,7 +42,7 @@ def save_checkpoint(
         folder: where, as in RUN/checkpoints/step_0000100.
         state: what to remember besides tensors; JSON values.
         weights: the model as it should be used.
-        training: what is needed to go on; None where nobody goes on from here.
+        training: what is needed to resume; None where nothing resumes from here.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -103,7 +103,7 @@ def read_tensors(folder: Path, name: str = WEIGHTS) -> dict[str, Tensor]:
 
 
 def step_folders(checkpoints: Path) -> list[Path]:
-    """The checkpoints of a run that training can go on from, oldest first."""
+    """The checkpoints of a run that training can resume from, oldest first."""
     return sorted(path for path in checkpoints.glob("step_*") if path.is_dir())
 
 
@@ -116,15 +116,15 @@ def remove(folder: Path) -> None:
 
 def others(folder: Path) -> list[Path]:
     """The other checkpoints beside this one that read back whole, newest first."""
-    found = []
+    whole = []
     for candidate in [*reversed(step_folders(folder.parent)), folder.parent / BEST]:
         if candidate != folder and candidate.is_dir():
             try:
                 read_tensors(candidate)
             except CorruptCheckpoint:
                 continue
-            found.append(candidate)
-    return found
+            whole.append(candidate)
+    return whole
 
 
 def read_or_offer(folder: Path, name: str, advice: str) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ class WeightAverage:
 
     Attributes:
         module: the model with averaged weights.
-        updates: how often it was updated; what goes on sets it.
+        updates: how often it was updated; a run that resumes sets it.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -162,8 +162,8 @@ class Trainer:
             done = step + 1
             last = done == config.steps
             evaluates = done % config.evaluate_every == 0 or last
-            look = partial(self._log_conflict, done) if done % conflict_every == 0 or last else None
-            sums.add(step, *self.update(self.train.batch(step), look))
+            before_update = partial(self._log_conflict, done) if done % conflict_every == 0 or last else None
+            sums.add(step, *self.update(self.train.batch(step), before_update))
             if done % config.log_every == 0 or evaluates:
                 self._stop_if_bad(sums)
                 loss, losses = sums.read()
@@ -182,13 +182,13 @@ class Trainer:
         return history
 
     def update(
-        self, batch: Batch, look: Callable[[Losses, Losses], None] | None = None
+        self, batch: Batch, before_update: Callable[[Losses, Losses], None] | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One update of the weights.
 
         Args:
             batch: what to learn from.
-            look: called with the tasks' losses, and with whether the batch has a label for them, before the update.
+            before_update: called with the tasks' losses, and with whether the batch has a label for each.
 
         Returns:
             What was minimised, then for every task its own loss and whether the batch has a label for it, ``[t]``.
@@ -196,8 +196,8 @@ class Trainer:
         with self.accelerator.autocast():
             predictions = self.net(to_channels_last(batch.images), batch.present)
         losses, present = self._losses(predictions, batch)
-        if look is not None and len(losses) > 1:
-            look(losses, present)
+        if before_update is not None and len(losses) > 1:
+            before_update(losses, present)
         loss = self.balance.backward(losses, present, self.plain, self.accelerator.backward)
         if self.optim.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.parameters, self.optim.clip_norm)

@@ -1,4 +1,4 @@
-"""What a model is worth on a split: the metrics of every task over its labelled samples."""
+"""Evaluation of a model on a split: the metrics of every task over its labelled samples."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def evaluate(net: nn.Module, tasks: Mapping[str, Task], batches: Iterable[Batch]
         accelerator: device and precision.
     """
     scored = _Scored(tasks, accelerator)
-    with _still(net):
+    with _evaluation_mode(net):
         for batch in batches:
             scored.observe(_predicted(net, to_channels_last(batch.images), batch, accelerator), batch)
     return scored.values()
@@ -38,10 +38,10 @@ def evaluate(net: nn.Module, tasks: Mapping[str, Task], batches: Iterable[Batch]
 def evaluate_with_tta(
     net: nn.Module, tasks: Mapping[str, Task], batches: Iterable[Batch], accelerator: Accelerator
 ) -> tuple[Scores, Scores]:
-    """What :func:`evaluate` gives, and apart the same where every image is also read as its mirror image.
+    """What :func:`evaluate` gives, and the same with test-time augmentation: the horizontal flip of every image.
 
-    The logits of both are averaged, as arXiv 2404.00498 does. There only tasks that name classes of a whole image
-    are scored, since what else is asked of it (boxes, masks, points, numbers) may be another for its mirror image.
+    The logits of the image and its flip are averaged (arXiv 2404.00498). Only tasks that name classes of a whole image
+    are scored so: boxes, masks, points and numbers may differ for the flip.
 
     Args:
         net, tasks, batches, accelerator: as for :func:`evaluate`.
@@ -50,16 +50,16 @@ def evaluate_with_tta(
         ValueError: several cameras or cached features, or no task names classes of an image.
     """
     plain, both = _Scored(tasks, accelerator), _Scored({}, accelerator)
-    with _still(net):
+    with _evaluation_mode(net):
         for batch in batches:
             images = to_channels_last(batch.images)
-            mirror_images = _mirrored(images)
+            flips = _flipped(images)
             predictions = _predicted(net, images, batch, accelerator)
-            mirrored = _predicted(net, mirror_images, batch, accelerator)
+            of_flips = _predicted(net, flips, batch, accelerator)
             if not both.tasks:
-                both = _Scored(_naming_classes(tasks, predictions, batch), accelerator)
+                both = _Scored(_classifying(tasks, predictions, batch), accelerator)
             plain.observe(predictions, batch)
-            both.observe({name: (predictions[name].float() + mirrored[name].float()) / 2 for name in both.tasks}, batch)
+            both.observe({name: (predictions[name].float() + of_flips[name].float()) / 2 for name in both.tasks}, batch)
     return plain.values(), both.values()
 
 
@@ -77,14 +77,14 @@ class _Scored:
     def values(self) -> Scores:
         scores = {}
         for name, task in self.tasks.items():
-            found = self.metrics[name].compute()
-            values = {key: float(found[key]) for key in task.higher_is_better}
+            computed = self.metrics[name].compute()
+            values = {key: float(computed[key]) for key in task.higher_is_better}
             scores[name] = {key: value for key, value in values.items() if math.isfinite(value)}
         return scores
 
 
 @contextmanager
-def _still(net: nn.Module) -> Iterator[None]:
+def _evaluation_mode(net: nn.Module) -> Iterator[None]:
     """Nothing is learned."""
     was_training = net.training
     net.eval()
@@ -101,7 +101,7 @@ def _predicted(net: nn.Module, images: Any, batch: Batch, accelerator: Accelerat
     return predictions
 
 
-def _mirrored(images: Any) -> Tensor:
+def _flipped(images: Any) -> Tensor:
     """Images ``[b, c, h, w]``, left and right swapped."""
     if not isinstance(images, Tensor):
         given = "several cameras" if isinstance(images, Mapping) else f"cached {type(images).__name__}"
@@ -109,7 +109,7 @@ def _mirrored(images: Any) -> Tensor:
     return images.flip(-1)
 
 
-def _naming_classes(tasks: Mapping[str, Task], predictions: Mapping[str, Tensor], batch: Batch) -> dict[str, Task]:
+def _classifying(tasks: Mapping[str, Task], predictions: Mapping[str, Tensor], batch: Batch) -> dict[str, Task]:
     """Those whose logits are ``[b, k]`` and whose targets count classes."""
     chosen = {}
     for name, task in tasks.items():

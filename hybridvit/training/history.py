@@ -14,7 +14,7 @@ class History:
         steps: logged steps.
         loss: mean training loss since the last of them.
         losses: task -> its own mean loss over the same steps, None where none of them had a label for it.
-        validation: for every look at the validation split, its step and the metrics by task and name.
+        validation: for every evaluation on the validation split, its step and the metrics by task and name.
         conflicts: at five steps, the cosines between the tasks' gradients in every stage of the trunk.
         probes: probe name -> readings, at step 0 and at every logged step.
         best_step: step of the best validation metrics, -1 without a validation split.

@@ -186,7 +186,7 @@ def test_a_tuning_that_was_interrupted_goes_on(run):
 def test_a_head_is_not_used_on_another_trunk(run):
     tune(run, "ink", TASKS["ink"])
     best = LoadedRun(run).checkpoint.name
-    with pytest.raises(ValueError, match=f"tuned on another trunk than that of .*: use the checkpoint {best}"):
+    with pytest.raises(ValueError, match=f"trained on another trunk than that of .*: use the checkpoint {best}"):
         LoadedRun(run, "step_0000008" if best != "step_0000008" else "step_0000010")
 
 

@@ -62,7 +62,7 @@ def hidden_matrices(model: nn.Module) -> set[str]:
         model: a backbone, or a module that holds one as ``backbone``.
 
     Raises:
-        ValueError: there are none that are trained.
+        ValueError: none of them is trained.
     """
     backbone, path = backbone_of(model, "kind 'muon'")
     maps = [(name, m) for name, m in backbone.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
@@ -89,12 +89,12 @@ def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
     alike: dict[tuple[Any, ...], list[int]] = {}
     for index, x in enumerate(wide):
         alike.setdefault((x.device, *(x.shape if x.is_cuda else x.shape[:1])), []).append(index)
-    found = list(wide)
+    results = list(wide)
     for members in alike.values():
         rounds = _rounds if wide[members[0]].is_cuda else _rounds_on_grams
         for index, x in zip(members, rounds([wide[index] for index in members]), strict=True):
-            found[index] = x.mT if _is_tall(matrices[index]) else x
-    return found
+            results[index] = x.mT if _is_tall(matrices[index]) else x
+    return results
 
 
 def _is_tall(matrix: Tensor) -> bool:
@@ -178,7 +178,7 @@ class Muon(Optimizer):
             updates += torch._foreach_lerp(gradients, buffers, MOMENTUM)  # Nesterov's look ahead
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
             updated += [(p, group["lr"]) for p in parameters]
-        found = orthogonalised([update.flatten(1) for update in updates])
-        for (p, lr), update in zip(updated, found, strict=True):
+        directions = orthogonalised([update.flatten(1) for update in updates])
+        for (p, lr), update in zip(updated, directions, strict=True):
             rows, columns = update.shape
             p.add_(update.view(p.shape), alpha=-lr * max(1.0, rows / columns) ** 0.5)

@@ -42,7 +42,7 @@ def parameter_groups(
 
 
 def backbone_of(model: nn.Module, what: str) -> tuple[Any, str]:
-    """The backbone in a model, and what its parameters' names begin with there."""
+    """The backbone in a model, and the prefix of its parameters' names."""
     backbone: Any = model if hasattr(model, "parameter_layers") else getattr(model, "backbone", None)
     if not hasattr(backbone, "parameter_layers"):
         raise ValueError(f"{what} needs a backbone, given {type(model).__name__}")
