@@ -1,6 +1,6 @@
 """Every figure of a report, for light and dark pages; numpy and matplotlib only."""
 
-from hybridvit.plots.ablation import worth_bars
+from hybridvit.plots.effects import effect_bars
 from hybridvit.plots.attention import by_layer, heat
 from hybridvit.plots.conflict import conflict_course, conflict_map
 from hybridvit.plots.gates import gate_curves, over_training
@@ -32,5 +32,5 @@ __all__ = [
     "to_rgb",
     "to_svg",
     "with_mask",
-    "worth_bars",
+    "effect_bars",
 ]

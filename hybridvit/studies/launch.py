@@ -10,40 +10,24 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import joblib
 from joblib.externals.loky import get_reusable_executor
 
-from hybridvit.recipe import LaunchConfig, Recipe
+from hybridvit.recipe import Recipe
+from hybridvit.studies.cells import Cell
+from hybridvit.studies.study import LaunchConfig
 from hybridvit.studies.time_limit import TimeLimit
 
 
-class AnyCell(Protocol):
-    """One run of a study, as running and showing it needs to know it; its text says what it is."""
-
-    @property
-    def key(self) -> str:
-        """Name of the cell, fit for a file."""
-
-    @property
-    def recipe(self) -> Recipe:
-        """All that the run needs."""
-
-    def says(self, result: dict[str, Any]) -> str:
-        """What is worth telling of a result while the others run."""
-
-
-C = TypeVar("C", bound=AnyCell)
-
-
 def launch(
-    cells: Sequence[C],
+    cells: Sequence[Cell],
     config: LaunchConfig,
-    on_start: Callable[[C], None],
+    on_start: Callable[[Cell], None],
     limit: TimeLimit,
     folders: Mapping[str, Path] | None = None,
-) -> Iterator[tuple[C, dict[str, Any]]]:
+) -> Iterator[tuple[Cell, dict[str, Any]]]:
     """Yields each cell with its result as it ends; a failed cell yields ``{"error": ..., "traceback": ...}``.
 
     Args:

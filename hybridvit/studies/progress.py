@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from hybridvit.studies.launch import AnyCell
+from hybridvit.studies.cells import Cell
 
 
 class Display(Protocol):
@@ -21,10 +21,10 @@ class Display(Protocol):
     def stage(self, name: str, total: int, done: int, workers: int) -> None:
         """A stage begins with so many cells, of which some have a result already."""
 
-    def started(self, cell: AnyCell) -> None:
+    def started(self, cell: Cell) -> None:
         """A cell is handed to a worker."""
 
-    def ended(self, cell: AnyCell, result: dict[str, Any]) -> None:
+    def ended(self, cell: Cell, result: dict[str, Any]) -> None:
         """A cell has a result, or an error."""
 
 
@@ -104,17 +104,17 @@ class ProgressDisplay:
         if not self.console.is_terminal:
             self.console.print(f"{name}: {total} runs, {done} of them done before", highlight=False)
 
-    def started(self, cell: AnyCell) -> None:
+    def started(self, cell: Cell) -> None:
         self.estimate.start(cell.key)
         self.running[cell.key] = str(cell)
 
-    def ended(self, cell: AnyCell, result: dict[str, Any]) -> None:
+    def ended(self, cell: Cell, result: dict[str, Any]) -> None:
         self.estimate.end(cell.key)
         self.running.pop(cell.key, None)
         if "error" in result:
             self.console.print(f"failed: {cell}: {result['error']}", style="red", highlight=False, soft_wrap=True)
         else:
-            self.last = f"{cell}: {cell.says(result)}"
+            self.last = f"{cell}: {cell.summarise(result)}"
         if self.task is not None:
             self.bar.update(self.task, completed=self.estimate.done)
         tenth = 10 * self.estimate.done // max(self.estimate.total, 1)

@@ -152,13 +152,13 @@ def test_png_reads_back():
 
 
 @pytest.mark.parametrize("theme", plots.THEMES, ids=lambda theme: theme.name)
-def test_worth_bars_say_every_number_in_the_colour_of_its_sign(theme):
+def test_effect_bars_say_every_number_in_the_colour_of_its_sign(theme):
     rows = [
         ("mirroring", np.array([1.256, 0.9, 1.5]), np.array([0.9, 1.3, 1.5]), 1),
         ("smoothing", np.array([0.1, -0.2, 0.3]), np.array([-0.2, 0.4, 0.1]), 0),
         ("EMA", np.array([-0.4, np.nan, np.nan]), np.array([-0.3, -0.5]), -1),
     ]
-    axes = plots.worth_bars(rows, theme).axes[0]
+    axes = plots.effect_bars(rows, theme).axes[0]
     assert [text.get_text() for text in axes.texts] == ["+1.26", "+0.10", "−0.40"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["mirroring", "smoothing", "EMA"]
     points = [line for line in axes.lines if line.get_marker() == "o"]

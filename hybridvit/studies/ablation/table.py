@@ -1,4 +1,4 @@
-"""What each ingredient of a recipe is worth: the results of an ablation as numbers."""
+"""The effect of each ingredient of a recipe: the results of an ablation as numbers."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hybridvit.recipe import Ablation
-from hybridvit.studies.ablation.cells import EVERYTHING, NOTHING, lacking, row_cells, rows
+from hybridvit.recipe import Recipe
+from hybridvit.studies.ablation.study import EVERYTHING, NOTHING, Ablation
+from hybridvit.studies.cells import accuracy
+from hybridvit.studies.claims import adjusted_p
 from hybridvit.studies.differences import Difference, differences
-from hybridvit.studies.learning_curve.cells import accuracy
-from hybridvit.studies.statistics import MIN_SEEDS_FOR_CLAIM, Interval, holm, mean_interval, sign_flip_p
-
-Results = Mapping[str, dict[str, Any]]  # cell key -> result
+from hybridvit.studies.statistics import Array, Interval, mean_interval
+from hybridvit.studies.study import Results
 
 
 @dataclass(frozen=True)
-class Worth:
+class Effect:
     """What the whole recipe has over a row, paired by seed.
 
     Attributes:
@@ -31,7 +30,7 @@ class Worth:
     """
 
     seeds: tuple[int, ...]
-    gains: NDArray[np.float64]
+    gains: Array
     mean: Interval
     p: float | None
     seconds: float
@@ -54,16 +53,16 @@ class Row:
         accuracy: their test accuracy in [0, 1], ``[seeds]``.
         params: number of parameters.
         seconds: seconds of training, ``[seeds]``.
-        worth: what the base has over it; None for the base, and where the two have no seed in common.
+        effect: what the base has over it; None for the base, and where the two have no seed in common.
     """
 
     name: str
     differs: tuple[Difference, ...]
     seeds: tuple[int, ...]
-    accuracy: NDArray[np.float64]
+    accuracy: Array
     params: int
-    seconds: NDArray[np.float64]
-    worth: Worth | None
+    seconds: Array
+    effect: Effect | None = None
 
 
 @dataclass(frozen=True)
@@ -72,88 +71,70 @@ class AblationTable:
 
     Attributes:
         base: the whole recipe.
-        ingredients: a row for each ingredient, the most worth first; those without a paired seed last.
+        ingredients: a row for each ingredient, the largest effect first; those without a paired seed last.
         baseline: the recipe with nothing added.
-        smallest_p: the smallest adjusted p value that the seeds and the number of rows can give; 1 where there is none.
     """
 
     base: Row
     ingredients: tuple[Row, ...]
     baseline: Row | None
-    smallest_p: float
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """From the base to the baseline."""
         return (self.base, *self.ingredients, *([self.baseline] if self.baseline is not None else []))
 
+    @property
+    def effects(self) -> dict[str, Effect]:
+        """The effects by the name of their row, that of all ingredients together last."""
+        return {row.name: row.effect for row in self.rows if row.effect is not None}
+
 
 def tabulate(study: Ablation, results: Results) -> AblationTable | None:
-    """Pairs every row with the base, seed by seed; None while the base or all ingredients have no result.
-
-    Args:
-        study: the ablation.
-        results: cell key -> result.
-    """
-    base = _row(study, EVERYTHING, EVERYTHING, results)
-    if base is None:
+    """Pairs every row with the base, seed by seed; None while the base or all ingredients have no result."""
+    rows = {name: _row(study, name, recipe, results) for name, recipe in study.rows().items()}
+    base = rows.pop(EVERYTHING)
+    present = {name: row for name, row in rows.items() if row is not None}
+    if base is None or not present.keys() - {NOTHING}:
         return None
-    named = [(ingredient, lacking(ingredient)) for ingredient in study.without]
-    if study.baseline is not None:
-        named.append((NOTHING, NOTHING))
-    found = [(row, _row(study, name, row, results)) for name, row in named]
-    compared = _adjusted([(row, _against(one, base)) for row, one in found if one is not None])
-    baseline = dict(compared).get(NOTHING)
-    ingredients = [one for row, one in compared if row != NOTHING]
-    if not ingredients:
-        return None
-    ingredients.sort(key=lambda one: one.worth.mean.value if one.worth is not None else -np.inf, reverse=True)
-    tested = [len(one.worth.seeds) for _, one in compared if one.worth is not None and one.worth.p is not None]
-    smallest_p = min(2.0 ** (1 - max(tested)) * len(tested), 1.0) if tested else 1.0
-    return AblationTable(base, tuple(ingredients), baseline, smallest_p)
+    paired = {name: _against(row, base) for name, row in present.items()}
+    gains = {name: row.effect.gains for name, row in paired.items() if row.effect is not None}
+    for name, p in adjusted_p(gains).items():
+        row = paired[name]
+        assert row.effect is not None
+        paired[name] = replace(row, effect=replace(row.effect, p=p))
+    baseline = paired.pop(NOTHING, None)
+    order = sorted(paired.values(), key=lambda row: row.effect.mean.value if row.effect else -np.inf, reverse=True)
+    return AblationTable(base, tuple(order), baseline)
 
 
-def _row(study: Ablation, name: str, row: str, results: Results) -> Row | None:
+def _row(study: Ablation, name: str, recipe: Recipe, results: Results) -> Row | None:
     """A row on its own; None where no seed of it has a result."""
-    recipe = rows(study)[row]
-    found = {cell.seed: results[cell.key] for cell in row_cells(study, row) if cell.key in results}
-    if not found:
+    cells = [cell for cell in study.cells(results) if cell.arm == (name,) and cell.key in results]
+    if not cells:
         return None
+    ended = [results[cell.key] for cell in cells]
     return Row(
-        name,
+        name.removeprefix("without "),
         differences(study.base, replace(recipe, name=study.base.name)),
-        tuple(found),
-        np.array([accuracy(recipe, result, "test") for result in found.values()]),
-        next(iter(found.values()))["params"],
-        np.array([_training_seconds(result) for result in found.values()]),
-        None,
+        tuple(cell.seed for cell in cells),
+        np.array([accuracy(recipe, result, "test") for result in ended]),
+        ended[0]["params"],
+        np.array([_training_seconds(result) for result in ended]),
     )
 
 
 def _training_seconds(result: Mapping[str, Any]) -> float:
     """All that was spent on learning; neither compiling nor reading the test split is an ingredient's cost."""
-    return float(sum(spent for part, spent in result["seconds"].items() if part not in ("compile", "total")))
+    return float(sum(spent for stage, spent in result["seconds"].items() if stage not in ("compile", "total")))
 
 
 def _against(row: Row, base: Row) -> Row:
-    """The row with what the base has over it; p is not adjusted yet."""
+    """The row with what the base has over it; p is not known yet."""
     both = tuple(seed for seed in row.seeds if seed in base.seeds)
     if not both:
         return row
-    ours, theirs = ([one.seeds.index(seed) for seed in both] for one in (base, row))
-    gains = 100 * (base.accuracy[ours] - row.accuracy[theirs])
-    p = sign_flip_p(gains) if len(both) >= MIN_SEEDS_FOR_CLAIM else None
-    seconds = float(row.seconds[theirs].mean() / base.seconds[ours].mean())
-    return replace(row, worth=Worth(both, gains, mean_interval(gains), p, seconds))
-
-
-def _adjusted(compared: list[tuple[str, Row]]) -> list[tuple[str, Row]]:
-    """The rows with their p values adjusted for how many there are."""
-    raw = [one.worth.p for _, one in compared if one.worth is not None and one.worth.p is not None]
-    adjusted = iter(holm(raw)) if raw else iter(())
-    return [
-        (row, replace(one, worth=replace(one.worth, p=next(adjusted))))
-        if one.worth is not None and one.worth.p is not None
-        else (row, one)
-        for row, one in compared
-    ]
+    in_base, in_row = ([one.seeds.index(seed) for seed in both] for one in (base, row))
+    gains = 100 * (base.accuracy[in_base] - row.accuracy[in_row])
+    seconds = float(row.seconds[in_row].mean() / base.seconds[in_base].mean())
+    return replace(row, effect=Effect(both, gains, mean_interval(gains), None, seconds))

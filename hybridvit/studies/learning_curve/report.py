@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf, isfinite, isnan
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,58 +12,85 @@ from matplotlib.figure import Figure
 
 from hybridvit import plots
 from hybridvit.config import to_dict
-from hybridvit.recipe import Study
-from hybridvit.studies.conduct import Outcome, StudyFolder
-from hybridvit.studies.learning_curve.cells import final_cells, validation_accuracy
-from hybridvit.studies.learning_curve.table import Crossover, Equivalence, Table, as_csv, run_rows, table_csv, tabulate
-from hybridvit.studies.report.page import (
-    augmentation_in_words,
-    drawn,
-    further_in_words,
-    json_number,
-    optimiser_in_words,
-    render,
-    tasks_in_words,
-)
-from hybridvit.studies.statistics import MIN_SEEDS_FOR_CLAIM, MIN_SEEDS_FOR_INTERVAL
-from hybridvit.training.checkpoint import write_text
+from hybridvit.studies.claims import claim
+from hybridvit.studies.conduct import Outcome
+from hybridvit.studies.learning_curve.study import Study
+from hybridvit.studies.learning_curve.table import Crossover, Equivalence, Table, run_rows, table_rows, tabulate
+from hybridvit.studies.report.study_report import ends, held_fixed
+from hybridvit.studies.statistics import MIN_SEEDS_FOR_INTERVAL
+from hybridvit.studies.study import Report
 
 PARAMETER_TOLERANCE = 0.10
 
 # Further columns of the models' table, from the runs on the most images: what a run calls it, and its factor.
 MEASURES = {
-    "test accuracy with mirror images, %": ("test_accuracy_tta", 100),
+    "test accuracy with test-time augmentation, %": ("test_accuracy_tta", 100),
     "seconds compiling": ("compile_seconds", 1),
     "kJ of training": ("train_joules", 0.001),
 }
 
 
-def write_report(study: Study, folder: StudyFolder, outcome: Outcome, command: str) -> Path | None:
-    """Writes report.html, table.csv, runs.csv, study.json and the PNGs; None while no seed is complete.
-
-    Args:
-        study: the study.
-        folder: where to write.
-        outcome: its results.
-        command: what a reader types to get the same study.
-    """
-    cells = final_cells(study, outcome.learning_rates)
-    first = next((outcome.results[cell.key] for cell in cells if cell.key in outcome.results), None)
-    table = tabulate(study, outcome.learning_rates, outcome.results, first["test_images"]) if first else None
-    if first is None or table is None:
+def report(study: Study, outcome: Outcome) -> Report | None:
+    """The learning curves and what they say; None while no seed is complete."""
+    table = tabulate(study, outcome.results)
+    if table is None:
         return None
-    figures = {}
-    for name, draw in _figures(study, table, outcome).items():
-        figures[name] = drawn(draw, folder.path / f"{name}.png")
-    write_text(folder.path / "table.csv", table_csv(table))
-    write_text(folder.path / "runs.csv", as_csv(run_rows(study, outcome.learning_rates, outcome.results)))
-    facts = _facts(study, table, outcome, first, command)
-    write_text(folder.path / "study.json", json.dumps(facts["summary"], indent=1))
-    write_text(folder.path / "report.html", render("learning_curve/report.html.jinja", figures=figures, **facts))
-    return folder.path / "report.html"
+    cells = study.cells(outcome.results)
+    example = next(outcome.results[cell.key] for cell in cells if cell.key in outcome.results)
+    reference_params = table.params[study.reference]
+    runs, gates = run_rows(study, outcome.results), _gates(study, outcome)
+    rates = study.chosen_rates(outcome.results)
+    p_values = {model: equivalence.p for model, equivalence in table.equivalence.items()}
+    return Report(
+        template="learning_curve/report.html.jinja",
+        figures=_figures(study, table, gates),
+        tables={"table.csv": table_rows(table), "runs.csv": runs},
+        summary=_summary(study, table, runs, rates),
+        facts={
+            "example": example,
+            "measures": _measures(study, runs),
+            "table": table,
+            "crossings": [_crossing(table, crossing) for crossing in table.crossovers if crossing.settled],
+            "unsettled": sum(not crossing.settled for crossing in table.crossovers),
+            "sentences": [_sentence(study, model, one) for model, one in table.equivalence.items()],
+            "claim": claim(p_values, len(table.seeds), "the accuracy gained over all sizes"),
+            "rows": [_row(study, table, rates[model], model) for model in study.models],
+            "validation": study.validation_accuracy(outcome.results) if len(study.learning_rates) > 1 else {},
+            "off": {m: n for m, n in table.params.items() if abs(n / reference_params - 1) > PARAMETER_TOLERANCE},
+            "gates": [(m, float(g[0].mean()), g[-1].mean(axis=1).tolist(), f"gates_{m}") for m, _, g in gates],
+            "held_fixed": held_fixed(
+                study.base,
+                example,
+                "subsets are nested and class-stratified; a seed draws the same subset for every model",
+                _selection(study),
+            ),
+            "intervals": len(table.seeds) >= MIN_SEEDS_FOR_INTERVAL,
+        },
+        lines=lines(study, table),
+    )
 
 
-def _figures(study: Study, table: Table, outcome: Outcome) -> dict[str, Callable[[plots.Theme], Figure]]:
+def lines(study: Study, table: Table) -> list[str]:
+    """Accuracy by size, and the data-equivalence factor, for a terminal."""
+    sizes = " ".join(f"{size:>7,.0f}" for size in table.sizes)
+    rows = [f"{'test accuracy in %, images:':<27} {sizes}   data-equivalence factor against the {study.reference}"]
+    for model, accuracy in table.accuracy.items():
+        means = " ".join(f"{100 * value:7.1f}" for value in accuracy.mean(axis=1))
+        one, text = table.equivalence.get(model), ""
+        if one is not None:
+            value, low, high = one.factor
+            text = f"{value:.1f}×"
+            if one.bounded:
+                text = f"{'at least' if value > 1 else 'at most'} {text}"
+            elif isfinite(low):
+                text += f" ({low:.1f} to {high:.1f})"
+        rows.append(f"  {model:<25} {means}   {text}".rstrip())
+    return rows
+
+
+def _figures(
+    study: Study, table: Table, gated: list[tuple[str, list[int], np.ndarray]]
+) -> dict[str, Callable[[plots.Theme], Figure]]:
     accuracy = {
         model: np.array([table.interval(model, index) for index in range(len(table.sizes))]) for model in study.models
     }
@@ -73,9 +98,9 @@ def _figures(study: Study, table: Table, outcome: Outcome) -> dict[str, Callable
         "learning_curves": partial(plots.learning_curves, table.sizes, accuracy),
     }
     if table.equivalence:
-        factors = {model: (*worth.factor, worth.bounded) for model, worth in table.equivalence.items()}
+        factors = {model: (*one.factor, one.bounded) for model, one in table.equivalence.items()}
         figures["equivalence"] = partial(plots.equivalence_bars, factors, list(study.models), study.reference)
-    for model, steps, gates in _gates(study, outcome):
+    for model, steps, gates in gated:
         figures[f"gates_{model}"] = partial(plots.gate_curves, steps, gates)
     return figures
 
@@ -83,12 +108,12 @@ def _figures(study: Study, table: Table, outcome: Outcome) -> dict[str, Callable
 def _gates(study: Study, outcome: Outcome) -> list[tuple[str, list[int], np.ndarray]]:
     """model, steps and σ(λ) ``[t, layers, heads]``, mean over the seeds of the largest training size."""
     found = []
-    cells = final_cells(study, outcome.learning_rates)
+    cells = study.cells(outcome.results)
     for model in study.models:
         histories = [
             outcome.results[cell.key]["history"]
             for cell in cells
-            if cell.model == model and cell.train_size == study.train_sizes[-1] and cell.key in outcome.results
+            if cell.arm == (model, study.train_sizes[-1]) and cell.key in outcome.results
         ]
         if histories and "gates" in histories[0]:
             gates = np.mean([history["gates"] for history in histories], axis=0)
@@ -109,74 +134,44 @@ def _measures(study: Study, runs: list[dict[str, Any]]) -> dict[str, dict[str, f
     return found
 
 
-def _facts(study: Study, table: Table, outcome: Outcome, first: dict[str, Any], command: str) -> dict[str, Any]:
-    reference_params = table.params[study.reference]
-    off = {m: n for m, n in table.params.items() if abs(n / reference_params - 1) > PARAMETER_TOLERANCE}
-    seeds, runs = len(table.seeds), run_rows(study, outcome.learning_rates, outcome.results)
-    summary = {
-        "title": study.title,
+def _summary(study: Study, table: Table, runs: list[dict[str, Any]], rates: Mapping[str, float]) -> dict[str, Any]:
+    return {
         "reference": study.reference,
         "train_images": [int(size) for size in table.sizes],
         "seeds": list(table.seeds),
         "accuracy": {model: values.tolist() for model, values in table.accuracy.items()},
         "params": table.params,
-        "learning_rates": outcome.learning_rates,
+        "learning_rates": dict(rates),
         "equivalence": {
             model: {
-                "factor": worth.factor.value,
-                "interval": [json_number(worth.factor.low), json_number(worth.factor.high)],
-                "bound_only": worth.bounded,
-                "gain": worth.gain.value,
-                "p": worth.p,
+                "factor": one.factor.value,
+                "interval": ends(one.factor),
+                "bound_only": one.bounded,
+                "gain": one.gain.value,
+                "p": one.p,
             }
-            for model, worth in table.equivalence.items()
+            for model, one in table.equivalence.items()
         },
         "crossovers": [
             {
                 "ahead": crossing.ahead,
                 "behind": crossing.behind,
                 "images": crossing.images.value,
-                "interval": [json_number(crossing.images.low), json_number(crossing.images.high)],
+                "interval": ends(crossing.images),
             }
             for crossing in table.crossovers
         ],
-        "failed": [{"cell": str(cell), "error": error} for cell, error in outcome.failed],
         "runs": runs,
-        "seconds": {"runs": sum(result["seconds"]["total"] for result in outcome.results.values())},
-        "device": first["device"],
-        "versions": first["versions"],
-        "revision": first["revision"],
-        "command": command,
-    }
-    gates = _gates(study, outcome)
-    measures = _measures(study, runs)
-    return {
-        "summary": summary,
-        "measures": measures,
-        "study": study,
-        "table": table,
-        "crossings": [_crossing(table, crossing) for crossing in table.crossovers if crossing.settled],
-        "unsettled": sum(not crossing.settled for crossing in table.crossovers),
-        "sentences": [_sentence(study, model, worth) for model, worth in table.equivalence.items()],
-        "claim": _claim(table, seeds),
-        "rows": [_row(study, table, outcome, model) for model in study.models],
-        "validation": validation_accuracy(study, outcome.results) if len(study.learning_rates) > 1 else {},
-        "off": off,
-        "gates": [(m, float(g[0].mean()), g[-1].mean(axis=1).tolist(), f"gates_{m}") for m, _, g in gates],
-        "held_fixed": _held_fixed(study, first),
-        "failed": outcome.failed,
-        "intervals": seeds >= MIN_SEEDS_FOR_INTERVAL,
-        "first": first,
     }
 
 
-def _sentence(study: Study, model: str, worth: Equivalence) -> dict[str, str]:
-    low, high = worth.factor.low, worth.factor.high
-    if worth.bounded:
-        factor = f"{'at least' if worth.factor.value > 1 else 'at most'} {_times(worth.factor.value)}"
+def _sentence(study: Study, model: str, one: Equivalence) -> dict[str, str]:
+    low, high = one.factor.low, one.factor.high
+    if one.bounded:
+        factor = f"{'at least' if one.factor.value > 1 else 'at most'} {_times(one.factor.value)}"
         interval = "the two curves do not meet within the sizes studied"
     else:
-        factor = _times(worth.factor.value)
+        factor = _times(one.factor.value)
         interval = f"95 % interval {_times(low)} to {_times(high)}" if isfinite(low) else ""
     return {"model": model, "factor": factor, "interval": interval, "difference": _difference(study, model)}
 
@@ -203,54 +198,31 @@ def _difference(study: Study, model: str) -> str:
     config, reference = to_dict(study.models[model]), to_dict(study.models[study.reference])
     if config["kind"] != reference["kind"]:
         return "convolution in every layer, no attention"
-    said = []
+    words = []
     if config["tokenizer"]["kind"] != reference["tokenizer"]["kind"]:
-        said.append("a convolutional stem instead of patches")
+        words.append("a convolutional stem instead of patches")
     if config["attention"] != reference["attention"]:
-        said.append(
+        words.append(
             "gated positional self-attention that starts as a convolution"
             if "gpsa" in config["attention"]
             else "other attention"
         )
     rest = [n for n in config if config[n] != reference[n] and n not in ("tokenizer", "attention")]
     if rest:
-        said.append("and " + ", ".join(f"{name} {config[name]} instead of {reference[name]}" for name in rest))
-    return ", ".join(said)
+        words.append("and " + ", ".join(f"{name} {config[name]} instead of {reference[name]}" for name in rest))
+    return ", ".join(words)
 
 
-def _claim(table: Table, seeds: int) -> str:
-    if seeds < MIN_SEEDS_FOR_CLAIM:
-        return (
-            f"{seeds} {'seed' if seeds == 1 else 'seeds'}: too few to claim significance "
-            f"({MIN_SEEDS_FOR_CLAIM} or more are needed), so none is claimed"
-            + (
-                "."
-                if seeds >= MIN_SEEDS_FOR_INTERVAL
-                else f", and below {MIN_SEEDS_FOR_INTERVAL} there is no interval either."
-            )
-        )
-    parts = [f"{model} p = {worth.p:.3f}" for model, worth in table.equivalence.items() if worth.p is not None]
-    text = (
-        f"Exact two-sided sign-flip test of the accuracy gained over all sizes, paired by seed, Holm-adjusted for "
-        f"{len(parts)} comparisons: {', '.join(parts)}."
-    )
-    if table.smallest_p > 0.05:
-        text += (
-            f" With {seeds} seeds no adjusted p can fall below {table.smallest_p:.3f}, so none is called significant."
-        )
-    return text
-
-
-def _row(study: Study, table: Table, outcome: Outcome, model: str) -> dict[str, Any]:
-    worth = table.equivalence.get(model)
+def _row(study: Study, table: Table, lr: float, model: str) -> dict[str, Any]:
+    one = table.equivalence.get(model)
     return {
         "model": model,
         "params": table.params[model],
         "ratio": table.params[model] / table.params[study.reference],
-        "lr": outcome.learning_rates[model],
+        "lr": lr,
         "seconds": table.seconds[model],
         "accuracy": [table.interval(model, index) for index in range(len(table.sizes))],
-        "by_size": [_by_size(table, value, index) for index, value in enumerate(worth.by_size)] if worth else None,
+        "by_size": [_by_size(table, value, index) for index, value in enumerate(one.by_size)] if one else None,
     }
 
 
@@ -262,37 +234,15 @@ def _by_size(table: Table, factor: float, index: int) -> str:
     return _times(factor)
 
 
-def _held_fixed(study: Study, first: dict[str, Any]) -> list[tuple[str, str]]:
-    base = study.base
-    size = " × ".join(str(side) for side in first["image_size"])
-    ema = f"; weights averaged with decay {base.train.ema}" if base.train.ema else ""
+def _selection(study: Study) -> str:
     if len(study.learning_rates) == 1:
-        selection = "none: one learning rate for all models"
-    else:
-        tried = ", ".join(f"{lr:g}" for lr in study.learning_rates)
-        seeds = "one seed" if study.selection_seeds == 1 else f"{study.selection_seeds} seeds"
-        selection = (
-            f"the learning rate of each model, from {tried}, on {base.data.validation:.0%} of the "
-            f"{study.train_sizes[-1]:,} training images set apart ({seeds}); then trained on all of them"
-        )
-    return [
-        (
-            "Data",
-            f"{first['dataset']}, {size} pixels; the same {first['test_images']:,} test images for every run, "
-            "read once, after the last step",
-        ),
-        (
-            "Budget",
-            f"{base.train.steps} steps of {base.train.batch_size} images at every size (steps, not epochs){ema}",
-        ),
-        ("Subsets", "nested and class-stratified; a seed draws the same subset for every model"),
-        ("Augmentation", augmentation_in_words(base)),
-        ("Optimiser", optimiser_in_words(base)),
-        *further_in_words(base),
-        ("Tasks", tasks_in_words(base)),
-        ("Selection", selection),
-        ("Precision", base.train.precision),
-    ]
+        return "none: one learning rate for all models"
+    rates = ", ".join(f"{lr:g}" for lr in study.learning_rates)
+    seeds = "one seed" if study.selection_seeds == 1 else f"{study.selection_seeds} seeds"
+    return (
+        f"the learning rate of each model, from {rates}, on {study.base.data.validation:.0%} of the "
+        f"{study.train_sizes[-1]:,} training images set apart ({seeds}); then trained on all of them"
+    )
 
 
 def _times(factor: float) -> str:

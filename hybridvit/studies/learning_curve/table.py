@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hybridvit.recipe import Recipe, Study
-from hybridvit.studies.learning_curve.cells import accuracy as measured
-from hybridvit.studies.learning_curve.cells import final_cells
+from hybridvit.recipe import Recipe
+from hybridvit.studies.cells import accuracy as measured
+from hybridvit.studies.claims import adjusted_p
+from hybridvit.studies.learning_curve.study import Study
 from hybridvit.studies.statistics import (
-    MIN_SEEDS_FOR_CLAIM,
+    Array,
     Interval,
     crossover,
     crossover_interval,
     equivalence_at,
     equivalence_interval,
-    holm,
     mean_interval,
-    sign_flip_p,
 )
+from hybridvit.studies.study import Results
 
 
 @dataclass(frozen=True)
 class Equivalence:
-    """What a model's built-in assumptions are worth against the reference.
+    """What a model's built-in assumptions are factor against the reference.
 
     Attributes:
         factor: how many times more images the reference needs, over the errors both reach.
@@ -77,37 +74,29 @@ class Table:
         accuracy: model -> test accuracy ``[k, seeds]``, in [0, 1].
         params: model -> number of parameters.
         seconds: model -> mean seconds of a run.
-        equivalence: model -> its worth; without the reference.
+        equivalence: model -> its data-equivalence factor; without the reference.
         crossovers: where mean curves cross, by rising number of images.
-        smallest_p: the smallest adjusted p value that this many seeds and models can give.
     """
 
-    sizes: NDArray[np.float64]
+    sizes: Array
     seeds: tuple[int, ...]
-    accuracy: dict[str, NDArray[np.float64]]
+    accuracy: dict[str, Array]
     params: dict[str, int]
     seconds: dict[str, float]
     equivalence: dict[str, Equivalence]
     crossovers: tuple[Crossover, ...]
-    smallest_p: float
 
     def interval(self, model: str, index: int) -> Interval:
         """Mean test accuracy of a model at one size."""
         return mean_interval(self.accuracy[model][index])
 
 
-def tabulate(
-    study: Study, learning_rates: Mapping[str, float], results: Mapping[str, dict[str, Any]], test_images: int
-) -> Table | None:
+def tabulate(study: Study, results: Results) -> Table | None:
     """Collects the reported runs; None while no seed is complete.
 
-    Args:
-        study: the study.
-        learning_rates: the chosen learning rate of each model.
-        results: cell key -> result.
-        test_images: images in the test split; an error of 0 counts as half an image where logarithms are taken.
+    Where logarithms are taken, an error of 0 counts as half a test image.
     """
-    cells = final_cells(study, learning_rates)
+    cells = study.cells(results)
     missing = {cell.seed for cell in cells if cell.key not in results}
     seeds = tuple(seed for seed in range(study.seeds) if seed not in missing)
     if not seeds:
@@ -120,14 +109,15 @@ def tabulate(
         if cell.seed in missing:
             continue
         result = results[cell.key]
-        row, column = study.train_sizes.index(cell.train_size), seeds.index(cell.seed)
-        accuracy[cell.model][row, column] = measured(cell.recipe, result, "test")
-        params[cell.model] = result["params"]
-        seconds[cell.model].append(result["seconds"]["total"])
+        model, size = cell.arm
+        row, column = study.train_sizes.index(size), seeds.index(cell.seed)
+        accuracy[model][row, column] = measured(cell.recipe, result, "test")
+        params[model] = result["params"]
+        seconds[model].append(result["seconds"]["total"])
     sizes = np.array(study.train_sizes, dtype=np.float64)
+    test_images = next(results[cell.key]["test_images"] for cell in cells if cell.key in results)
     errors = {model: np.maximum(1 - values, 0.5 / test_images) for model, values in accuracy.items()}
     others = [model for model in study.models if model != study.reference]
-    smallest_p = min(2.0 ** (1 - len(seeds)) * max(len(others), 1), 1.0)
     return Table(
         sizes,
         seeds,
@@ -136,52 +126,48 @@ def tabulate(
         {model: float(np.mean(values)) for model, values in seconds.items()},
         _equivalences(sizes, accuracy, errors, study.reference, others),
         _crossovers(sizes, errors),
-        smallest_p,
     )
 
 
-def _crossovers(sizes: NDArray[np.float64], errors: Mapping[str, NDArray[np.float64]]) -> tuple[Crossover, ...]:
-    found = []
+def _crossovers(sizes: Array, errors: Mapping[str, Array]) -> tuple[Crossover, ...]:
+    crossings = []
     for behind, ahead in permutations(errors, 2):
         means = errors[behind].mean(axis=1), errors[ahead].mean(axis=1)
         if 0 < crossover(sizes, *means) < np.inf:
-            found.append(Crossover(ahead, behind, crossover_interval(sizes, errors[behind], errors[ahead])))
-    return tuple(sorted(found, key=lambda crossing: crossing.images.value))
+            crossings.append(Crossover(ahead, behind, crossover_interval(sizes, errors[behind], errors[ahead])))
+    return tuple(sorted(crossings, key=lambda crossing: crossing.images.value))
 
 
 def _equivalences(
-    sizes: NDArray[np.float64],
-    accuracy: Mapping[str, NDArray[np.float64]],
-    errors: Mapping[str, NDArray[np.float64]],
+    sizes: Array,
+    accuracy: Mapping[str, Array],
+    errors: Mapping[str, Array],
     reference: str,
     others: list[str],
 ) -> dict[str, Equivalence]:
     gains = {model: (accuracy[model] - accuracy[reference]).mean(axis=0) for model in others}
-    claims = errors[reference].shape[1] >= MIN_SEEDS_FOR_CLAIM
-    p_values = dict(zip(others, holm([sign_flip_p(gains[model]) for model in others]), strict=True)) if claims else {}
-    found = {}
+    p_values = adjusted_p(gains)
+    factors = {}
     reference_mean = errors[reference].mean(axis=1)
     for model in others:
         mean = errors[model].mean(axis=1)
         factor = equivalence_interval(sizes, errors[reference], errors[model])
         bounded = bool(mean.min() > reference_mean.max() or mean.max() < reference_mean.min())
         by_size = tuple(equivalence_at(sizes, reference_mean, mean, index) for index in range(len(sizes)))
-        found[model] = Equivalence(factor, bounded, by_size, mean_interval(gains[model]), p_values.get(model))
-    return found
+        factors[model] = Equivalence(factor, bounded, by_size, mean_interval(gains[model]), p_values[model])
+    return factors
 
 
-def run_rows(
-    study: Study, learning_rates: Mapping[str, float], results: Mapping[str, dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """What is known of each reported run; the last columns only where there is something to say."""
+def run_rows(study: Study, results: Results) -> list[dict[str, Any]]:
+    """One row for each reported run; the last columns only where something was measured."""
     rows = []
-    for cell in final_cells(study, learning_rates):
+    for cell in study.cells(results):
         if cell.key in results:
             result = results[cell.key]
             rows.append(
                 {
-                    "model": cell.model,
-                    "train_images": cell.train_size,
+                    "model": cell.arm[0],
+                    "train_images": cell.arm[1],
                     "seed": cell.seed,
                     "lr": cell.recipe.optim.lr,
                     "test_accuracy": round(measured(cell.recipe, result, "test"), 6),
@@ -198,22 +184,22 @@ def run_rows(
 
 
 def _further(recipe: Recipe, result: Mapping[str, Any]) -> dict[str, float]:
-    """The accuracy with mirror images and the energy of the training, where they were measured."""
-    found = {}
+    """The accuracy with test-time augmentation and the energy of the training, where they were measured."""
+    columns = {}
     if recipe.tta:
-        found["test_accuracy_tta"] = round(measured(recipe, result, "test_tta"), 6)
+        columns["test_accuracy_tta"] = round(measured(recipe, result, "test_tta"), 6)
     if "joules" in result:
-        found["train_joules"] = round(result["joules"]["train"], 1)
-    return found
+        columns["train_joules"] = round(result["joules"]["train"], 1)
+    return columns
 
 
-def table_csv(table: Table) -> str:
-    """One line for each model and training size: accuracy with its interval, and the worth of the bias."""
+def table_rows(table: Table) -> list[dict[str, Any]]:
+    """One row for each model and training size: accuracy with its interval, and the data-equivalence factor."""
     rows = []
     for model in table.accuracy:
         for index, size in enumerate(table.sizes):
             mean, low, high = table.interval(model, index)
-            worth = table.equivalence.get(model)
+            equivalence = table.equivalence.get(model)
             rows.append(
                 {
                     "model": model,
@@ -222,19 +208,10 @@ def table_csv(table: Table) -> str:
                     "test_accuracy": round(mean, 6),
                     "low": round(low, 6),
                     "high": round(high, 6),
-                    "equivalence_at_size": round(worth.by_size[index], 4) if worth else 1.0,
-                    "equivalence": round(worth.factor.value, 4) if worth else 1.0,
-                    "equivalence_low": round(worth.factor.low, 4) if worth else 1.0,
-                    "equivalence_high": round(worth.factor.high, 4) if worth else 1.0,
+                    "equivalence_at_size": round(equivalence.by_size[index], 4) if equivalence else 1.0,
+                    "equivalence": round(equivalence.factor.value, 4) if equivalence else 1.0,
+                    "equivalence_low": round(equivalence.factor.low, 4) if equivalence else 1.0,
+                    "equivalence_high": round(equivalence.factor.high, 4) if equivalence else 1.0,
                 }
             )
-    return as_csv(rows)
-
-
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows as CSV text; what a row lacks is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return rows

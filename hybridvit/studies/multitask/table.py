@@ -8,27 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from hybridvit.recipe import MultiTaskStudy
-from hybridvit.studies.multitask.cells import ALONE, alone, together
+from hybridvit.studies.claims import adjusted_p
 from hybridvit.studies.multitask.deltas import Scores, relative_gain
-from hybridvit.studies.statistics import MIN_SEEDS_FOR_CLAIM, Interval, holm, mean_interval, sign_flip_p
-
-Results = Mapping[str, dict[str, Any]]  # cell key -> result
+from hybridvit.studies.multitask.study import ALONE, MultiTaskStudy
+from hybridvit.studies.statistics import Array, Interval, mean_interval
+from hybridvit.studies.study import Results
 
 
 @dataclass(frozen=True)
-class Worth:
+class Effect:
     """Δm of a trunk and a balance over seeds, in %.
 
     Attributes:
         seeds: the seeds that both sides have.
-        delta: mean Δm, with its interval from 3 seeds on.
+        by_seed: Δm of each seed, ``[seeds]``.
+        delta: its mean, with its interval from 3 seeds on.
         tasks: task -> its part of it.
-        p: Holm-adjusted sign-flip p value; None below 6 seeds, and where nothing is claimed.
+        p: Holm-adjusted sign-flip p value; None below 6 seeds, and against another trunk's single tasks.
         left_out: "task metric" that was left out for a single-task value of 0.
     """
 
     seeds: tuple[int, ...]
+    by_seed: Array
     delta: Interval
     tasks: dict[str, Interval]
     p: float | None
@@ -46,7 +47,7 @@ class Row:
         metrics: (task, metric) -> test value, mean over those seeds.
         params: number of parameters; of the tasks alone their sum.
         seconds: mean training time of a seed, from start to result; of the tasks alone their sum.
-        worth: Δm against the same trunk's single tasks; None for the row of these.
+        effect: Δm against the same trunk's single tasks; None for the row of these.
         against_first: Δm against the first trunk's single tasks; None for the row of these.
     """
 
@@ -56,8 +57,8 @@ class Row:
     metrics: dict[tuple[str, str], Interval]
     params: int
     seconds: float
-    worth: Worth | None
-    against_first: Worth | None
+    effect: Effect | None
+    against_first: Effect | None
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,9 @@ class Comparison:
     @property
     def columns(self) -> list[tuple[str, str]]:
         """(task, metric) that any row has, in the order of the tasks."""
-        found = {column for row in self.rows for column in row.metrics}
+        present = {column for row in self.rows for column in row.metrics}
         everything = [(task, metric) for task, metrics in self.better.items() for metric in metrics]
-        return [column for column in everything if column in found]
+        return [column for column in everything if column in present]
 
 
 def compare(study: MultiTaskStudy, results: Results) -> Comparison | None:
@@ -95,25 +96,25 @@ def compare(study: MultiTaskStudy, results: Results) -> Comparison | None:
                     _metrics(scores, better),
                     sum(part["params"] for part in next(iter(by_seed.values()))),
                     float(np.mean([sum(part["seconds"]["total"] for part in parts) for parts in by_seed.values()])),
-                    _worth(scores, singles[trunk], better, claim=True) if balance != ALONE else None,
-                    _worth(scores, singles[first], better, claim=False) if (trunk, balance) != (first, ALONE) else None,
+                    _effect(scores, singles[trunk], better) if balance != ALONE else None,
+                    _effect(scores, singles[first], better) if (trunk, balance) != (first, ALONE) else None,
                 )
             )
-    return Comparison(tuple(_adjusted(rows)), better) if rows else None
+    return Comparison(_adjusted(rows), better) if rows else None
 
 
 def _singles(study: MultiTaskStudy, trunk: str, results: Results) -> dict[int, list[dict[str, Any]]]:
     """Seed -> results of every task alone, for the seeds that have them all."""
-    found = {}
+    complete = {}
     for seed in range(study.seeds):
-        keys = [alone(study, trunk, task, seed).key for task in study.base.tasks]
+        keys = [study.alone(trunk, task, seed).key for task in study.base.tasks]
         if all(key in results for key in keys):
-            found[seed] = [results[key] for key in keys]
-    return found
+            complete[seed] = [results[key] for key in keys]
+    return complete
 
 
 def _joint(study: MultiTaskStudy, trunk: str, balance: str, results: Results) -> dict[int, list[dict[str, Any]]]:
-    keys = {seed: together(study, trunk, balance, seed).key for seed in range(study.seeds)}
+    keys = {seed: study.together(trunk, balance, seed).key for seed in range(study.seeds)}
     return {seed: [results[key]] for seed, key in keys.items() if key in results}
 
 
@@ -122,21 +123,20 @@ def _scores(parts: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def _metrics(scores: Mapping[int, Scores], better: Mapping[str, Mapping[str, bool]]) -> dict[tuple[str, str], Interval]:
-    found = {}
+    intervals = {}
     for task, directions in better.items():
         for metric in directions:
             values = [one[task][metric] for one in scores.values() if metric in one.get(task, {})]
             if values:
-                found[task, metric] = mean_interval(np.array(values))
-    return found
+                intervals[task, metric] = mean_interval(np.array(values))
+    return intervals
 
 
-def _worth(
+def _effect(
     scores: Mapping[int, Scores],
     singles: Mapping[int, list[dict[str, Any]]],
     better: Mapping[str, Mapping[str, bool]],
-    claim: bool,
-) -> Worth | None:
+) -> Effect | None:
     """Paired by seed; None where the two sides have no seed, or no metric, in common."""
     both = [seed for seed in scores if seed in singles]
     deltas = {seed: relative_gain(scores[seed], _scores(singles[seed]), better) for seed in both}
@@ -149,18 +149,14 @@ def _worth(
         values = [delta.tasks[task] for delta in deltas.values() if task in delta.tasks]
         if values:
             tasks[task] = mean_interval(np.array(values))
-    p = sign_flip_p(means) if claim and len(means) >= MIN_SEEDS_FOR_CLAIM else None
     left_out = tuple(dict.fromkeys(name for delta in deltas.values() for name in delta.left_out))
-    return Worth(tuple(deltas), mean_interval(means), tasks, p, left_out)
+    return Effect(tuple(deltas), means, mean_interval(means), tasks, None, left_out)
 
 
-def _adjusted(rows: list[Row]) -> list[Row]:
-    """The rows with their p values adjusted for how many there are."""
-    raw = [row.worth.p for row in rows if row.worth is not None and row.worth.p is not None]
-    adjusted = iter(holm(raw)) if raw else iter(())
-    return [
-        replace(row, worth=replace(row.worth, p=next(adjusted)))
-        if row.worth is not None and row.worth.p is not None
-        else row
-        for row in rows
-    ]
+def _adjusted(rows: list[Row]) -> tuple[Row, ...]:
+    """The rows with the p values of their effects, adjusted for how many there are."""
+    p_values = adjusted_p({index: row.effect.by_seed for index, row in enumerate(rows) if row.effect is not None})
+    return tuple(
+        row if row.effect is None else replace(row, effect=replace(row.effect, p=p_values[index]))
+        for index, row in enumerate(rows)
+    )

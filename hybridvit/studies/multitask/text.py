@@ -1,29 +1,14 @@
-"""A comparison of tasks in the words and rows of its report."""
+"""A comparison of tasks in the words and rows of its page."""
 
 from __future__ import annotations
 
 from math import isfinite
 from typing import Any
 
-from hybridvit.recipe import MultiTaskStudy
-from hybridvit.studies.multitask.cells import ALONE
-from hybridvit.studies.multitask.table import Comparison, Row, Worth
-from hybridvit.studies.report.page import (
-    augmentation_in_words,
-    further_in_words,
-    is_share,
-    metric_name,
-    metric_text,
-    optimiser_in_words,
-    signed,
-    tasks_in_words,
-)
-from hybridvit.studies.statistics import MIN_SEEDS_FOR_CLAIM, MIN_SEEDS_FOR_INTERVAL, Interval
-
-
-def seeds_text(study: MultiTaskStudy) -> str:
-    """Number of seeds in words."""
-    return "one seed" if study.seeds == 1 else f"{study.seeds} paired seeds"
+from hybridvit.studies.multitask.study import ALONE, MultiTaskStudy
+from hybridvit.studies.multitask.table import Comparison, Effect, Row
+from hybridvit.studies.report.page import is_share, metric_name, metric_text, signed
+from hybridvit.studies.statistics import Interval
 
 
 def name_of(study: MultiTaskStudy, row: Row) -> str:
@@ -34,56 +19,36 @@ def name_of(study: MultiTaskStudy, row: Row) -> str:
 
 def cards(study: MultiTaskStudy, comparison: Comparison) -> list[dict[str, Any]]:
     """One for each trunk and balance that has a Δm: the number, and what belongs beside it."""
-    found = []
+    rows = []
     first = next(iter(study.trunks))
     for row in comparison.rows:
-        if row.worth is None:
+        if row.effect is None:
             continue
-        value, low, high = row.worth.delta
+        value, low, high = row.effect.delta
         lines = [f"95 % interval {signed(low)} to {signed(high)} %"] if isfinite(low) else []
-        gained = sum(task.value > 0 for task in row.worth.tasks.values())
-        lines.append(f"{gained} of {len(row.worth.tasks)} tasks better than alone")
+        gained = sum(task.value > 0 for task in row.effect.tasks.values())
+        lines.append(f"{gained} of {len(row.effect.tasks)} tasks better than alone")
         if row.trunk != first and row.against_first is not None:
             lines.append(f"{signed(row.against_first.delta.value)} % against single tasks on {first}")
-        found.append({"name": name_of(study, row), "value": value, "lines": lines})
-    return found
-
-
-def claim(comparison: Comparison) -> str:
-    """What the seeds can carry."""
-    worths = [(row, row.worth) for row in comparison.rows if row.worth is not None]
-    if not worths:
-        return "No Δm yet: there is no seed for which a joint run and all single tasks are there."
-    fewest = min(len(worth.seeds) for _, worth in worths)
-    if fewest < MIN_SEEDS_FOR_CLAIM:
-        few = f"; below {MIN_SEEDS_FOR_INTERVAL} there is no interval either."
-        interval = "." if fewest >= MIN_SEEDS_FOR_INTERVAL else few
-        return (
-            f"{fewest} seed{'' if fewest == 1 else 's'}: too few to claim significance ({MIN_SEEDS_FOR_CLAIM} or more "
-            f"are needed), so none is claimed{interval}"
-        )
-    said = ", ".join(f"{row.trunk} · {row.balance} p = {worth.p:.3f}" for row, worth in worths if worth.p is not None)
-    return (
-        f"Exact two-sided sign-flip test of Δm, paired by seed, Holm-adjusted for {len(worths)} "
-        f"comparison{'' if len(worths) == 1 else 's'}: {said}."
-    )
+        rows.append({"name": name_of(study, row), "value": value, "lines": lines})
+    return rows
 
 
 def gains(study: MultiTaskStudy, comparison: Comparison) -> list[dict[str, Any]]:
     """Δm and its parts by task: against the own trunk's single tasks, then against the first trunk's."""
     first = next(iter(study.trunks))
     several = len(study.trunks) > 1
-    own = [(row, row.worth) for row in comparison.rows if row.worth is not None]
+    own = [(row, row.effect) for row in comparison.rows if row.effect is not None]
     others = [row for row in comparison.rows if row.trunk != first]
     other = [(row, row.against_first) for row in others if row.against_first is not None]
     groups = [("against each task alone" + (" on the same trunk" if several else ""), own)]
     if several:
         groups.append((f"against each task alone on {first}", other))
-    return [{"name": name, "rows": [_gain(study, row, worth) for row, worth in rows]} for name, rows in groups if rows]
+    return [{"name": name, "rows": [_gain(study, row, effect) for row, effect in rows]} for name, rows in groups if rows]
 
 
-def _gain(study: MultiTaskStudy, row: Row, worth: Worth) -> dict[str, Any]:
-    return {"name": name_of(study, row), "cells": [worth.delta, *(worth.tasks.get(task) for task in study.base.tasks)]}
+def _gain(study: MultiTaskStudy, row: Row, effect: Effect) -> dict[str, Any]:
+    return {"name": name_of(study, row), "cells": [effect.delta, *(effect.tasks.get(task) for task in study.base.tasks)]}
 
 
 def metric_table(study: MultiTaskStudy, comparison: Comparison) -> dict[str, Any]:
@@ -137,10 +102,10 @@ def _cell(comparison: Comparison, row: Row, column: tuple[str, str], best: float
 def cost(study: MultiTaskStudy, comparison: Comparison) -> list[dict[str, Any]]:
     """Parameters and seconds, and their share of what the tasks alone need."""
     base = {row.trunk: row for row in comparison.rows if row.balance == ALONE}
-    found = []
+    rows = []
     for row in comparison.rows:
         against = base.get(row.trunk) if row.balance != ALONE else None
-        found.append(
+        rows.append(
             {
                 "name": name_of(study, row),
                 "params": row.params,
@@ -149,29 +114,7 @@ def cost(study: MultiTaskStudy, comparison: Comparison) -> list[dict[str, Any]]:
                 "seconds_share": _share(row.seconds, against.seconds) if against else "",
             }
         )
-    return found
-
-
-def held_fixed(study: MultiTaskStudy, any_result: dict[str, Any]) -> list[tuple[str, str]]:
-    """What all runs have in common."""
-    base = study.base
-    size = " × ".join(str(side) for side in any_result["image_size"])
-    ema = f"; weights averaged with decay {base.train.ema}" if base.train.ema else ""
-    return [
-        (
-            "Data",
-            f"{any_result['dataset']}, {size} pixels; {any_result['train_images']:,} training images, and the same "
-            f"{any_result['test_images']:,} test images for every run, read once, after the last step",
-        ),
-        ("Budget", f"{base.train.steps:,} steps of {base.train.batch_size} images, together or alone{ema}"),
-        ("Pairing", "a seed draws the same images, order and augmentation for the joint and the single runs"),
-        ("Tasks", tasks_in_words(base)),
-        ("Augmentation", augmentation_in_words(base)),
-        ("Optimiser", f"{optimiser_in_words(base)}, learning rate {base.optim.lr:g}"),
-        *further_in_words(base),
-        ("Selection", "none: no validation share is set apart, and the weights of the last step count"),
-        ("Precision", base.train.precision),
-    ]
+    return rows
 
 
 def _share(part: float, whole: float) -> str:

@@ -43,45 +43,30 @@ def drawn(draw: Drawing, png: Path | None = None) -> dict[str, str]:
 
 def tasks_in_words(recipe: Recipe) -> str:
     """Each task with its kind and the settings that are not at their default."""
-    said = []
+    words = []
     for name, config in recipe.tasks.items():
         plain = {field.name: field.default for field in fields(config)} | {"target": name, "kind": config.kind}
         changed = {key: value for key, value in to_dict(config).items() if value != plain[key]}
         rest = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in changed.items())
-        said.append(f"{name} ({config.kind}{', ' if rest else ''}{rest})")
-    return "; ".join(said)
-
-
-def optimiser_in_words(recipe: Recipe) -> str:
-    """The optimiser and its schedule, without the learning rate."""
-    return recipe.optim.describe()
+        words.append(f"{name} ({config.kind}{', ' if rest else ''}{rest})")
+    return "; ".join(words)
 
 
 def further_in_words(recipe: Recipe) -> list[tuple[str, str]]:
     """Ingredients that most recipes do without, each with its name."""
-    found = []
+    rows = []
     if recipe.whitening_init:
-        found.append(("Start", "the convolution that reads the images starts as their whitening transform"))
+        rows.append(("Initialisation", "the convolution that reads the images is their whitening transform at first"))
     if recipe.progressive.sizes:
         sizes = ", ".join(f"{side} px from {share:.0%} on" for share, side in recipe.progressive.sizes)
-        found.append(("Image sizes", sizes))
+        rows.append(("Image sizes", sizes))
     if (pretrain := recipe.pretrain) is not None:
         what = f"{pretrain.steps} steps of masked image modelling on the training images, without labels"
-        found.append(("Pre-training", what))
+        rows.append(("Pre-training", what))
     if (teacher := recipe.teacher) is not None:
         what = f"the {teacher.what} of a small CNN, trained on the same images for {teacher.steps} steps"
-        found.append(("Guidance", what))
-    return found
-
-
-def augmentation_in_words(recipe: Recipe) -> str:
-    """What is done to training images."""
-    return in_words(recipe.augment)
-
-
-def json_number(value: float) -> float | None:
-    """JSON knows no NaN and no infinity."""
-    return value if isfinite(value) else None
+        rows.append(("Teacher", what))
+    return rows
 
 
 def signed(value: float, digits: int = 1) -> str:

@@ -14,14 +14,13 @@ from hybridvit.recipe import Recipe
 from hybridvit.runs.loaded_run import LoadedRun
 from hybridvit.studies.report.conflicts import mean_conflict
 from hybridvit.studies.report.curves import loss_curve, validation_curve
+from hybridvit.studies.differences import in_words
 from hybridvit.studies.report.page import (
     Drawing,
-    augmentation_in_words,
     drawn,
     is_share,
     metric_name,
     metric_text,
-    optimiser_in_words,
     render,
     tasks_in_words,
 )
@@ -58,8 +57,8 @@ def write_run_report(run_folder: Path, trained: LoadedRun, splits: Any) -> Path:
         predictions=look(trained, splits),
         settings=[
             ("Tasks", tasks_in_words(recipe)),
-            ("Augmentation", augmentation_in_words(recipe)),
-            ("Optimiser", f"{optimiser_in_words(recipe)}, learning rate {recipe.optim.lr:g}"),
+            ("Augmentation", in_words(recipe.augment)),
+            ("Optimiser", f"{recipe.optim.describe()}, learning rate {recipe.optim.lr:g}"),
             ("Budget", f"{recipe.train.steps:,} steps of {recipe.train.batch_size} images, seed {recipe.seed}"),
             ("Time", f"{result['seconds']['total']:.0f} s"),
         ],

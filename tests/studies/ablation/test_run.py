@@ -94,7 +94,7 @@ def test_it_goes_on_where_it_was_interrupted(finished):
 
 def test_the_report_and_its_tables_are_there(finished):
     _, out, _ = finished
-    assert {"report.html", "study.json", "study.yaml", "table.csv", "runs.csv", "worth.png"} <= {
+    assert {"report.html", "study.json", "study.yaml", "table.csv", "runs.csv", "effect.png"} <= {
         path.name for path in out.iterdir()
     }
     summary = json.loads((out / "study.json").read_text())

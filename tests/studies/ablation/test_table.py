@@ -194,7 +194,7 @@ def test_the_page_is_one_file_for_light_and_dark(written):
     assert "What is &lt;it&gt; worth?" in text
     assert "without stem, seed 0: ValueError: &lt;no&gt;" in text
     assert text.count("<svg") == 2
-    assert (path / "worth.png").read_bytes().startswith(b"\x89PNG")
+    assert (path / "effect.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_page_says_what_everything_is_worth(written):

@@ -1,4 +1,4 @@
-"""Figure of an ablation: what each ingredient of a recipe is worth."""
+"""Figure of an ablation: the effect of each ingredient of a recipe."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from hybridvit.plots.theme import SIZE, Array, Theme, framed
 
 
-def worth_bars(rows: Sequence[tuple[str, Array, Array, int]], theme: Theme) -> Figure:
+def effect_bars(rows: Sequence[tuple[str, Array, Array, int]], theme: Theme) -> Figure:
     """Points of accuracy that each ingredient brings, around a line at 0.
 
     Args:
-        rows: ingredient; mean, lower and upper end of its worth in points ``[3]``, NaN ends: no interval; its
-            worth with each seed ``[seeds]``; and 1 where it helps (blue), -1 where it hurts (red), 0 where that is not
+        rows: ingredient; mean, lower and upper end of its effect in points ``[3]``, NaN ends: no interval; its
+            effect with each seed ``[seeds]``; and 1 where it helps (blue), -1 where it hurts (red), 0 where that is not
             known (grey).
         theme: colours.
     """

@@ -1,0 +1,74 @@
+"""One run of a study."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from hybridvit.config import to_dict
+from hybridvit.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Attributes:
+        arm: where it stands in the study, as the kind of study counts: ("ViT", 90), ("without EMA",), ...
+        seed: which of the paired repetitions.
+        recipe: all that the run needs.
+        text: the arm in words.
+        label: beginning of the cell's name; what it runs, whatever the study calls it.
+        trial: it is judged on validation images and is not reported.
+    """
+
+    arm: tuple[Any, ...]
+    seed: int
+    recipe: Recipe
+    text: str
+    label: str
+    trial: bool = False
+
+    @property
+    def key(self) -> str:
+        """Name of the cell, fit for a file, with a digest of all that its result depends on.
+
+        Names of the study, of an arm or of the recipe are no part of it: a finished cell is found again under others.
+        """
+        recipe = json.dumps(to_dict(replace(self.recipe, name="")))
+        return f"{self.label}-seed{self.seed}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+    def summarise(self, result: Mapping[str, Any]) -> str:
+        """The first metric of every task of a result, while the other cells run."""
+        scores = result["validation" if self.trial else "test"] or {}
+        firsts = {task: next(iter(metrics.items())) for task, metrics in scores.items() if metrics}
+        split = "validation" if self.trial else "test"
+        return f"{split} " + ", ".join(f"{task} {metric} {value:.3g}" for task, (metric, value) in firsts.items())
+
+    def __str__(self) -> str:
+        return f"{self.text}, seed {self.seed}"
+
+
+def first_task(recipe: Recipe, what: str) -> str:
+    """Name of the classification whose accuracy a study is about: the recipe's first task.
+
+    Raises:
+        ValueError: it is no classification, so that there is no accuracy.
+    """
+    name, config = next(iter(recipe.tasks.items()))
+    if config.kind != "classification":
+        raise ValueError(f"{what} is about the accuracy of the first task, and {name} is a {config.kind}")
+    return name
+
+
+def accuracy(recipe: Recipe, result: Mapping[str, Any], split: Literal["test", "test_tta", "validation"]) -> float:
+    """Accuracy of the first task in a result, in [0, 1]."""
+    return float(result[split][next(iter(recipe.tasks))]["accuracy"])
+
+
+def distinct(cells: list[Cell]) -> list[Cell]:
+    """Each run once, where two arms mean the same."""
+    return list({cell.key: cell for cell in reversed(cells)}.values())[::-1]
