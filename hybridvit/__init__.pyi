@@ -48,18 +48,18 @@ from hybridvit.models import create_backbone as create_backbone
 from hybridvit.models import create_model as create_model
 from hybridvit.models import list_models as list_models
 from hybridvit.models import summary as summary
-from hybridvit.recipe import Ablation as Ablation
 from hybridvit.recipe import HeadFinetuneConfig as HeadFinetuneConfig
-from hybridvit.recipe import LaunchConfig as LaunchConfig
-from hybridvit.recipe import MultiTaskStudy as MultiTaskStudy
 from hybridvit.recipe import Recipe as Recipe
-from hybridvit.recipe import Study as Study
 from hybridvit.recipe_file import read_recipe as read_recipe
 from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig as CNNTeacherConfig
 from hybridvit.runs.loaded_run import LoadedRun as LoadedRun
 from hybridvit.runs.loaded_run import load_run as load_run
 from hybridvit.runs.pretrain_config import PretrainConfig as PretrainConfig
 from hybridvit.runs.run import Run as Run
+from hybridvit.studies.ablation.study import Ablation as Ablation
+from hybridvit.studies.learning_curve.study import Study as Study
+from hybridvit.studies.multitask.study import MultiTaskStudy as MultiTaskStudy
+from hybridvit.studies.study import LaunchConfig as LaunchConfig
 from hybridvit.tasks.base import Task as Task
 from hybridvit.tasks.classification import ClassificationConfig as ClassificationConfig
 from hybridvit.tasks.classification import ClassificationTask as ClassificationTask
@@ -84,3 +84,4 @@ from hybridvit.training.optimisers.kinds import MuonConfig as MuonConfig
 from hybridvit.training.optimisers.kinds import SGDConfig as SGDConfig
 
 __version__: str
+from hybridvit.studies.conduct import run_study as run_study

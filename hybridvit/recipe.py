@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import field, fields, replace
-from typing import ClassVar, Literal
+from dataclasses import field
+from typing import ClassVar
 
 from hybridvit.backbones.model_kinds import ModelConfig
 from hybridvit.config import Config, NonNegativeInt

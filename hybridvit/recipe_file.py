@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import traceback
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
-from hybridvit.config import from_yaml, nearest
-from hybridvit.recipe import Ablation, MultiTaskStudy, Recipe, Study
+import yaml
 
-KINDS: dict[str, tuple[type, ...]] = {"recipe": (Recipe,), "study": (Study, MultiTaskStudy, Ablation)}
-TELLING: dict[str, type] = {"trunks": MultiTaskStudy, "without": Ablation}  # fields that only this kind of study has
+from hybridvit.config import from_yaml, nearest
+from hybridvit.recipe import Recipe
+from hybridvit.studies.kinds import STUDIES
+
+KINDS: dict[str, tuple[type, ...]] = {"recipe": (Recipe,), "study": STUDIES}
 COMMANDS = {"recipe": "train", "study": "study"}
 
 
@@ -51,12 +54,15 @@ def read_recipe(path: str | Path, kind: Literal["recipe", "study"] = "recipe") -
 
 
 def _from_yaml(path: Path, kind: str) -> Any:
+    """What a YAML file holds; of the kinds of studies, the one that knows the most of its fields."""
     text = path.read_text(encoding="utf-8")
-    special = [cls for name, cls in TELLING.items() if kind == "study" and f"\n{name}:" in text]
     try:
-        return from_yaml((special or KINDS[kind])[0], text)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        data = yaml.safe_load(text)
+        given = data.keys() if isinstance(data, dict) else set()
+        cls = min(KINDS[kind], key=lambda one: len(given - {field.name for field in fields(one)}))
+        return from_yaml(cls, text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
 
 
 def _execute(path: Path) -> Any:

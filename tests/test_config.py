@@ -16,9 +16,12 @@ from hybridvit.data.loaders.sampling import SamplingConfig
 from hybridvit.data.synthetic.dataset import SyntheticConfig
 from hybridvit.hydra.balance.kinds import BalanceConfig, FixedConfig, SumConfig
 from hybridvit.hydra.views import ViewsConfig
-from hybridvit.recipe import LaunchConfig, MultiTaskStudy, Recipe, Study
+from hybridvit.recipe import Recipe
 from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
 from hybridvit.runs.pretrain_config import PretrainConfig
+from hybridvit.studies.learning_curve.study import Study
+from hybridvit.studies.multitask.study import MultiTaskStudy
+from hybridvit.studies.study import LaunchConfig
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.keypoints import KeypointsConfig
 from hybridvit.tasks.kinds import TaskConfig
@@ -342,13 +345,13 @@ def test_field_paths_are_dotted_names_of_leaves():
     ("fields", "message"),
     [
         ({"reference": "mlp"}, "reference 'mlp' is none of the models vit, cnn, conv"),
-        ({"train_sizes": ()}, "train_sizes must be positive"),
-        ({"train_sizes": (0, 10)}, "train_sizes must be positive"),
+        ({"train_sizes": ()}, "train_sizes(.0)? must be at least 1"),
+        ({"train_sizes": (0, 10)}, "train_sizes(.0)? must be at least 1"),
         ({"train_sizes": (100, 10)}, "train_sizes must rise"),
         ({"train_sizes": (10, 10)}, "train_sizes must rise"),
-        ({"seeds": 0}, "seeds and selection_seeds must be at least 1, given 0, 1"),
-        ({"learning_rates": ()}, "learning_rates must be positive"),
-        ({"learning_rates": (0.0, 1.0)}, "learning_rates must be positive"),
+        ({"seeds": 0}, "^seeds must be at least 1, given 0"),
+        ({"learning_rates": ()}, "learning_rates(.0)? must be (at least 1 long|above 0)"),
+        ({"learning_rates": (0.0, 1.0)}, "learning_rates(.0)? must be (at least 1 long|above 0)"),
         ({"base": replace(FULL, data=DataConfig(validation=0.0))}, "nothing to choose among learning_rates"),
     ],
 )
@@ -358,11 +361,11 @@ def test_studies_that_make_no_sense_are_refused(fields, message):
 
 
 def test_a_run_of_a_study_changes_what_it_says_and_nothing_else():
-    run = study().run("cnn", 100, seed=5, lr=0.5, select=False)
+    run = study().run("cnn", 100, seed=5, lr=0.5, trial=False)
     data = replace(FULL.data, train_images=100, validation=0.0)
     optim = replace(FULL.optim, lr=0.5)
     assert run == replace(FULL, name=f"{FULL.name}/cnn", model=ResNetConfig(width=32), data=data, optim=optim, seed=5)
-    assert study().run("cnn", 100, seed=5, lr=0.5, select=True).data.validation == FULL.data.validation
+    assert study().run("cnn", 100, seed=5, lr=0.5, trial=True).data.validation == FULL.data.validation
 
 
 def test_launch_settings_that_make_no_sense_are_refused():

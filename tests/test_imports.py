@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "recipe": EVERYTHING,  # but configuration classes only, see below
     "recipe_file": ("recipe", "studies"),
     "runs": ("recipe", "models", "backbones", "layers", "tasks", "hydra", "data", "training", "diagnostics"),
-    "studies": ("recipe", "runs", "training", "plots"),
+    "studies": ("recipe", "runs", "training", "plots", "backbones.model_kinds", "hydra.balance.kinds"),
     "plots": (),
     "cli": EVERYTHING,
     "bench": EVERYTHING,

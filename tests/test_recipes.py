@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from hybridvit.cli import DONE, main
-from hybridvit.recipe import Ablation, MultiTaskStudy, Recipe, Study
+from hybridvit.recipe import Recipe
 from hybridvit.recipe_file import read_recipe
 from hybridvit.runs.run import Run
-from hybridvit.studies.ablation.cells import rows
+from hybridvit.studies.ablation.study import Ablation
 from hybridvit.studies.learning_curve.report import PARAMETER_TOLERANCE
+from hybridvit.studies.learning_curve.study import Study
+from hybridvit.studies.multitask.study import MultiTaskStudy
 
 FOLDER = Path(__file__).parent.parent / "recipes"
 RECIPES = sorted(FOLDER.glob("*.py"))
@@ -66,7 +68,7 @@ def test_one_step_of_every_recipe(path):
         if isinstance(recipe, MultiTaskStudy):
             runs = [recipe.joint(trunk, balance, 0) for trunk in recipe.trunks for balance in recipe.balances]
         if isinstance(recipe, Ablation):
-            runs = [recipe.run(row, 0) for row in rows(recipe).values()]
+            runs = [recipe.run(row, 0) for row in recipe.rows().values()]
         for run in map(small, runs):
             run = Run(run)
             loss, each, present = run.trainer.update(run.trainer.train.batch(0))

@@ -43,7 +43,8 @@ def print_help(config: Config, program: str) -> None:
 def study_help() -> int:
     """Prints the fields of any study of learning curves."""
     from hybridvit.backbones import ViTConfig
-    from hybridvit.recipe import Recipe, Study
+    from hybridvit.recipe import Recipe
+    from hybridvit.studies.learning_curve.study import Study
 
     vit = ViTConfig()
     study = Study(

@@ -15,7 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from hybridvit.cli.field_types import alternatives, configurations, kind_of, read_words
 from hybridvit.config import Config, field_paths, from_dict, nearest, to_dict
-from hybridvit.recipe import Ablation, Recipe
+from hybridvit.recipe import Recipe
+from hybridvit.studies.ablation.study import Ablation
 
 C = TypeVar("C", bound=Config)
 Setting = tuple[str, list[str]]  # the path of a field, and the words after it

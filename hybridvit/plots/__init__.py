@@ -1,8 +1,8 @@
 """Every figure of a report, for light and dark pages; numpy and matplotlib only."""
 
-from hybridvit.plots.effects import effect_bars
 from hybridvit.plots.attention import by_layer, heat
 from hybridvit.plots.conflict import conflict_course, conflict_map
+from hybridvit.plots.effects import effect_bars
 from hybridvit.plots.gates import gate_curves, over_training
 from hybridvit.plots.learning import equivalence_bars, learning_curves
 from hybridvit.plots.pictures import class_colours, encode_png, enlarged, to_rgb, with_mask
@@ -21,6 +21,7 @@ __all__ = [
     "conflict_map",
     "curves",
     "delta_forest",
+    "effect_bars",
     "encode_png",
     "enlarged",
     "equivalence_bars",
@@ -32,5 +33,4 @@ __all__ = [
     "to_rgb",
     "to_svg",
     "with_mask",
-    "effect_bars",
 ]

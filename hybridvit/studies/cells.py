@@ -43,10 +43,14 @@ class Cell:
 
     def summarise(self, result: Mapping[str, Any]) -> str:
         """The first metric of every task of a result, while the other cells run."""
-        scores = result["validation" if self.trial else "test"] or {}
-        firsts = {task: next(iter(metrics.items())) for task, metrics in scores.items() if metrics}
         split = "validation" if self.trial else "test"
-        return f"{split} " + ", ".join(f"{task} {metric} {value:.3g}" for task, (metric, value) in firsts.items())
+        words = []
+        for task, metrics in (result[split] or {}).items():
+            for metric, value in list(metrics.items())[:1]:
+                name = f"{task} {metric}" if len(self.recipe.tasks) > 1 else metric
+                shown = f"{100 * value:.1f} %" if metric == "accuracy" else f"{value:.3g}"
+                words.append(f"{shown} {split} {name}")
+        return ", ".join(words)
 
     def __str__(self) -> str:
         return f"{self.text}, seed {self.seed}"
@@ -60,7 +64,8 @@ def first_task(recipe: Recipe, what: str) -> str:
     """
     name, config = next(iter(recipe.tasks.items()))
     if config.kind != "classification":
-        raise ValueError(f"{what} is about the accuracy of the first task, and {name} is a {config.kind}")
+        fault = f"{what} is about the accuracy of the first task, and {name} is a {config.kind}"
+        raise ValueError(f"{fault}: name a classification first")
     return name
 
 

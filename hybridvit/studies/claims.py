@@ -37,10 +37,10 @@ def claim(p_values: Mapping[str, float | None], seeds: int, about: str) -> str:
     """
     tested = {name: p for name, p in p_values.items() if p is not None}
     if not tested:
-        end = "." if seeds >= MIN_SEEDS_FOR_INTERVAL else f". Below {MIN_SEEDS_FOR_INTERVAL} there is no interval either."
+        few = f" Below {MIN_SEEDS_FOR_INTERVAL} there is no interval either." * (seeds < MIN_SEEDS_FOR_INTERVAL)
         return (
             f"{seeds} seed{'' if seeds == 1 else 's'}: too few to claim significance ({MIN_SEEDS_FOR_CLAIM} or more "
-            f"are needed), so none is claimed{end}"
+            f"are needed), so none is claimed.{few}"
         )
     values = ", ".join(f"{name} p = {p:.3f}" for name, p in tested.items())
     text = (

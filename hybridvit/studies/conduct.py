@@ -58,7 +58,7 @@ def run_study(study: StudyConfig, folder: str | Path, *, command: str = "", quie
     for name, recipe in previews.items():
         run = Run(recipe)
         if not len(run.test):
-            raise ValueError(f"a study is about test results, and data.test of {name} is 0")
+            raise ValueError(f"a study is about test results, and data.test is 0 ({name})")
         heads = f", {len(run.tasks)} heads" if len(run.tasks) > 1 else ""
         lines.append(f"  {name:<{width}} {run.params:>12,} parameters{heads}")
     if not quiet:

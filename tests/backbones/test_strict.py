@@ -7,7 +7,8 @@ import pytest
 
 import hybridvit as hv
 from hybridvit.config import from_yaml
-from hybridvit.recipe import Recipe, Study
+from hybridvit.recipe import Recipe
+from hybridvit.studies.learning_curve.study import Study
 
 
 @pytest.mark.parametrize(

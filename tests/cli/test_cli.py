@@ -10,7 +10,8 @@ from hybridvit.cli import COMMANDS, DONE, FAILED, WRONG, main
 
 RECIPE = """
 from hybridvit.backbones import PatchConfig, ViTConfig
-from hybridvit.recipe import Recipe, Study
+from hybridvit.recipe import Recipe
+from hybridvit.studies.learning_curve.study import Study
 from hybridvit.training.engine import TrainConfig
 
 VIT = ViTConfig(embed_dim=12, depth=1, num_heads=4, tokenizer=PatchConfig(patch_size=4), pooling="mean")

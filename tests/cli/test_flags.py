@@ -8,8 +8,10 @@ from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, ViTConfig
 from hybridvit.cli.flags import apply_flags
 from hybridvit.hydra.balance.kinds import FixedConfig, PCGradConfig
 from hybridvit.models import model_config
-from hybridvit.recipe import Ablation, Recipe, Study
+from hybridvit.recipe import Recipe
 from hybridvit.runs.pretrain_config import PretrainConfig
+from hybridvit.studies.ablation.study import Ablation
+from hybridvit.studies.learning_curve.study import Study
 from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.training.optimisers.kinds import AdamWConfig, MuonConfig, SGDConfig
 

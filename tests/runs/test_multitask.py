@@ -15,10 +15,10 @@ from hybridvit.data.loaders.sampling import SamplingConfig
 from hybridvit.data.synthetic.dataset import SyntheticConfig
 from hybridvit.hydra.balance.kinds import FAMOConfig, FixedConfig, PCGradConfig, UncertaintyConfig
 from hybridvit.hydra.views import ViewsConfig
-from hybridvit.recipe import MultiTaskStudy
 from hybridvit.runs.diagnosis import sample_images
 from hybridvit.runs.loaded_run import LoadedRun
 from hybridvit.runs.run import Run
+from hybridvit.studies.multitask.study import MultiTaskStudy
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.detection import DetectionConfig
 from hybridvit.tasks.distillation import DistillationConfig

@@ -17,7 +17,9 @@ def comparison():
     """Four kinds of tasks on two trunks with two balances, three seeds."""
     from hybridvit.backbones import PatchConfig, ResNetConfig, ViTConfig
     from hybridvit.hydra.balance.kinds import SumConfig, UncertaintyConfig
-    from hybridvit.recipe import LaunchConfig, MultiTaskStudy, Recipe
+    from hybridvit.recipe import Recipe
+    from hybridvit.studies.multitask.study import MultiTaskStudy
+    from hybridvit.studies.study import LaunchConfig
     from hybridvit.tasks.classification import ClassificationConfig
     from hybridvit.tasks.keypoints import KeypointsConfig
     from hybridvit.tasks.regression import RegressionConfig

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from hybridvit.backbones import ResNetConfig
 from hybridvit.recipe import Recipe
-from hybridvit.studies.learning_curve.cells import Cell
+from hybridvit.studies.cells import Cell
 from hybridvit.studies.progress import Estimate, ProgressDisplay, clock_text
 
 
@@ -31,7 +31,7 @@ def test_clock(seconds, text):
 def test_away_from_a_terminal_it_prints_lines():
     out = io.StringIO()
     recipe = Recipe(name="r", model=ResNetConfig())
-    cells = [Cell("final", "ResNet", 30, seed, recipe) for seed in range(2)]
+    cells = [Cell(("ResNet", 30), seed, recipe, "ResNet, 30 images", "run-resnet-n30") for seed in range(2)]
     with ProgressDisplay(Console(file=out, width=60)) as display:
         display.stage("learning curves", 2, 0, 1)
         for cell in cells:

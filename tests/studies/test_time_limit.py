@@ -1,4 +1,4 @@
-"""A study that is given so many minutes: it stops in time, and the same command goes on."""
+"""A study that is given so many minutes: it stops in time, and the same command resumes."""
 
 from dataclasses import replace
 
@@ -6,10 +6,13 @@ import pytest
 
 from hybridvit.cli import DONE, FAILED, WRONG, main
 from hybridvit.config import to_yaml
-from hybridvit.recipe import Ablation, LaunchConfig, MultiTaskStudy
 from hybridvit.studies import conduct as conduct_module
-from hybridvit.studies.conduct import StudyFolder, conduct
-from hybridvit.studies.learning_curve.report import write_report
+from hybridvit.studies.ablation.study import Ablation
+from hybridvit.studies.conduct import conduct
+from hybridvit.studies.folder import StudyFolder
+from hybridvit.studies.multitask.study import MultiTaskStudy
+from hybridvit.studies.report.study_report import write_report
+from hybridvit.studies.study import LaunchConfig
 from hybridvit.studies.time_limit import TimeIsUp, TimeLimit
 from tests.studies.learning_curve.test_run import STUDY, Recorder
 
@@ -51,7 +54,7 @@ def test_what_was_done_in_time_is_kept_and_reported(tmp_path, monkeypatch):
     outcome = conduct(study, folder, first)
     assert len(first.ran) == 7
     assert (len(outcome.results), outcome.left, outcome.failed) == (7, 11, ())
-    assert write_report(study, folder, outcome, "") is not None  # the first seed is complete
+    assert write_report(study, outcome).report is not None  # the first seed is complete
     second = Recorder()
     outcome = conduct(STUDY, StudyFolder(tmp_path / "out", STUDY), second)  # the limit is no part of what it is
     assert (len(second.ran), outcome.left) == (11, 0)
@@ -59,7 +62,9 @@ def test_what_was_done_in_time_is_kept_and_reported(tmp_path, monkeypatch):
 
 def test_learning_rates_are_not_chosen_from_half_the_trials(tmp_path):
     study = replace(STUDY, learning_rates=(1e-3, 2e-3), launch=NO_TIME)
-    with pytest.raises(TimeIsUp, match="the time is up, and 6 trials are left, then all runs; the same command goes"):
+    with pytest.raises(
+        TimeIsUp, match="the time is up, and 6 trials are left, then all runs; the same command resumes"
+    ):
         conduct(study, StudyFolder(tmp_path / "out", study), Recorder())
 
 
@@ -70,7 +75,7 @@ TWO = {"label": STUDY.base.tasks["label"], "even": replace(STUDY.base.tasks["lab
 @pytest.mark.parametrize(
     ("study", "said"),
     [
-        (STUDY, "no seed is complete: the time is up, and 18 runs are left; the same command goes on"),
+        (STUDY, "no seed is complete: the time is up, and 18 runs are left; the same command resumes"),
         (
             Ablation(title="T", base=STUDY.base, without={"x": SHORTER}, seeds=2),
             "nothing can be compared: the time is up, and 4 runs are",
@@ -97,8 +102,8 @@ def test_the_command_goes_on_with_what_is_left(tmp_path, capsys, monkeypatch):
         assert main([*words, "--launch.minutes", "1"]) == FAILED
         out, err = capsys.readouterr()
         assert "report: " in out
-        assert "the time is up, and 11 runs are left; the same command goes on" in err
+        assert "the time is up, and 11 runs are left; the same command resumes" in err
     assert main([*words, "--launch.minutes", "60"]) == DONE
     assert len(list((tmp_path / "out" / "cells").glob("*.json"))) == 18
     assert main([*words, "--launch.minutes", "0"]) == WRONG
-    assert "minutes must be positive or None, given 0" in capsys.readouterr().err
+    assert "minutes must be above 0, given 0" in capsys.readouterr().err

@@ -20,6 +20,7 @@ from hybridvit.studies.report.study_report import aligned, ends, held_fixed, rou
 from hybridvit.studies.statistics import MIN_SEEDS_FOR_INTERVAL, mean_interval
 from hybridvit.studies.study import Report
 
+PAIRING = "a seed draws the same images in the same order for every row"
 TOGETHER = "all together"  # what the baseline's effect is called
 _TONES = {1: "good", -1: "bad", 0: ""}
 _TOLD = ("name", "model", "data", "augment", "tasks", "optim", "train", "seed")  # of a recipe, told apart
@@ -45,14 +46,11 @@ def report(study: Ablation, outcome: Outcome) -> Report | None:
             "rows": [_cells(study, table, row) for row in table.rows],
             "tested": any(effect.p is not None for effect in effects.values()),
             "intervals": any(len(effect.seeds) >= MIN_SEEDS_FOR_INTERVAL for effect in effects.values()),
-            "held_fixed": held_fixed(
-                study.base, example, "a seed draws the same images in the same order for every row", _selection(example),
-                whole=False,
-            ),
+            "held_fixed": held_fixed(study.base, example, PAIRING, _selection(example), whole=False),
             "whole_recipe": _whole_recipe(study),
         },
         lines=lines(table),
-    )  # fmt: skip
+    )
 
 
 def claim_of(table: AblationTable) -> str:

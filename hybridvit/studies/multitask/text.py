@@ -44,11 +44,16 @@ def gains(study: MultiTaskStudy, comparison: Comparison) -> list[dict[str, Any]]
     groups = [("against each task alone" + (" on the same trunk" if several else ""), own)]
     if several:
         groups.append((f"against each task alone on {first}", other))
-    return [{"name": name, "rows": [_gain(study, row, effect) for row, effect in rows]} for name, rows in groups if rows]
+    return [
+        {"name": name, "rows": [_gain(study, row, effect) for row, effect in rows]} for name, rows in groups if rows
+    ]
 
 
 def _gain(study: MultiTaskStudy, row: Row, effect: Effect) -> dict[str, Any]:
-    return {"name": name_of(study, row), "cells": [effect.delta, *(effect.tasks.get(task) for task in study.base.tasks)]}
+    return {
+        "name": name_of(study, row),
+        "cells": [effect.delta, *(effect.tasks.get(task) for task in study.base.tasks)],
+    }
 
 
 def metric_table(study: MultiTaskStudy, comparison: Comparison) -> dict[str, Any]:

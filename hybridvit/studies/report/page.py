@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from hybridvit import plots
 from hybridvit.config import to_dict
 from hybridvit.recipe import Recipe
-from hybridvit.studies.differences import in_words
 from hybridvit.studies.statistics import Interval
 
 Drawing = Callable[[plots.Theme], Figure]

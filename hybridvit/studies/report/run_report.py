@@ -12,9 +12,9 @@ import numpy as np
 from hybridvit import plots
 from hybridvit.recipe import Recipe
 from hybridvit.runs.loaded_run import LoadedRun
+from hybridvit.studies.differences import in_words
 from hybridvit.studies.report.conflicts import mean_conflict
 from hybridvit.studies.report.curves import loss_curve, validation_curve
-from hybridvit.studies.differences import in_words
 from hybridvit.studies.report.page import (
     Drawing,
     drawn,

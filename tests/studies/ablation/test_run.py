@@ -7,10 +7,9 @@ import pytest
 
 from hybridvit.cli import DONE, WRONG, main
 from hybridvit.recipe_file import read_recipe
-from hybridvit.studies.ablation.cells import ablation_cells
-from hybridvit.studies.ablation.report import write_ablation_report
-from hybridvit.studies.ablation.run import conduct_ablation
-from hybridvit.studies.conduct import StudyFolder
+from hybridvit.studies.conduct import conduct
+from hybridvit.studies.folder import StudyFolder
+from hybridvit.studies.report.study_report import write_report
 from hybridvit.tasks.regression import RegressionConfig
 
 RECIPE = """
@@ -18,7 +17,9 @@ from dataclasses import replace
 
 from hybridvit.backbones import PatchConfig, ViTConfig
 from hybridvit.data.augment.transforms import AugmentConfig
-from hybridvit.recipe import Ablation, LaunchConfig, Recipe
+from hybridvit.recipe import Recipe
+from hybridvit.studies.ablation.study import Ablation
+from hybridvit.studies.study import LaunchConfig
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.training.engine import TrainConfig
@@ -46,6 +47,12 @@ def study():
         launch=LaunchConfig(backend="sequential"),
     )
 """
+
+
+def write(study, folder, outcome, command=""):
+    """The page of a study with this outcome; None where there is nothing to report."""
+    outcome = write_report(study, replace(outcome, folder=folder), command)
+    return folder.path / "report.html" if outcome.report is not None else None
 
 
 class Recorder:
@@ -79,7 +86,7 @@ def finished(file):
     study, out = read_recipe(file, "study"), file.parent / "out"
     interrupted = Recorder(stop_after=4)
     with pytest.raises(KeyboardInterrupt):
-        conduct_ablation(study, StudyFolder(out, study), interrupted)
+        conduct(study, StudyFolder(out, study), interrupted)
     kept = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
     assert main(["study", str(file), "--out", str(out)]) == DONE
     return study, out, kept
@@ -89,7 +96,7 @@ def test_it_goes_on_where_it_was_interrupted(finished):
     study, out, kept = finished
     assert len(kept) == 4
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
-    assert {path.stem for path in (out / "cells").iterdir()} == {cell.key for cell in ablation_cells(study)}
+    assert {path.stem for path in (out / "cells").iterdir()} == {cell.key for cell in study.cells({})}
 
 
 def test_the_report_and_its_tables_are_there(finished):
@@ -119,14 +126,14 @@ def test_the_table_is_printed(finished, file, capsys):
 
 
 def test_runs_of_a_seed_share_data_and_differ_in_the_ingredient(finished):
-    cells = [cell for cell in ablation_cells(finished[0]) if cell.seed == 1]
+    cells = [cell for cell in finished[0].cells({}) if cell.seed == 1]
     base = cells[0].recipe
     assert {cell.recipe.seed for cell in cells} == {1}
     assert {cell.recipe.data.stratify for cell in cells} == {"label"}
     for cell in cells:
         assert cell.recipe.data == base.data
         assert cell.recipe.train.steps == base.train.steps
-    assert cells[2].recipe == replace(base, train=replace(base.train, ema=None), name=cells[2].key)
+    assert cells[2].recipe == replace(base, train=replace(base.train, ema=None))
 
 
 def test_another_ingredient_runs_only_what_is_new(finished):
@@ -135,7 +142,7 @@ def test_another_ingredient_runs_only_what_is_new(finished):
         study, title="More", without={"flat": replace(study.base, optim=replace(study.base.optim, warmup=0.0))}
     )
     recorder = Recorder()
-    outcome = conduct_ablation(more, StudyFolder(out, more), recorder)
+    outcome = conduct(more, StudyFolder(out, more), recorder)
     assert recorder.ran == ["without flat, seed 0", "without flat, seed 1"]
     assert len(outcome.results) == 2 * 2
 
@@ -145,10 +152,10 @@ def test_a_row_that_fails_does_not_sink_the_rest(finished, tmp_path):
     broken = replace(study.base, tasks={**study.base.tasks, "x": RegressionConfig(target="no_such_column")})
     study = replace(study, without={"broken": broken, "EMA": study.without["EMA"]}, seeds=1)
     folder = StudyFolder(tmp_path / "out", study)
-    outcome = conduct_ablation(study, folder, Recorder())
+    outcome = conduct(study, folder, Recorder())
     assert [str(cell) for cell, _ in outcome.failed] == ["without broken, seed 0"]
     assert len(list((folder.path / "cells").glob("*.failed.txt"))) == 1
-    text = write_ablation_report(study, folder, outcome, "").read_text(encoding="utf-8")
+    text = write(study, folder, outcome, "").read_text(encoding="utf-8")
     assert "1 run failed" in text
     assert list(json.loads((folder.path / "study.json").read_text())["without"]) == ["EMA"]
 

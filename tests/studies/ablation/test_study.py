@@ -9,8 +9,9 @@ from hybridvit.cli.flags import apply_flags
 from hybridvit.config import to_yaml
 from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.load import DataConfig
-from hybridvit.recipe import Ablation, Recipe
+from hybridvit.recipe import Recipe
 from hybridvit.recipe_file import read_recipe
+from hybridvit.studies.ablation.study import Ablation
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.training.engine import TrainConfig
@@ -66,12 +67,12 @@ def test_what_else_is_refused():
         Ablation(title="q", base=BASE, without={"a": shifts, "b": shifts})
     with pytest.raises(ValueError, match="baseline is the same recipe as without a"):
         Ablation(title="q", base=BASE, without={"a": shifts}, baseline=shifts)
-    with pytest.raises(ValueError, match="names no ingredient"):
+    with pytest.raises(ValueError, match="without must be at least 1 long"):
         Ablation(title="q", base=BASE, without={})
     with pytest.raises(ValueError, match="at least 1, given 0"):
         replace(STUDY, seeds=0)
     ink = replace(BASE, tasks={"ink": BASE.tasks["ink"]})
-    with pytest.raises(ValueError, match="first task, ink, is a regression"):
+    with pytest.raises(ValueError, match="first task, and ink is a regression"):
         Ablation(title="q", base=ink, without={"a": replace(ink, augment=AugmentConfig())})
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from hybridvit.backbones import ConvConfig, PatchConfig, ViTConfig
-from hybridvit.recipe import Ablation, LaunchConfig, Recipe
-from hybridvit.studies.ablation.cells import EVERYTHING, NOTHING, ablation_cells, row_cells
-from hybridvit.studies.ablation.report import write_ablation_report
-from hybridvit.studies.ablation.run import AblationOutcome
-from hybridvit.studies.ablation.summary import runs_csv, table_csv, worth_lines
+from hybridvit.recipe import Recipe
+from hybridvit.studies.ablation.report import claim_of, lines, run_rows, table_rows
+from hybridvit.studies.ablation.study import EVERYTHING, NOTHING, Ablation
 from hybridvit.studies.ablation.table import tabulate
-from hybridvit.studies.ablation.text import claim
-from hybridvit.studies.conduct import StudyFolder
+from hybridvit.studies.conduct import Outcome
+from hybridvit.studies.folder import StudyFolder
+from hybridvit.studies.report.study_report import as_csv, write_report
+from hybridvit.studies.study import LaunchConfig
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
 
@@ -52,40 +52,51 @@ SECONDS = {EVERYTHING: 20.0, "without smoothing": 20.0, "without EMA": 17.0, "wi
 PARAMS = {"without stem": 2300, NOTHING: 2300}
 
 
+def write(study, folder, outcome, command=""):
+    """The page of a study with this outcome; None where there is nothing to report."""
+    outcome = write_report(study, replace(outcome, folder=folder), command)
+    return folder.path / "report.html" if outcome.report is not None else None
+
+
 def fake(cell):
     """A result as a run of this cell would give it, with a seed's share of its row's seconds."""
     index = cell.seed - STUDY.base.seed
-    right = ACCURACY[cell.row][index % 3] + (index // 3 if cell.row == EVERYTHING else 0)
+    right = ACCURACY[cell.arm[0]][index % 3] + (index // 3 if cell.arm[0] == EVERYTHING else 0)
     return {
         "dataset": "digits",
         "train_images": 1437,
         "test_images": 360,
         "image_size": [8, 8],
         "validation_images": 0,
-        "params": PARAMS.get(cell.row, 2875),
+        "params": PARAMS.get(cell.arm[0], 2875),
         "test": {"label": {"accuracy": right / 360}},
-        "seconds": {"train": SECONDS[cell.row] * (1 + 0.5 * (index - 1)), "compile": 7.0, "total": 99.0},
+        "seconds": {"train": SECONDS[cell.arm[0]] * (1 + 0.5 * (index - 1)), "compile": 7.0, "total": 99.0},
         "device": "a machine",
         "versions": {"python": "3"},
         "revision": "abc",
     }
 
 
+def row_cells(study, row):
+    """The runs of one row, seed by seed."""
+    return [cell for cell in study.cells({}) if cell.arm == (row,)]
+
+
 def results_of(study):
-    return {cell.key: fake(cell) for cell in ablation_cells(study)}
+    return {cell.key: fake(cell) for cell in study.cells({})}
 
 
-def test_the_worth_of_an_ingredient_is_what_goes_without_it():
+def test_the_effect_of_an_ingredient_is_what_goes_without_it():
     table = tabulate(STUDY, results_of(STUDY))
-    assert [row.name for row in table.ingredients] == ["stem", "smoothing", "EMA"]  # by worth
+    assert [row.name for row in table.ingredients] == ["stem", "smoothing", "EMA"]  # by effect
     stem, smoothing, ema = table.ingredients
-    np.testing.assert_allclose(stem.worth.gains, [25, 25, 35])
-    np.testing.assert_allclose(smoothing.worth.gains, [0, -200 / 360, 200 / 360], atol=1e-12)
-    assert stem.worth.mean.value == pytest.approx(85 / 3)
-    assert smoothing.worth.mean.value == pytest.approx(0, abs=1e-12)
-    assert ema.worth.mean.value == pytest.approx(-20 / 3)  # it hurts
-    assert table.baseline.worth.mean.value == pytest.approx(45)
-    assert [row.worth.sign for row in (stem, smoothing, table.baseline)] == [1, 0, 1]
+    np.testing.assert_allclose(stem.effect.gains, [25, 25, 35])
+    np.testing.assert_allclose(smoothing.effect.gains, [0, -200 / 360, 200 / 360], atol=1e-12)
+    assert stem.effect.mean.value == pytest.approx(85 / 3)
+    assert smoothing.effect.mean.value == pytest.approx(0, abs=1e-12)
+    assert ema.effect.mean.value == pytest.approx(-20 / 3)  # it hurts
+    assert table.baseline.effect.mean.value == pytest.approx(45)
+    assert [row.effect.sign for row in (stem, smoothing, table.baseline)] == [1, 0, 1]
     np.testing.assert_allclose(table.base.accuracy, [0.5, 0.55, 0.6])
     assert [row.params for row in table.rows] == [2875, 2300, 2875, 2875, 2300]
 
@@ -93,7 +104,7 @@ def test_the_worth_of_an_ingredient_is_what_goes_without_it():
 def test_seconds_are_those_of_training_against_the_base():
     table = tabulate(STUDY, results_of(STUDY))
     np.testing.assert_allclose(table.base.seconds, [10, 20, 30])
-    ratios = {row.name: row.worth.seconds for row in table.rows[1:]}
+    ratios = {row.name: row.effect.seconds for row in table.rows[1:]}
     assert ratios == pytest.approx({"stem": 1.5, "smoothing": 1.0, "EMA": 0.85, NOTHING: 0.55})
 
 
@@ -120,11 +131,11 @@ def test_a_row_is_paired_on_the_seeds_that_it_and_the_base_have():
     table = tabulate(STUDY, results)
     rows = {row.name: row for row in table.rows}
     assert rows["stem"].seeds == (0, 2)
-    assert rows["stem"].worth.seeds == (2,)
-    assert rows["stem"].worth.mean.value == pytest.approx(35)
-    assert rows["stem"].worth.seconds == pytest.approx(1.5)
-    assert rows["EMA"].worth.seeds == (1, 2)
-    assert np.isnan(rows["EMA"].worth.mean.low)  # no interval from two
+    assert rows["stem"].effect.seeds == (2,)
+    assert rows["stem"].effect.mean.value == pytest.approx(35)
+    assert rows["stem"].effect.seconds == pytest.approx(1.5)
+    assert rows["EMA"].effect.seeds == (1, 2)
+    assert np.isnan(rows["EMA"].effect.mean.low)  # no interval from two
 
 
 def test_without_base_or_rows_there_is_no_table():
@@ -136,39 +147,38 @@ def test_without_base_or_rows_there_is_no_table():
 
 def test_p_values_begin_at_six_seeds_and_are_adjusted():
     few = tabulate(replace(STUDY, seeds=5), results_of(replace(STUDY, seeds=5)))
-    assert {row.worth.p for row in few.rows[1:]} == {None}
+    assert {row.effect.p for row in few.rows[1:]} == {None}
     six = tabulate(replace(STUDY, seeds=6), results_of(replace(STUDY, seeds=6)))
-    p = {row.name: row.worth.p for row in six.rows[1:]}
+    p = {row.name: row.effect.p for row in six.rows[1:]}
     # The stem helps, and all together do, with every seed: 2 / 2^6 each, times 4 comparisons.
     assert p["stem"] == p[NOTHING] == pytest.approx(4 / 32)
-    assert six.smallest_p == pytest.approx(4 / 32)
     # Gains of 0, -2, 2, 1, -1, 3 right answers: 22 of the 32 ways to flip five signs reach their sum of 3.
     assert p["smoothing"] == pytest.approx(22 / 32)
 
 
 def test_tables_as_csv():
     table = tabulate(STUDY, results_of(STUDY))
-    rows = list(csv.DictReader(io.StringIO(table_csv(table))))
+    rows = list(csv.DictReader(io.StringIO(as_csv(table_rows(table)))))
     assert [row["row"] for row in rows] == [EVERYTHING, "stem", "smoothing", "EMA", NOTHING]
-    assert rows[0]["worth_points"] == rows[0]["low_points"] == rows[0]["seconds_ratio"] == ""
+    assert rows[0]["effect_points"] == rows[0]["low_points"] == rows[0]["seconds_ratio"] == ""
     assert rows[0]["test_accuracy"] == "0.55"
-    assert rows[1]["worth_points"] == "28.3333"
-    assert rows[3]["worth_points"] == "-6.6667"
+    assert rows[1]["effect_points"] == "28.3333"
+    assert rows[3]["effect_points"] == "-6.6667"
     assert rows[3]["differs"] == "train.ema 0.9 → none"
     assert {row["p"] for row in rows} == {""}
-    runs = list(csv.DictReader(io.StringIO(runs_csv(table))))
+    runs = list(csv.DictReader(io.StringIO(as_csv(run_rows(table)))))
     assert len(runs) == 5 * 3
     assert runs[4] == {"row": "stem", "seed": "1", "test_accuracy": "0.3", "params": "2300", "seconds": "30.0"}
 
 
 def test_lines_for_a_terminal():
-    lines = worth_lines(tabulate(replace(STUDY, seeds=2), results_of(replace(STUDY, seeds=2))))
-    assert lines[0].split("  ")[-1].strip() == "parameters"
-    assert " p " not in lines[0]
-    assert lines[2].split() == ["stem", "+25.00", "27.50", "22.5", "(+50", "%)", "2,300", "(−20.0", "%)"]
-    assert lines[4].split() == ["EMA", "−5.00", "57.50", "12.8", "(−15", "%)", "2,875"]
-    six = worth_lines(tabulate(replace(STUDY, seeds=6), results_of(replace(STUDY, seeds=6))))
-    assert six[0].split()[:3] == ["worth,", "points", "p"]
+    printed = lines(tabulate(replace(STUDY, seeds=2), results_of(replace(STUDY, seeds=2))))
+    assert printed[0].split("  ")[-1].strip() == "parameters"
+    assert " p " not in printed[0]
+    assert printed[2].split() == ["stem", "+25.00", "27.50", "22.5", "(+50", "%)", "2,300", "(−20.0", "%)"]
+    assert printed[4].split() == ["EMA", "−5.00", "57.50", "12.8", "(−15", "%)", "2,875"]
+    six = lines(tabulate(replace(STUDY, seeds=6), results_of(replace(STUDY, seeds=6))))
+    assert six[0].split()[:3] == ["effect,", "points", "p"]
     assert "0.125" in six[2]
 
 
@@ -180,8 +190,8 @@ def written(tmp_path_factory):
     results = results_of(STUDY)
     failed = row_cells(STUDY, "without stem")[0]
     del results[failed.key]
-    outcome = AblationOutcome(results, ((failed, "ValueError: <no>"),))
-    page = write_ablation_report(STUDY, folder, outcome, "hybridvit study x")
+    outcome = Outcome(folder, results, ((failed, "ValueError: <no>"),))
+    page = write(STUDY, folder, outcome, "hybridvit study x")
     return folder.path, page.read_text(encoding="utf-8"), json.loads((folder.path / "study.json").read_text())
 
 
@@ -215,15 +225,15 @@ def test_study_json_holds_every_number(written):
     stem = summary["without"]["stem"]
     assert stem["seeds"] == [1, 2]
     assert stem["accuracy"] == [0.3, 0.25]
-    assert stem["worth"]["points"] == pytest.approx(30)
-    assert stem["worth"]["interval"] == [None, None]
-    assert stem["worth"]["by_seed"] == pytest.approx([25, 35])
-    assert stem["worth"]["p"] is None
+    assert stem["effect"]["points"] == pytest.approx(30)
+    assert stem["effect"]["interval"] == [None, None]
+    assert stem["effect"]["by_seed"] == pytest.approx([25, 35])
+    assert stem["effect"]["p"] is None
     (differs,) = summary["without"]["EMA"]["differs"]
     assert (differs["field"], differs["base"], differs["here"]) == ("train.ema", 0.9, None)
     assert stem["differs"][0]["here"]["kind"] == "patch"
-    assert summary["base"]["worth"] is None
-    assert summary["baseline"]["worth"]["points"] == pytest.approx(45)
+    assert summary["base"]["effect"] is None
+    assert summary["baseline"]["effect"]["points"] == pytest.approx(45)
     facts = {"steps": 3, "batch_size": 8, "device": "a machine", "revision": "abc", "command": "hybridvit study x"}
     assert facts.items() <= summary.items()
     assert summary["failed"][0]["cell"] == "without stem, seed 0"
@@ -234,12 +244,12 @@ def test_study_json_holds_every_number(written):
 )
 def test_nothing_is_called_significant_that_cannot_be(seeds, says):
     study = replace(STUDY, seeds=seeds)
-    assert says in claim(tabulate(study, results_of(study)))
+    assert says in claim_of(tabulate(study, results_of(study)))
 
 
 def test_p_values_have_a_column_once_there_are_some(tmp_path):
     study = replace(STUDY, seeds=6)
     folder = StudyFolder(tmp_path, study)
-    text = write_ablation_report(study, folder, AblationOutcome(results_of(study), ()), "").read_text(encoding="utf-8")
+    text = write(study, folder, Outcome(folder, results_of(study)), "").read_text(encoding="utf-8")
     assert "<th>p</th>" in text
     assert "<td>0.125</td>" in text

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from hybridvit.backbones import PatchConfig, ResNetConfig, ViTConfig
-from hybridvit.recipe import LaunchConfig, Recipe, Study
+from hybridvit.recipe import Recipe
 from hybridvit.studies import launch
-from hybridvit.studies.conduct import StudyFolder, conduct
-from hybridvit.studies.learning_curve.cells import final_cells
-from hybridvit.studies.learning_curve.report import write_report
+from hybridvit.studies.ablation.study import Ablation
+from hybridvit.studies.conduct import conduct
+from hybridvit.studies.folder import StudyFolder
+from hybridvit.studies.learning_curve.study import Study
 from hybridvit.studies.learning_curve.table import tabulate
+from hybridvit.studies.report.study_report import write_report
+from hybridvit.studies.study import LaunchConfig
 from hybridvit.studies.time_limit import TimeLimit
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.regression import RegressionConfig
@@ -29,6 +32,12 @@ STUDY = Study(
     seeds=3,
     launch=LaunchConfig(backend="sequential"),
 )
+
+
+def write(study, folder, outcome, command=""):
+    """The page of a study with this outcome; None where there is nothing to report."""
+    outcome = write_report(study, replace(outcome, folder=folder), command)
+    return folder.path / "report.html" if outcome.report is not None else None
 
 
 class Recorder:
@@ -58,7 +67,7 @@ def finished(tmp_path_factory):
         conduct(STUDY, StudyFolder(path, STUDY), interrupted)
     folder = StudyFolder(path, STUDY)
     outcome = conduct(STUDY, folder, resumed)
-    page = write_report(STUDY, folder, outcome, "hybridvit study tiny.py")
+    page = write(STUDY, folder, outcome, "hybridvit study tiny.py")
     return folder, outcome, page, interrupted, resumed
 
 
@@ -67,7 +76,7 @@ def test_no_cell_runs_twice(finished):
     assert not set(interrupted.ran) & set(resumed.ran)
     assert set(interrupted.ran) | set(resumed.ran) == set(outcome.results)
     assert len(outcome.results) == 3 * 2 * 3
-    assert resumed.stages == [("learning curves", 18, 5)]
+    assert resumed.stages == [("runs", 18, 5)]
 
 
 def test_more_seeds_go_on_in_the_same_folder(finished, tmp_path):
@@ -75,10 +84,17 @@ def test_more_seeds_go_on_in_the_same_folder(finished, tmp_path):
     more, recorder = replace(STUDY, seeds=4), Recorder()
     outcome = conduct(more, StudyFolder(copy, more), recorder)
     assert len(outcome.results) == 4 * 2 * 3
-    assert recorder.stages == [("learning curves", 24, 18)]
+    assert recorder.stages == [("runs", 24, 18)]
     assert len(recorder.ran) == 6
-    with pytest.raises(ValueError, match="already holds another study"):
-        StudyFolder(copy, replace(more, base=replace(STUDY.base, seed=1)))
+
+
+def test_another_size_runs_only_what_is_new(finished, tmp_path):
+    copy = shutil.copytree(finished[0].path, tmp_path / "out")
+    more, recorder = replace(STUDY, title="Another title", train_sizes=(30, 70, 90)), Recorder()
+    outcome = conduct(more, StudyFolder(copy, more), recorder)
+    assert recorder.stages == [("runs", 27, 18)]
+    assert len(outcome.results) == 27
+    assert {result["train_images"] for key, result in outcome.results.items() if key in recorder.ran} == {90}
 
 
 def test_report_is_one_file_that_needs_no_network(finished):
@@ -95,7 +111,7 @@ def test_report_is_one_file_that_needs_no_network(finished):
 def test_report_files_agree(finished):
     folder, outcome, *_ = finished
     summary = json.loads((folder.path / "study.json").read_text())
-    table = tabulate(STUDY, outcome.learning_rates, outcome.results, 360)
+    table = tabulate(STUDY, outcome.results)
     assert summary["accuracy"]["ViT"] == table.accuracy["ViT"].tolist()
     assert len((folder.path / "runs.csv").read_text().splitlines()) == 1 + 18
     rows = (folder.path / "table.csv").read_text().splitlines()
@@ -108,8 +124,8 @@ def test_report_files_agree(finished):
 def with_accuracies(outcome, accuracies, **more):
     """The outcome as if its runs had found these: model -> accuracy by size, a little other in every seed."""
     results = {}
-    for cell in final_cells(STUDY, outcome.learning_rates):
-        accuracy = accuracies[cell.model][STUDY.train_sizes.index(cell.train_size)] + 0.001 * cell.seed
+    for cell in STUDY.cells({}):
+        accuracy = accuracies[cell.arm[0]][STUDY.train_sizes.index(cell.arm[1])] + 0.001 * cell.seed
         results[cell.key] = {**outcome.results[cell.key], "test": {"label": {"accuracy": accuracy}}, **more}
     return replace(outcome, results=results)
 
@@ -119,7 +135,7 @@ def test_where_one_model_overtakes_another_is_reported(finished, tmp_path):
     found = with_accuracies(finished[1], {"ResNet": (0.7, 0.8), "ConViT": (0.6, 0.9), "ViT": (0.2, 0.3)})
     folder = StudyFolder(tmp_path / "out", STUDY)
     folder.start()
-    text = write_report(STUDY, folder, found, "").read_text(encoding="utf-8")
+    text = write(STUDY, folder, found, "").read_text(encoding="utf-8")
     (crossing,) = json.loads((folder.path / "study.json").read_text())["crossovers"]
     assert (crossing["ahead"], crossing["behind"]) == ("ConViT", "ResNet")
     share = np.log(4 / 3) / np.log(8 / 3)
@@ -132,7 +148,7 @@ def test_curves_that_do_not_cross_are_not_mentioned(finished, tmp_path):
     found = with_accuracies(finished[1], {"ResNet": (0.7, 0.9), "ConViT": (0.6, 0.8), "ViT": (0.2, 0.3)})
     folder = StudyFolder(tmp_path / "out", STUDY)
     folder.start()
-    assert "overtakes" not in write_report(STUDY, folder, found, "").read_text(encoding="utf-8")
+    assert "overtakes" not in write(STUDY, folder, found, "").read_text(encoding="utf-8")
     assert json.loads((folder.path / "study.json").read_text())["crossovers"] == []
 
 
@@ -141,17 +157,17 @@ def test_what_only_some_runs_measure_has_columns_of_its_own(finished, tmp_path):
     accuracies = {"ResNet": (0.7, 0.9), "ConViT": (0.6, 0.8), "ViT": (0.2, 0.3)}
     more = {"test_tta": {"label": {"accuracy": 0.875}}, "joules": {"train": 4321.0}}
     ours = with_accuracies(finished[1], accuracies, **more).results
-    cells = final_cells(STUDY, finished[1].learning_rates), final_cells(study, finished[1].learning_rates)
+    cells = STUDY.cells({}), study.cells({})
     found = replace(finished[1], results={new.key: ours[old.key] for old, new in zip(*cells, strict=True)})
     folder = StudyFolder(tmp_path / "out", study)
     folder.start()
-    text = write_report(study, folder, found, "").read_text(encoding="utf-8")
+    text = write(study, folder, found, "").read_text(encoding="utf-8")
     runs = json.loads((folder.path / "study.json").read_text())["runs"]
     assert len(runs) == 18
     assert {run["test_accuracy_tta"] for run in runs} == {0.875}
     assert {run["train_joules"] for run in runs} == {4321.0}
     assert all(0 < run["train_seconds"] <= run["seconds"] for run in runs)
-    assert "<th>test accuracy with mirror images, %</th><th>kJ of training</th>" in text
+    assert "<th>test accuracy with test-time augmentation, %</th><th>kJ of training</th>" in text
     assert "<td>87.5</td><td>4.3</td>" in text
     assert "mirror images" not in finished[2].read_text(encoding="utf-8")
 
@@ -164,37 +180,36 @@ def test_no_significance_from_three_seeds(finished):
 
 def test_results_are_paired_by_seed(finished):
     _, outcome, *_ = finished
-    cells = final_cells(STUDY, outcome.learning_rates)
+    cells = STUDY.cells({})
     for cell in cells:
         assert outcome.results[cell.key]["seed"] == cell.seed
-        assert outcome.results[cell.key]["train_images"] == cell.train_size
+        assert outcome.results[cell.key]["train_images"] == cell.arm[1]
 
 
 def test_a_failed_cell_is_reported_and_does_not_sink_the_rest(tmp_path):
     study = replace(STUDY, models={**STUDY.models, "Broken": ResNetConfig(depths=(1, 1, 1, 1, 1), width=4)}, seeds=1)
     folder = StudyFolder(tmp_path / "out", study)
     outcome = conduct(study, folder, Recorder())
-    assert {cell.model for cell, _ in outcome.failed} == {"Broken"}
+    assert {cell.arm[0] for cell, _ in outcome.failed} == {"Broken"}
     assert "smaller than the stride" in outcome.failed[0][1]
     assert len(outcome.results) == 3 * 2
     assert len(list((folder.path / "cells").glob("*.failed.txt"))) == 2
-    assert write_report(study, folder, outcome, "") is None  # not one seed is complete for all models
+    assert write(study, folder, outcome, "") is None  # not one seed is complete for all models
 
 
 def test_a_folder_with_another_study_is_refused_and_left_alone(finished):
     folder = finished[0]
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    other = Ablation(title="q", base=STUDY.base, without={"x": replace(STUDY.base, whitening_init=True)})
     with pytest.raises(ValueError, match="already holds another study"):
-        StudyFolder(folder.path, replace(STUDY, train_sizes=(30, 60)))
+        StudyFolder(folder.path, other)
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
 
 
-def test_a_curve_of_something_that_is_no_class_is_refused(tmp_path):
+def test_a_curve_of_something_that_is_no_class_is_refused():
     tasks = {"ink": RegressionConfig(target="ink"), "label": ClassificationConfig()}
-    study = replace(STUDY, base=replace(STUDY.base, tasks=tasks))
     with pytest.raises(ValueError, match="ink is a regression: name a classification first"):
-        conduct(study, StudyFolder(tmp_path / "out", study), Recorder())
-    assert not (tmp_path / "out").exists()
+        replace(STUDY, base=replace(STUDY.base, tasks=tasks))
 
 
 def test_the_first_of_several_tasks_is_what_a_curve_is_about(tmp_path):
@@ -203,9 +218,9 @@ def test_the_first_of_several_tasks_is_what_a_curve_is_about(tmp_path):
     folder = StudyFolder(tmp_path / "out", study)
     outcome = conduct(study, folder, Recorder())
     (result,) = outcome.results.values()
-    table = tabulate(study, outcome.learning_rates, outcome.results, 360)
+    table = tabulate(study, outcome.results)
     assert table.accuracy["ViT"][0, 0] == result["test"]["even"]["accuracy"]
-    assert "even (classification" in write_report(study, folder, outcome, "").read_text(encoding="utf-8")
+    assert "even (classification" in write(study, folder, outcome, "").read_text(encoding="utf-8")
 
 
 def test_where_it_runs_is_no_part_of_a_study(finished):
@@ -216,7 +231,7 @@ def test_where_it_runs_is_no_part_of_a_study(finished):
 def test_processes_give_the_same_results(finished):
     """Two processes against this one, to the last bit."""
     outcome = finished[1]
-    cells = final_cells(STUDY, outcome.learning_rates)[:4]
+    cells = STUDY.cells({})[:4]
     results = {
         c.key: result for c, result in launch.launch(cells, LaunchConfig(workers=2), lambda cell: None, TimeLimit(None))
     }
@@ -227,7 +242,7 @@ def test_processes_give_the_same_results(finished):
 
 def test_stopping_early_does_not_wait_for_the_rest(finished):
     """Whoever takes one result and leaves, as Ctrl-C does, gets the processes back at once."""
-    cells = final_cells(STUDY, finished[1].learning_rates)[:6]
+    cells = STUDY.cells({})[:6]
     results = launch.launch(cells, LaunchConfig(workers=2), lambda cell: None, TimeLimit(None))
     cell, _ = next(results)
     results.close()
@@ -239,7 +254,7 @@ def test_stopping_early_does_not_wait_for_the_rest(finished):
 def test_a_cluster_gives_the_same_results(finished, backend):
     pytest.importorskip({"ray": "ray", "dask": "distributed"}[backend])
     outcome = finished[1]
-    cells = final_cells(STUDY, outcome.learning_rates)[:3]
+    cells = STUDY.cells({})[:3]
     ended = launch.launch(cells, LaunchConfig(backend=backend, workers=2), lambda cell: None, TimeLimit(None))
     results = {cell.key: result for cell, result in ended}
     assert len(results) == 3

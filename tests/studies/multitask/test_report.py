@@ -6,11 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from hybridvit.studies.conduct import StudyFolder
-from hybridvit.studies.multitask.cells import distinct, task_cells
-from hybridvit.studies.multitask.report import write_task_report
-from hybridvit.studies.multitask.run import TaskOutcome, conduct_tasks
-from hybridvit.studies.multitask.summary import delta_lines
+from hybridvit.studies.cells import distinct
+from hybridvit.studies.conduct import Outcome, conduct
+from hybridvit.studies.folder import StudyFolder
+from hybridvit.studies.multitask.report import claim_of, lines
+from hybridvit.studies.multitask.table import compare
+from hybridvit.studies.report.study_report import write_report
+
+
+def write(study, folder, outcome, command=""):
+    """The page of a study with this outcome; None where there is nothing to report."""
+    outcome = write_report(study, replace(outcome, folder=folder), command)
+    return folder.path / "report.html" if outcome.report is not None else None
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +25,10 @@ def written(comparison, fake_result, tmp_path_factory):
     """A report of made-up results on one trunk: folder, page, study.json."""
     study = replace(comparison, trunks={"ViT / mean": comparison.trunks["ViT / mean"]})
     folder = StudyFolder(tmp_path_factory.mktemp("report") / "out", study)
-    cells = distinct(task_cells(study))
-    results = {cell.key: fake_result(cell, 0.04 if cell.balance == "sum" else -0.04) for cell in cells}
+    cells = distinct(study.cells({}))
+    results = {cell.key: fake_result(cell, 0.04 if cell.arm[1] == "sum" else -0.04) for cell in cells}
     folder.start()
-    page = write_task_report(
-        study, folder, TaskOutcome(results, ((cells[0], "ValueError: <no>"),)), "hybridvit study x"
-    )
+    page = write(study, folder, Outcome(folder, results, ((cells[0], "ValueError: <no>"),)), "hybridvit study x")
     return folder.path, page.read_text(encoding="utf-8"), json.loads((folder.path / "study.json").read_text())
 
 
@@ -69,26 +74,29 @@ def test_tables_and_pictures_lie_beside_the_page(written):
     assert pairs["cosine"][0][0] is None  # the two never met there
 
 
-def test_lines_for_a_terminal(written):
-    path, _, summary = written
-    lines = delta_lines(path)
-    assert lines == delta_lines(summary) == delta_lines(path / "study.json")
-    assert lines[0].split()[-4:] == ["label", "ink", "strokes", "centre"]
+def test_lines_for_a_terminal(written, comparison, fake_result):
+    summary = written[2]
+    study = replace(comparison, trunks={"ViT / mean": comparison.trunks["ViT / mean"]})
+    results = {cell.key: fake_result(cell, 0.04 if cell.arm[1] == "sum" else -0.04) for cell in study.cells({})}
+    printed = lines(study, compare(study, results))
+    assert printed[0].split()[-4:] == ["label", "ink", "strokes", "centre"]
     delta = summary["rows"][1]["delta"]
-    assert f"{delta['mean']:+.1f}" in lines[1]
-    assert f"({delta['interval'][0]:+.1f} to {delta['interval'][1]:+.1f})".replace("-", "−") in lines[1]
-    assert lines[2].startswith("ViT / mean · weights of their own")
+    assert f"{delta['mean']:+.1f}" in printed[1]
+    assert f"({delta['interval'][0]:+.1f} to {delta['interval'][1]:+.1f})".replace("-", "−") in printed[1]
+    assert printed[2].startswith("ViT / mean · weights of their own")
 
 
-def test_other_study_files_have_no_such_lines(tmp_path):
-    with pytest.raises(ValueError, match="there is no"):
-        delta_lines(tmp_path / "study.json")
-    with pytest.raises(ValueError, match="no comparison of tasks"):
-        delta_lines({"title": "learning curves"})
+@pytest.mark.parametrize(("seeds", "text"), [(5, "too few to claim"), (6, "none can fall below 0.125"), (9, "At most")])
+def test_nothing_is_called_significant_that_cannot_be(comparison, fake_result, seeds, text):
+    """Two trunks with two balances are four comparisons: six seeds cannot reach 5 %."""
+    study = replace(comparison, seeds=seeds)
+    results = {cell.key: fake_result(cell, 0.2) for cell in study.cells({})}
+    assert text in claim_of(compare(study, results))
 
 
 def test_without_a_complete_seed_there_is_no_report(comparison, tmp_path):
-    assert write_task_report(comparison, StudyFolder(tmp_path, comparison), TaskOutcome({}, ()), "") is None
+    folder = StudyFolder(tmp_path, comparison)
+    assert write(comparison, folder, Outcome(folder, {})) is None
 
 
 class Silent:
@@ -113,9 +121,9 @@ def test_a_real_comparison_from_start_to_report(comparison, tmp_path):
         balances={"sum": comparison.balances["sum"]},
     )
     folder = StudyFolder(tmp_path / "out", study)
-    outcome = conduct_tasks(study, folder, Silent())
+    outcome = conduct(study, folder, Silent())
     assert outcome.failed == ()
-    text = write_task_report(study, folder, outcome, "").read_text(encoding="utf-8")
+    text = write(study, folder, outcome, "").read_text(encoding="utf-8")
     assert "What the heads say" in text
     assert text.count('src="data:image/png;base64,') == 12 * 3  # the picture, and the mask as predicted and as it is
     assert "What sharing saves" in text

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hybridvit.studies.multitask.cells import distinct, task_cells
+from hybridvit.studies.cells import distinct
 from hybridvit.studies.multitask.table import compare
 from hybridvit.studies.report.conflicts import mean_conflict
 from hybridvit.studies.report.curves import loss_curve, validation_curve
@@ -13,7 +13,7 @@ from hybridvit.studies.statistics import mean_interval
 
 
 def results_of(study, fake_result, gain=0.05):
-    return {cell.key: fake_result(cell, gain) for cell in distinct(task_cells(study))}
+    return {cell.key: fake_result(cell, gain) for cell in distinct(study.cells({}))}
 
 
 def row(table, trunk, balance):
@@ -21,7 +21,7 @@ def row(table, trunk, balance):
 
 
 def by_cell(study, results):
-    return {(c.trunk, c.seed, c.balance, c.task): results[c.key] for c in task_cells(study)}
+    return {(c.arm[0], c.seed, *c.arm[1:]): results[c.key] for c in study.cells({})}
 
 
 def test_every_kind_of_task_says_which_way_is_better(comparison):
@@ -42,7 +42,7 @@ def test_delta_is_paired_by_seed(comparison, fake_result):
             signs = {"mae": -1, "distance": -1}
             gains.append(np.mean([signs.get(m, 1) * (v - single[m]) / single[m] for m, v in metrics.items()]))
         expected.append(100 * np.mean(gains))
-    found = row(compare(comparison, results), "ResNet", "sum").worth
+    found = row(compare(comparison, results), "ResNet", "sum").effect
     np.testing.assert_allclose(found.delta, mean_interval(np.array(expected)))
     assert found.delta.low < found.delta.value < found.delta.high
     assert found.seeds == (0, 1, 2)
@@ -58,26 +58,26 @@ def test_other_trunks_are_also_held_against_the_first_ones_single_tasks(comparis
     other = [cells["ViT / mean", s, None, "label"]["test"]["label"]["accuracy"] for s in range(3)]
     expected = np.mean([100 * (b - a) / a for a, b in zip(first, other, strict=True)])
     assert alone.against_first.tasks["label"].value == pytest.approx(expected)
-    assert alone.worth is None
+    assert alone.effect is None
     assert row(table, "ResNet", "alone").against_first is None
 
 
 def test_a_seed_without_all_its_single_tasks_is_left_out(comparison, fake_result):
     results = results_of(comparison, fake_result)
-    lost = next(c for c in task_cells(comparison) if (c.trunk, c.seed, c.task) == ("ResNet", 1, "ink"))
+    lost = next(c for c in comparison.cells({}) if (c.seed, c.arm) == (1, ("ResNet", None, "ink")))
     del results[lost.key]
     found = row(compare(comparison, results), "ResNet", "sum")
-    assert found.worth.seeds == (0, 2)
-    assert np.isnan(found.worth.delta.low)  # no interval below three seeds
+    assert found.effect.seeds == (0, 2)
+    assert np.isnan(found.effect.delta.low)  # no interval below three seeds
     assert found.seeds == (0, 1, 2)
 
 
 def test_significance_is_claimed_from_six_seeds_on(comparison, fake_result):
     five, six = replace(comparison, seeds=5), replace(comparison, seeds=6)
-    assert row(compare(five, results_of(five, fake_result)), "ResNet", "sum").worth.p is None
+    assert row(compare(five, results_of(five, fake_result)), "ResNet", "sum").effect.p is None
     table = compare(six, results_of(six, fake_result, gain=0.5))
     # each of four comparisons is at the smallest p that six seeds can give, 2 / 64
-    assert [r.worth.p for r in table.rows if r.worth] == pytest.approx([4 / 32] * 4)
+    assert [r.effect.p for r in table.rows if r.effect] == pytest.approx([4 / 32] * 4)
     assert all(r.against_first.p is None for r in table.rows if r.against_first)
 
 
@@ -99,7 +99,7 @@ def test_a_metric_without_labels_is_no_column(comparison, fake_result):
     table = compare(comparison, results)
     assert ("centre", "pck") not in table.columns
     assert table.columns[0] == ("label", "accuracy")
-    assert "centre" not in row(table, "ResNet", "sum").worth.tasks
+    assert "centre" not in row(table, "ResNet", "sum").effect.tasks
 
 
 def test_mean_conflict_skips_what_never_met():
