@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,27 +34,28 @@ class Sample:
     views: Mapping[str, Picture]
 
 
-def samples_of(given: Any, views: Iterable[str]) -> list[Sample]:
+def samples_of(given: Any, shapes: Mapping[str, tuple[int, int, int]]) -> list[Sample]:
     """The samples in what ``predict`` was given.
 
     Args:
         given: as for ``LoadedRun.predict``.
-        views: the cameras of the run.
+        shapes: the cameras of the run, view name -> ``(c, h, w)``.
 
     Raises:
-        ValueError: a view is not named or not known, or views differ in their numbers of pictures.
+        ValueError: a view is not named or not known, views differ in their numbers of pictures, or an array may be
+            one image or many.
     """
-    cameras = tuple(views)
+    cameras = tuple(shapes)
     if isinstance(given, Mapping):
-        return _of_views(given, cameras, 0)
+        return _of_views(given, shapes, 0)
     if cameras == (ONE_VIEW,):
-        return [Sample(name, {ONE_VIEW: picture}) for name, picture in _pictures(given, 0)]
+        return [Sample(name, {ONE_VIEW: picture}) for name, picture in _pictures(given, 0, shapes[ONE_VIEW])]
     samples: list[Sample] = []
     for one in [given] if isinstance(given, str | os.PathLike | Image.Image) else given:
         if not isinstance(one, Mapping):
             text = f"{one!s:.60}"
             raise ValueError(f"this run has {len(cameras)} cameras: name the one of {text}, as in {cameras[0]}={text}")
-        samples += _of_views(one, cameras, len(samples))
+        samples += _of_views(one, shapes, len(samples))
     return samples
 
 
@@ -76,12 +77,12 @@ def pixels_of(picture: Picture, shape: tuple[int, int, int]) -> NDArray[np.uint8
     return fit_image(picture, channels, size)
 
 
-def _of_views(given: Mapping[str, Any], cameras: tuple[str, ...], first: int) -> list[Sample]:
+def _of_views(given: Mapping[str, Any], shapes: Mapping[str, tuple[int, int, int]], first: int) -> list[Sample]:
     """Samples of a mapping view -> one or many pictures; ``first``: index of the first sample."""
     for view in given:
-        if view not in cameras:
-            raise ValueError(f"this run has no camera {view!r}: {nearest(view, cameras)}")
-    pictures = {view: _pictures(images, first) for view, images in given.items()}
+        if view not in shapes:
+            raise ValueError(f"this run has no camera {view!r}: {nearest(view, shapes)}")
+    pictures = {view: _pictures(images, first, shapes[view]) for view, images in given.items()}
     counts = {view: len(listed) for view, listed in pictures.items()}
     if len(set(counts.values())) != 1:
         raise ValueError(f"every camera must have as many pictures as the others, given {counts or 'no camera'}")
@@ -92,7 +93,7 @@ def _of_views(given: Mapping[str, Any], cameras: tuple[str, ...], first: int) ->
     return samples
 
 
-def _pictures(given: Any, first: int) -> list[tuple[Any, Picture]]:
+def _pictures(given: Any, first: int, shape: tuple[int, int, int]) -> list[tuple[Any, Picture]]:
     """Name and picture of each image in a path, a folder, a PIL image, an array, or a list of those."""
     if isinstance(given, str | os.PathLike):
         path = Path(given)
@@ -107,8 +108,13 @@ def _pictures(given: Any, first: int) -> list[tuple[Any, Picture]]:
         for one in given:
             if isinstance(one, Mapping):
                 raise ValueError(f"this run has one camera, given pictures of {', '.join(one)}")
-            listed += _pictures(one, first + len(listed))
+            listed += _pictures(one, first + len(listed), shape)
         return listed
     array = to_array(given)
+    if array.ndim == 3 and shape[0] == 1 < len(array) <= 4 and array.shape[1:] == shape[1:]:
+        raise ValueError(
+            f"an array of shape {list(array.shape)} may be {len(array)} grey images or one image of {len(array)} "
+            f"channels: give grey images as [{len(array)}, 1, {shape[1]}, {shape[2]}], or an image with channels last"
+        )
     images = as_images(array) if array.ndim == 4 else [as_image(array)]
     return [(first + index, pixels) for index, pixels in enumerate(images)]

@@ -28,7 +28,7 @@ def folder(colours, tmp_path):
 
 
 def read(given, shape=SHAPE):
-    samples = samples_of(given, ["image"])
+    samples = samples_of(given, {"image": shape})
     return [sample.name for sample in samples], np.stack(
         [pixels_of(sample.views["image"], shape) for sample in samples]
     )
@@ -73,6 +73,18 @@ def test_one_picture_alone_needs_no_list(colours, folder):
     assert np.array_equal(pixels[0, 0], grey)
 
 
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_an_array_that_may_be_one_image_or_several_grey_ones_is_refused(count):
+    grey = np.zeros((count, 8, 9), np.uint8)
+    with pytest.raises(
+        ValueError, match=rf"{count} grey images or one image .* give grey images as \[{count}, 1, 8, 9\]"
+    ):
+        samples_of(grey, {"image": (1, 8, 9)})
+    assert len(samples_of(grey[:, None], {"image": (1, 8, 9)})) == count
+    if count > 2:
+        assert len(samples_of(np.moveaxis(grey, 0, -1), {"image": (1, 8, 9)})) == 1
+
+
 def test_a_folder_is_its_images_in_the_order_of_their_names(folder):
     names, pixels = read(folder)
     assert names == [str(folder / f"{name}.PNG") for name in "abcde"]
@@ -90,7 +102,7 @@ def test_a_picture_is_turned_as_its_exif_says(colours, tmp_path):
 
 
 def test_several_cameras_take_mappings_of_any_of_these(colours, folder):
-    views = ["front", "left"]
+    views = {"front": SHAPE, "left": SHAPE}
     one = samples_of({"left": folder / "a.PNG"}, views)
     assert [(sample.name, set(sample.views)) for sample in one] == [({"left": str(folder / "a.PNG")}, {"left"})]
     many = samples_of({"front": colours[:2], "left": [folder / "a.PNG", Image.fromarray(colours[3])]}, views)
@@ -119,7 +131,11 @@ def test_several_cameras_take_mappings_of_any_of_these(colours, folder):
 )
 def test_what_is_no_picture_is_refused(views, given, message):
     with pytest.raises(ValueError, match=message):
-        [pixels_of(sample.views[view], SHAPE) for sample in samples_of(given, views) for view in sample.views]
+        [
+            pixels_of(sample.views[view], SHAPE)
+            for sample in samples_of(given, dict.fromkeys(views, SHAPE))
+            for view in sample.views
+        ]
 
 
 def test_a_folder_without_images_is_refused(tmp_path):

@@ -26,6 +26,11 @@ class SamplingConfig(Config):
     kind: Literal["size", "temperature", "round_robin"] = "size"
     temperature: Annotated[float, Interval(ge=1)] = 2.0
 
+    def __post_init__(self) -> None:
+        if self.kind != "temperature" and self.temperature != 2:
+            given = f"temperature has no effect on kind '{self.kind}', given {self.temperature}"
+            raise ValueError(f"{given}: set kind to 'temperature'")
+
 
 def seed_of(*parts: int) -> int:
     """One 63-bit seed from several numbers."""

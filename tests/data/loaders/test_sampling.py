@@ -70,6 +70,12 @@ def test_a_temperature_below_one_is_refused():
         SamplingConfig(kind="temperature", temperature=0.5)
 
 
+@pytest.mark.parametrize("kind", ["size", "round_robin"])
+def test_a_temperature_without_effect_is_refused(kind):
+    with pytest.raises(ValueError, match=f"temperature has no effect on kind '{kind}', given 3"):
+        SamplingConfig(kind=kind, temperature=3.0)
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
