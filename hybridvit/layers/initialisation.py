@@ -1,4 +1,4 @@
-"""The start values of transformer layers."""
+"""The initial values of transformer layers."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Ablations: what each ingredient of a recipe is worth."""
+"""Ablations: the effect of each ingredient of a recipe."""
