@@ -1,54 +1,68 @@
-"""What the seeds of a study can carry: tests, adjusted for how many there are, and the sentence about them."""
+"""What the seeds of a study can carry: tests, adjusted for how many there are, and the paragraph about them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TypeVar
 
-from hybridvit.studies.statistics import MIN_SEEDS_FOR_CLAIM, MIN_SEEDS_FOR_INTERVAL, Array, holm, sign_flip_p
+from hybridvit.studies.statistics import (
+    MIN_SEEDS_FOR_INTERVAL,
+    SIGNIFICANT,
+    Array,
+    holm,
+    seeds_needed,
+    sign_flip_p,
+)
 
-SIGNIFICANT = 0.05
 K = TypeVar("K")
 
 
 def adjusted_p(differences: Mapping[K, Array]) -> dict[K, float | None]:
     """Holm-adjusted p values of sign-flip tests, one for each comparison; None where it has too few seeds.
 
+    A comparison with too few seeds (:func:`seeds_needed`) was still made. It counts in Holm's number, as p = 1.
+
     Args:
         differences: comparison -> paired differences, one for each seed.
     """
-    raw = {name: sign_flip_p(d) for name, d in differences.items() if len(d) >= MIN_SEEDS_FOR_CLAIM}
-    adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
-    return {name: adjusted.get(name) for name in differences}
-
-
-def smallest_p(seeds: int, comparisons: int) -> float:
-    """The smallest adjusted p value that so many seeds and comparisons can give."""
-    return min(2.0 ** (1 - seeds) * max(comparisons, 1), 1.0)
+    needed = seeds_needed(len(differences))
+    enough = {name: len(values) >= needed for name, values in differences.items()}
+    raw = [sign_flip_p(values) if enough[name] else 1.0 for name, values in differences.items()]
+    adjusted = dict(zip(differences, holm(raw), strict=True))
+    return {name: p if enough[name] else None for name, p in adjusted.items()}
 
 
 def claim(p_values: Mapping[str, float | None], seeds: int, about: str) -> str:
-    """What is claimed and what is not, in plain sentences.
+    """What is claimed and what is not, and the test, in one paragraph.
 
     Args:
-        p_values: comparison -> adjusted p value, or None.
+        p_values: comparison -> adjusted p value, or None, of all comparisons that were made.
         seeds: the most seeds that any comparison has.
-        about: what is tested.
+        about: what is tested, e.g. "the difference in accuracy".
     """
     tested = {name: p for name, p in p_values.items() if p is not None}
-    if not tested:
-        few = f" Below {MIN_SEEDS_FOR_INTERVAL} there is no interval either." * (seeds < MIN_SEEDS_FOR_INTERVAL)
-        return (
-            f"{seeds} seed{'' if seeds == 1 else 's'}: too few to claim significance ({MIN_SEEDS_FOR_CLAIM} or more "
-            f"are needed), so none is claimed.{few}"
-        )
-    values = ", ".join(f"{name} p = {p:.3f}" for name, p in tested.items())
-    text = (
-        f"Exact two-sided sign-flip test of {about}, paired by seed, Holm-adjusted for {len(tested)} "
-        f"comparison{'' if len(tested) == 1 else 's'}: {values}."
-    )
-    least = smallest_p(seeds, len(tested))
-    if least > SIGNIFICANT:
-        return f"{text} With {seeds} seeds none can fall below {least:.3f}, so none is called significant."
-    significant = ", ".join(name for name, p in tested.items() if p <= SIGNIFICANT)
-    return f"{text} At most {SIGNIFICANT}: {significant or 'none'}."
+    claimed = {name: p for name, p in tested.items() if p <= SIGNIFICANT}
+    not_claimed = {name: p for name, p in tested.items() if p > SIGNIFICANT}
+    untested = [name for name in p_values if name not in tested]
+    comparisons, needed = _comparisons(len(p_values)), seeds_needed(len(p_values))
+    sentences = [f"Claimed to differ from 0: {_listed(claimed)}." if claimed else "No difference is claimed."]
+    if not_claimed:
+        sentences.append(f"Not claimed: {_listed(not_claimed)}.")
+    if untested and tested:
+        sentences.append(f"Not tested for want of seeds: {', '.join(untested)}; {comparisons} need {needed}.")
+    elif untested:
+        few = "1 seed is" if seeds == 1 else f"{seeds} seeds are"
+        sentences.append(f"{few} too few to claim significance for {comparisons}: {needed} are needed.")
+    if seeds < MIN_SEEDS_FOR_INTERVAL:
+        sentences.append(f"Below {MIN_SEEDS_FOR_INTERVAL} there is no interval either.")
+    test = f"The test: exact two-sided sign-flip test of {about}, paired by seed"
+    sentences.append(f"{test}, Holm-adjusted for {comparisons}, at {100 * SIGNIFICANT:.0f} %.")
+    return " ".join(sentences)
+
+
+def _comparisons(count: int) -> str:
+    return f"{count} comparison{'' if count == 1 else 's'}"
+
+
+def _listed(p_values: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name} (p = {p:.3f})" for name, p in p_values.items())

@@ -160,7 +160,7 @@ def _json(row: Row) -> dict[str, Any]:
 def _cards(table: AblationTable) -> list[dict[str, Any]]:
     """The whole recipe, its largest and its smallest effect, and all of it together."""
     base = table.base
-    value, low, high = mean_interval(100 * base.accuracy)
+    value, low, high = mean_interval(100 * base.accuracy).within(0, 100)
     notes = [f"95 % interval {low:.2f} to {high:.2f} %"] if isfinite(low) else []
     notes.append(f"{base.params:,} parameters, {base.seconds.mean():.1f} seconds a run")
     cards: list[dict[str, Any]] = [
@@ -188,7 +188,7 @@ def _card(name: str, effect: Effect, note: str) -> dict[str, Any]:
 def _cells(study: Ablation, table: AblationTable, row: Row) -> dict[str, Any]:
     """A row as the page shows it."""
     base, effect = table.base, row.effect
-    value, low, high = mean_interval(100 * row.accuracy)
+    value, low, high = mean_interval(100 * row.accuracy).within(0, 100)
     return {
         "name": row.name,
         "seeds": f"{len(row.seeds)} of {study.seeds} seeds" if len(row.seeds) < study.seeds else "",

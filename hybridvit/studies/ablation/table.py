@@ -25,7 +25,7 @@ class Effect:
         seeds: the seeds that both have.
         gains: test accuracy of the base minus that of the row, in points, ``[seeds]``.
         mean: their mean, with its interval from 3 seeds on.
-        p: Holm-adjusted sign-flip p value; None below 6 seeds.
+        p: Holm-adjusted sign-flip p value; None where it has too few seeds.
         seconds: training time of the row, as a multiple of the base's on the same seeds.
     """
 

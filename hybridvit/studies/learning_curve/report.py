@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from math import inf, isfinite, isnan
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from hybridvit import plots
 from hybridvit.config import to_dict
 from hybridvit.studies.claims import claim
 from hybridvit.studies.conduct import Outcome
+from hybridvit.studies.learning_curve.equivalence import Factor
 from hybridvit.studies.learning_curve.study import Study
 from hybridvit.studies.learning_curve.table import Crossover, Equivalence, Table, run_rows, table_rows, tabulate
 from hybridvit.studies.report.study_report import ends, held_fixed
@@ -50,8 +50,8 @@ def report(study: Study, outcome: Outcome) -> Report | None:
             "example": example,
             "measures": _measures(study, runs),
             "table": table,
-            "crossings": [_crossing(table, crossing) for crossing in table.crossovers if crossing.settled],
-            "unsettled": sum(not crossing.settled for crossing in table.crossovers),
+            "crossings": [_crossing(crossing) for crossing in table.crossovers],
+            "unresolved": [f"{ahead} and {behind}" for ahead, behind in table.unresolved],
             "sentences": [_sentence(study, model, one) for model, one in table.equivalence.items()],
             "claim": claim(p_values, len(table.seeds), "the accuracy gained over all sizes"),
             "rows": [_row(study, table, rates[model], model) for model in study.models],
@@ -76,15 +76,8 @@ def lines(study: Study, table: Table) -> list[str]:
     rows = [f"{'test accuracy in %, images:':<27} {sizes}   data-equivalence factor against the {study.reference}"]
     for model, accuracy in table.accuracy.items():
         means = " ".join(f"{100 * value:7.1f}" for value in accuracy.mean(axis=1))
-        one, text = table.equivalence.get(model), ""
-        if one is not None:
-            value, low, high = one.factor
-            text = f"{value:.1f}×"
-            if one.bounded:
-                text = f"{'at least' if value > 1 else 'at most'} {text}"
-            elif isfinite(low):
-                text += f" ({low:.1f} to {high:.1f})"
-        rows.append(f"  {model:<25} {means}   {text}".rstrip())
+        one = table.equivalence.get(model)
+        rows.append(f"  {model:<25} {means}   {one.factor if one is not None else ''}".rstrip())
     return rows
 
 
@@ -98,11 +91,20 @@ def _figures(
         "learning_curves": partial(plots.learning_curves, table.sizes, accuracy),
     }
     if table.equivalence:
-        factors = {model: (*one.factor, one.bounded) for model, one in table.equivalence.items()}
+        factors = {model: _drawn(one.factor) for model, one in table.equivalence.items()}
         figures["equivalence"] = partial(plots.equivalence_bars, factors, list(study.models), study.reference)
     for model, steps, gates in gated:
         figures[f"gates_{model}"] = partial(plots.gate_curves, steps, gates)
     return figures
+
+
+def _drawn(factor: Factor) -> tuple[float, float, float, bool]:
+    """A factor and its ends, no further out than the sizes can show, and whether it is drawn as a bound."""
+    value, low, high = np.clip([factor.value, factor.low, factor.high], factor.smallest, factor.largest)
+    beyond = factor.value in (0, np.inf)
+    if beyond and not np.isnan(low):
+        value = low if factor.value else high
+    return float(value), float(low), float(high), beyond
 
 
 def _gates(study: Study, outcome: Outcome) -> list[tuple[str, list[int], np.ndarray]]:
@@ -144,9 +146,10 @@ def _summary(study: Study, table: Table, runs: list[dict[str, Any]], rates: Mapp
         "learning_rates": dict(rates),
         "equivalence": {
             model: {
-                "factor": one.factor.value,
-                "interval": ends(one.factor),
-                "bound_only": one.bounded,
+                **one.factor.as_json(),
+                "by_size": [factor.as_json() for factor in one.by_size],
+                "shared_errors": one.shared_errors,
+                "rises": list(one.rises),
                 "gain": one.gain.value,
                 "p": one.p,
             }
@@ -161,30 +164,27 @@ def _summary(study: Study, table: Table, runs: list[dict[str, Any]], rates: Mapp
             }
             for crossing in table.crossovers
         ],
+        "unresolved_crossovers": [{"ahead": ahead, "behind": behind} for ahead, behind in table.unresolved],
         "runs": runs,
     }
 
 
 def _sentence(study: Study, model: str, one: Equivalence) -> dict[str, str]:
-    low, high = one.factor.low, one.factor.high
-    if one.bounded:
-        factor = f"{'at least' if one.factor.value > 1 else 'at most'} {_times(one.factor.value)}"
-        interval = "the two curves do not meet within the sizes studied"
-    else:
-        factor = _times(one.factor.value)
-        interval = f"95 % interval {_times(low)} to {_times(high)}" if isfinite(low) else ""
-    return {"model": model, "factor": factor, "interval": interval, "difference": _difference(study, model)}
+    """A card: the factor, its interval, what it rests on, and what sets the model apart."""
+    factor, _, interval = str(one.factor).partition(" (")
+    notes = [f"95 % interval {interval.rstrip(')')}"] if interval else []
+    if one.shared_errors is None:
+        notes.append("the two curves have no error in common")
+    return {"model": model, "factor": factor, "interval": "; ".join(notes), "difference": _difference(study, model)}
 
 
-def _crossing(table: Table, crossing: Crossover) -> dict[str, str]:
-    low, high = crossing.images.low, crossing.images.high
-    first, last = f"{table.sizes[0]:,.0f}", f"{table.sizes[-1]:,.0f}"
-    ends = (f"below {first}" if low == 0 else _about(low), f"beyond {last}" if high == inf else _about(high))
+def _crossing(crossing: Crossover) -> dict[str, str]:
+    images, low, high = map(_about, crossing.images)
     return {
-        "images": _about(crossing.images.value),
+        "images": images,
         "ahead": crossing.ahead,
         "behind": crossing.behind,
-        "interval": "" if isnan(low) else f"{ends[0]} to {ends[1]}",
+        "interval": f"{low} to {high}",
     }
 
 
@@ -222,16 +222,8 @@ def _row(study: Study, table: Table, lr: float, model: str) -> dict[str, Any]:
         "lr": lr,
         "seconds": table.seconds[model],
         "accuracy": [table.interval(model, index) for index in range(len(table.sizes))],
-        "by_size": [_by_size(table, value, index) for index, value in enumerate(one.by_size)] if one else None,
+        "by_size": [str(factor) for factor in one.by_size] if one else None,
     }
-
-
-def _by_size(table: Table, factor: float, index: int) -> str:
-    if factor == float("inf"):
-        return f"> {_times(table.sizes[-1] / table.sizes[index])}"
-    if factor == 0:
-        return f"< {_times(table.sizes[0] / table.sizes[index])}"
-    return _times(factor)
 
 
 def _selection(study: Study) -> str:
@@ -243,7 +235,3 @@ def _selection(study: Study) -> str:
         f"the learning rate of each model, from {rates}, on {study.base.data.validation:.0%} of the "
         f"{study.train_sizes[-1]:,} training images set apart ({seeds}); then trained on all of them"
     )
-
-
-def _times(factor: float) -> str:
-    return f"{factor:.1f}×" if factor < 9.95 else f"{factor:.0f}×"

@@ -12,36 +12,38 @@ import numpy as np
 from hybridvit.recipe import Recipe
 from hybridvit.studies.cells import accuracy as measured
 from hybridvit.studies.claims import adjusted_p
+from hybridvit.studies.learning_curve.crossover import crossover, overtakes
+from hybridvit.studies.learning_curve.equivalence import Factor, equivalence, equivalence_at, rises, shared_errors
 from hybridvit.studies.learning_curve.study import Study
-from hybridvit.studies.statistics import (
-    Array,
-    Interval,
-    crossover,
-    crossover_interval,
-    equivalence_at,
-    equivalence_interval,
-    mean_interval,
-)
+from hybridvit.studies.report.study_report import rounded
+from hybridvit.studies.statistics import Array, Interval, mean_interval
 from hybridvit.studies.study import Results
 
 
 @dataclass(frozen=True)
 class Equivalence:
-    """What a model's built-in assumptions are factor against the reference.
+    """What a model's built-in assumptions are worth against the reference.
 
     Attributes:
-        factor: how many times more images the reference needs, over the errors both reach.
-        bounded: the curves do not meet, so that the factor is only a bound.
-        by_size: the same at each training size; inf and 0 where it lies beyond the sizes studied.
+        factor: how many times more images the reference needs for the same error, over all sizes.
+        by_size: the same at each training size.
+        shared_errors: the range of mean error that both curves have in common; None where there is none.
+        rises: the sizes at which the model's mean error is higher than with fewer images.
         gain: mean accuracy gained over the reference, over all sizes, paired by seed.
         p: Holm-adjusted p value of that gain (sign-flip test), or None where the seeds cannot carry a claim.
     """
 
-    factor: Interval
-    bounded: bool
-    by_size: tuple[float, ...]
+    factor: Factor
+    by_size: tuple[Factor, ...]
+    shared_errors: tuple[float, float] | None
+    rises: tuple[int, ...]
     gain: Interval
     p: float | None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the factor is only a bound."""
+        return self.factor.bound is not None
 
 
 @dataclass(frozen=True)
@@ -51,17 +53,12 @@ class Crossover:
     Attributes:
         ahead: the model that has fewer errors from there on.
         behind: the one that had fewer before.
-        images: where; its interval ends at 0 or inf where it reaches beyond the sizes studied.
+        images: where, with its 95 % confidence interval.
     """
 
     ahead: str
     behind: str
     images: Interval
-
-    @property
-    def settled(self) -> bool:
-        """Whether the seeds say anything of where it is."""
-        return not (self.images.low == 0 and self.images.high == np.inf)
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,8 @@ class Table:
         params: model -> number of parameters.
         seconds: model -> mean seconds of a run.
         equivalence: model -> its data-equivalence factor; without the reference.
-        crossovers: where mean curves cross, by rising number of images.
+        crossovers: where one model overtakes another, by rising number of images, as far as these seeds resolve it.
+        unresolved: (ahead, behind) of further pairs whose mean curves cross.
     """
 
     sizes: Array
@@ -85,16 +83,17 @@ class Table:
     seconds: dict[str, float]
     equivalence: dict[str, Equivalence]
     crossovers: tuple[Crossover, ...]
+    unresolved: tuple[tuple[str, str], ...]
 
     def interval(self, model: str, index: int) -> Interval:
         """Mean test accuracy of a model at one size."""
-        return mean_interval(self.accuracy[model][index])
+        return mean_interval(self.accuracy[model][index]).within(0, 1)
 
 
 def tabulate(study: Study, results: Results) -> Table | None:
     """Collects the reported runs; None while no seed is complete.
 
-    Where logarithms are taken, an error of 0 counts as half a test image.
+    Where logarithms are taken, a mean error of 0 counts as half a test image.
     """
     cells = study.cells(results)
     missing = {cell.seed for cell in cells if cell.key not in results}
@@ -116,7 +115,9 @@ def tabulate(study: Study, results: Results) -> Table | None:
         seconds[model].append(result["seconds"]["total"])
     sizes = np.array(study.train_sizes, dtype=np.float64)
     test_images = next(results[cell.key]["test_images"] for cell in cells if cell.key in results)
-    errors = {model: np.maximum(1 - values, 0.5 / test_images) for model, values in accuracy.items()}
+    floor = 0.5 / test_images
+    errors = {model: 1 - values for model, values in accuracy.items()}
+    crossovers, unresolved = _crossovers(sizes, errors, floor)
     others = [model for model in study.models if model != study.reference]
     return Table(
         sizes,
@@ -124,38 +125,42 @@ def tabulate(study: Study, results: Results) -> Table | None:
         accuracy,
         params,
         {model: float(np.mean(values)) for model, values in seconds.items()},
-        _equivalences(sizes, accuracy, errors, study.reference, others),
-        _crossovers(sizes, errors),
+        _equivalences(sizes, errors, study.reference, others, floor),
+        crossovers,
+        unresolved,
     )
 
 
-def _crossovers(sizes: Array, errors: Mapping[str, Array]) -> tuple[Crossover, ...]:
-    crossings = []
+def _crossovers(
+    sizes: Array, errors: Mapping[str, Array], floor: float
+) -> tuple[tuple[Crossover, ...], tuple[tuple[str, str], ...]]:
+    """Those that the seeds resolve, and (ahead, behind) of the other pairs whose mean curves cross."""
+    resolved, unresolved = [], []
     for behind, ahead in permutations(errors, 2):
-        means = errors[behind].mean(axis=1), errors[ahead].mean(axis=1)
-        if 0 < crossover(sizes, *means) < np.inf:
-            crossings.append(Crossover(ahead, behind, crossover_interval(sizes, errors[behind], errors[ahead])))
-    return tuple(sorted(crossings, key=lambda crossing: crossing.images.value))
+        images = crossover(sizes, errors[behind], errors[ahead], floor)
+        if images is not None:
+            resolved.append(Crossover(ahead, behind, images))
+        elif overtakes(sizes, errors[behind], errors[ahead]):
+            unresolved.append((ahead, behind))
+    return tuple(sorted(resolved, key=lambda crossing: crossing.images.value)), tuple(unresolved)
 
 
 def _equivalences(
-    sizes: Array,
-    accuracy: Mapping[str, Array],
-    errors: Mapping[str, Array],
-    reference: str,
-    others: list[str],
+    sizes: Array, errors: Mapping[str, Array], reference: str, others: list[str], floor: float
 ) -> dict[str, Equivalence]:
-    gains = {model: (accuracy[model] - accuracy[reference]).mean(axis=0) for model in others}
+    gains = {model: (errors[reference] - errors[model]).mean(axis=0) for model in others}
     p_values = adjusted_p(gains)
-    factors = {}
-    reference_mean = errors[reference].mean(axis=1)
-    for model in others:
-        mean = errors[model].mean(axis=1)
-        factor = equivalence_interval(sizes, errors[reference], errors[model])
-        bounded = bool(mean.min() > reference_mean.max() or mean.max() < reference_mean.min())
-        by_size = tuple(equivalence_at(sizes, reference_mean, mean, index) for index in range(len(sizes)))
-        factors[model] = Equivalence(factor, bounded, by_size, mean_interval(gains[model]), p_values[model])
-    return factors
+    return {
+        model: Equivalence(
+            equivalence(sizes, errors[reference], errors[model], floor),
+            tuple(equivalence_at(sizes, errors[reference], errors[model], i, floor) for i in range(len(sizes))),
+            shared_errors(errors[reference], errors[model]),
+            rises(sizes, errors[model]),
+            mean_interval(gains[model]),
+            p_values[model],
+        )
+        for model in others
+    }
 
 
 def run_rows(study: Study, results: Results) -> list[dict[str, Any]]:
@@ -194,24 +199,35 @@ def _further(recipe: Recipe, result: Mapping[str, Any]) -> dict[str, float]:
 
 
 def table_rows(table: Table) -> list[dict[str, Any]]:
-    """One row for each model and training size: accuracy with its interval, and the data-equivalence factor."""
+    """One row for each model and training size: accuracy and data-equivalence factors with their intervals.
+
+    The reference's factors are 1. Where a factor is only a bound, the value or the end that is not known is empty.
+    """
     rows = []
     for model in table.accuracy:
         for index, size in enumerate(table.sizes):
             mean, low, high = table.interval(model, index)
-            equivalence = table.equivalence.get(model)
+            worth = table.equivalence.get(model)
             rows.append(
                 {
                     "model": model,
                     "train_images": int(size),
                     "seeds": len(table.seeds),
                     "test_accuracy": round(mean, 6),
-                    "low": round(low, 6),
-                    "high": round(high, 6),
-                    "equivalence_at_size": round(equivalence.by_size[index], 4) if equivalence else 1.0,
-                    "equivalence": round(equivalence.factor.value, 4) if equivalence else 1.0,
-                    "equivalence_low": round(equivalence.factor.low, 4) if equivalence else 1.0,
-                    "equivalence_high": round(equivalence.factor.high, 4) if equivalence else 1.0,
+                    "low": rounded(low),
+                    "high": rounded(high),
+                    **_factor_columns("equivalence_at_size", worth.by_size[index] if worth else None),
+                    **_factor_columns("equivalence", worth.factor if worth else None),
                 }
             )
     return rows
+
+
+def _factor_columns(name: str, factor: Factor | None) -> dict[str, Any]:
+    value, low, high = (factor.value, factor.low, factor.high) if factor else (1.0, 1.0, 1.0)
+    return {
+        name: rounded(value, 4) if value > 0 else "",
+        f"{name}_low": rounded(low, 4) if low > 0 else "",
+        f"{name}_high": rounded(high, 4),
+        f"{name}_bound": (factor.bound or "") if factor else "",
+    }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 Scores = Mapping[str, Mapping[str, float]]  # task -> metric -> value
 
-NEAR_ZERO = 1e-6  # a metric of a single task below this cannot be divided by
+SMALL_SHARE = 0.01  # 1 % of the range of a metric that is at most 1: accuracy, AP, mIoU, R², cosine, ...
+SMALL_ERROR = 1e-6  # of an error, which has no range
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,8 @@ class Delta:
     """Δm of one run against single-task runs, in %.
 
     Attributes:
-        tasks: task -> mean over its metrics of the relative gain.
-        left_out: "task metric" that a division by (nearly) 0 left out.
+        tasks: task -> mean over its metrics of the relative gain; without tasks that have no metric to compare.
+        left_out: "task metric" whose single-task value is too near to 0 to be divided by.
     """
 
     tasks: dict[str, float]
@@ -30,28 +31,43 @@ class Delta:
         return float(np.mean(list(self.tasks.values()))) if self.tasks else float("nan")
 
 
-def relative_gain(multi: Scores, single: Scores, better: Mapping[str, Mapping[str, bool]]) -> Delta:
+def near_zero(single: Scores, better: Mapping[str, Mapping[str, bool]]) -> tuple[str, ...]:
+    """ "task metric" of the single-task values that are too near to 0 for a change relative to them to say anything.
+
+    An AP of 0.00004 that becomes 0.003 would be a gain of 7,000 % and rule Δm. A metric of which more is better is at
+    most 1, and left out below 0.01 in absolute value. An error is left out below 0.000001.
+    """
+    return tuple(
+        f"{task} {metric}"
+        for task, directions in better.items()
+        for metric, higher in directions.items()
+        if abs(single.get(task, {}).get(metric, np.inf)) < (SMALL_SHARE if higher else SMALL_ERROR)
+    )
+
+
+def relative_gain(
+    multi: Scores, single: Scores, better: Mapping[str, Mapping[str, bool]], without: Collection[str] = ()
+) -> Delta:
     """Mean over tasks and metrics of (-1)^l (M_multi - M_single) / |M_single|, l = 1 where lower is better.
 
     In %, as in arXiv 1904.08918, averaged over each task's metrics first. A metric that either side lacks is
-    skipped, and a task without any common metric with it.
+    skipped, one whose single-task value is :func:`near_zero` is left out, and a task without any other metric with it.
 
     Args:
         multi: of the run with all tasks.
         single: of the runs with one task each.
         better: task -> metric -> whether higher is better.
+        without: further "task metric" to leave out, so that all seeds have the same.
     """
-    tasks, left_out = {}, []
+    left_out = tuple(dict.fromkeys((*without, *near_zero(single, better))))
+    tasks = {}
     for task, directions in better.items():
         gains = []
         for metric, higher in directions.items():
             value, base = multi.get(task, {}).get(metric), single.get(task, {}).get(metric)
-            if value is None or base is None:
-                continue
-            if abs(base) < NEAR_ZERO:
-                left_out.append(f"{task} {metric}")
+            if value is None or base is None or f"{task} {metric}" in left_out:
                 continue
             gains.append((1 if higher else -1) * 100 * (value - base) / abs(base))
         if gains:
             tasks[task] = float(np.mean(gains))
-    return Delta(tasks, tuple(left_out))
+    return Delta(tasks, left_out)

@@ -145,6 +145,7 @@ def _effect_json(effect: Effect | None, claimed: bool = True) -> dict[str, Any] 
     return {
         **as_json(effect.delta),
         "seeds": list(effect.seeds),
+        "by_seed": effect.by_seed.tolist(),
         "p": effect.p if claimed else None,
         "tasks": {task: as_json(interval) for task, interval in effect.tasks.items()},
         "left_out": list(effect.left_out),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hybridvit.studies.claims import adjusted_p
-from hybridvit.studies.multitask.deltas import Scores, relative_gain
+from hybridvit.studies.multitask.deltas import Scores, near_zero, relative_gain
 from hybridvit.studies.multitask.study import ALONE, MultiTaskStudy
 from hybridvit.studies.statistics import Array, Interval, mean_interval
 from hybridvit.studies.study import Results
@@ -24,8 +24,8 @@ class Effect:
         by_seed: Δm of each seed, ``[seeds]``.
         delta: its mean, with its interval from 3 seeds on.
         tasks: task -> its part of it.
-        p: Holm-adjusted sign-flip p value; None below 6 seeds, and against another trunk's single tasks.
-        left_out: "task metric" that was left out for a single-task value of 0.
+        p: Holm-adjusted sign-flip p value; None where it has too few seeds, and against another trunk's single tasks.
+        left_out: "task metric" that was left out of every seed, for a single-task value near 0 in any of them.
     """
 
     seeds: tuple[int, ...]
@@ -138,8 +138,9 @@ def _effect(
     better: Mapping[str, Mapping[str, bool]],
 ) -> Effect | None:
     """Paired by seed; None where the two sides have no seed, or no metric, in common."""
-    both = [seed for seed in scores if seed in singles]
-    deltas = {seed: relative_gain(scores[seed], _scores(singles[seed]), better) for seed in both}
+    base = {seed: _scores(singles[seed]) for seed in scores if seed in singles}
+    left_out = tuple(dict.fromkeys(name for single in base.values() for name in near_zero(single, better)))
+    deltas = {seed: relative_gain(scores[seed], single, better, left_out) for seed, single in base.items()}
     deltas = {seed: delta for seed, delta in deltas.items() if delta.tasks}
     if not deltas:
         return None
@@ -149,7 +150,6 @@ def _effect(
         values = [delta.tasks[task] for delta in deltas.values() if task in delta.tasks]
         if values:
             tasks[task] = mean_interval(np.array(values))
-    left_out = tuple(dict.fromkeys(name for delta in deltas.values() for name in delta.left_out))
     return Effect(tuple(deltas), means, mean_interval(means), tasks, None, left_out)
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from hybridvit.studies.multitask.deltas import relative_gain
+from hybridvit.studies.multitask.deltas import near_zero, relative_gain
 
 BETTER = {"label": {"accuracy": True}, "ink": {"r2": True, "mae": False}, "centre": {"pck": True, "distance": False}}
 
@@ -36,6 +36,23 @@ def test_a_metric_that_either_side_lacks_is_skipped(lacking):
 
 def test_a_single_task_at_zero_is_left_out_and_said():
     delta = relative_gain({"ink": {"r2": 0.3, "mae": 0.3}}, {"ink": {"r2": 1e-9, "mae": 0.2}}, BETTER)
+    assert delta.tasks == pytest.approx({"ink": -50.0})
+    assert delta.left_out == ("ink r2",)
+
+
+def test_an_average_precision_near_zero_does_not_rule():
+    """An AP of 0.00004 that becomes 0.003 would count as +7,400 %."""
+    better = {"box": {"ap": True, "ap50": True}, "label": {"accuracy": True}}
+    single = {"box": {"ap": 4e-5, "ap50": 0.0099}, "label": {"accuracy": 0.8}}
+    delta = relative_gain({"box": {"ap": 3e-3, "ap50": 0.02}, "label": {"accuracy": 0.84}}, single, better)
+    assert delta.tasks == pytest.approx({"label": 5.0})
+    assert delta.left_out == ("box ap", "box ap50")
+    assert near_zero({"box": {"ap": 0.01}, "ink": {"r2": -0.02, "mae": 1e-5}}, better | BETTER) == ()
+    assert near_zero({"ink": {"r2": -0.009, "mae": 1e-7}}, BETTER) == ("ink r2", "ink mae")
+
+
+def test_what_one_seed_leaves_out_another_can_leave_out_too():
+    delta = relative_gain({"ink": {"r2": 0.3, "mae": 0.3}}, {"ink": {"r2": 0.2, "mae": 0.2}}, BETTER, ("ink r2",))
     assert delta.tasks == pytest.approx({"ink": -50.0})
     assert delta.left_out == ("ink r2",)
 

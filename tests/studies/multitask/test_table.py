@@ -72,12 +72,12 @@ def test_a_seed_without_all_its_single_tasks_is_left_out(comparison, fake_result
     assert found.seeds == (0, 1, 2)
 
 
-def test_significance_is_claimed_from_six_seeds_on(comparison, fake_result):
-    five, six = replace(comparison, seeds=5), replace(comparison, seeds=6)
-    assert row(compare(five, results_of(five, fake_result)), "ResNet", "sum").effect.p is None
-    table = compare(six, results_of(six, fake_result, gain=0.5))
-    # each of four comparisons is at the smallest p that six seeds can give, 2 / 64
-    assert [r.effect.p for r in table.rows if r.effect] == pytest.approx([4 / 32] * 4)
+def test_significance_of_four_comparisons_is_claimed_from_eight_seeds_on(comparison, fake_result):
+    seven, eight = replace(comparison, seeds=7), replace(comparison, seeds=8)
+    assert row(compare(seven, results_of(seven, fake_result)), "ResNet", "sum").effect.p is None
+    table = compare(eight, results_of(eight, fake_result, gain=0.5))
+    # each of four comparisons is at the smallest p that eight seeds can give, 2 / 256
+    assert [r.effect.p for r in table.rows if r.effect] == pytest.approx([4 / 128] * 4)
     assert all(r.against_first.p is None for r in table.rows if r.against_first)
 
 
