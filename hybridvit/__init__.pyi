@@ -51,11 +51,11 @@ from hybridvit.models import summary as summary
 from hybridvit.recipe import HeadFinetuneConfig as HeadFinetuneConfig
 from hybridvit.recipe import Recipe as Recipe
 from hybridvit.recipe_file import read_recipe as read_recipe
-from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig as CNNTeacherConfig
 from hybridvit.runs.loaded_run import LoadedRun as LoadedRun
 from hybridvit.runs.loaded_run import load_run as load_run
-from hybridvit.runs.pretrain_config import PretrainConfig as PretrainConfig
 from hybridvit.runs.run import Run as Run
+from hybridvit.runs.stage_config import CNNTeacherConfig as CNNTeacherConfig
+from hybridvit.runs.stage_config import PretrainConfig as PretrainConfig
 from hybridvit.studies.ablation.study import Ablation as Ablation
 from hybridvit.studies.learning_curve.study import Study as Study
 from hybridvit.studies.multitask.study import MultiTaskStudy as MultiTaskStudy

@@ -14,8 +14,7 @@ from hybridvit.data.loaders.sampling import SamplingConfig
 from hybridvit.hydra.balance.base import SumConfig
 from hybridvit.hydra.balance.kinds import BalanceConfig
 from hybridvit.hydra.views import ViewsConfig
-from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
-from hybridvit.runs.pretrain_config import PretrainConfig
+from hybridvit.runs.stage_config import CNNTeacherConfig, PretrainConfig
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.kinds import TaskConfig
 from hybridvit.training.engine import TrainConfig

@@ -17,8 +17,7 @@ from hybridvit.data.synthetic.dataset import SyntheticConfig
 from hybridvit.hydra.balance.kinds import BalanceConfig, FixedConfig, SumConfig
 from hybridvit.hydra.views import ViewsConfig
 from hybridvit.recipe import Recipe
-from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
-from hybridvit.runs.pretrain_config import PretrainConfig
+from hybridvit.runs.stage_config import CNNTeacherConfig, PretrainConfig
 from hybridvit.studies.learning_curve.study import Study
 from hybridvit.studies.multitask.study import MultiTaskStudy
 from hybridvit.studies.study import LaunchConfig

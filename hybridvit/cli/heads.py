@@ -19,7 +19,7 @@ def cache_features(words: list[str]) -> int:
     parser.add_argument("--checkpoint")
     options = parser.parse_args(words)
 
-    from hybridvit.runs.cache_features import write_features
+    from hybridvit.runs.cached_features import write_features
     from hybridvit.runs.loaded_run import LoadedRun
 
     run = LoadedRun(options.run, options.checkpoint)

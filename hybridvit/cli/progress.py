@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hybridvit.training.progress import OnStep, Progress
+    from hybridvit.training.history import OnStep, Progress
 
 
 @contextmanager

@@ -12,16 +12,15 @@ from torch import Tensor, nn
 
 from hybridvit.backbones.features import Features
 from hybridvit.backbones.vit import ViT
-from hybridvit.config import to_yaml
 from hybridvit.data.batch import Batch
 from hybridvit.data.samples import ONE_VIEW
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.recipe import Recipe
-from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
 from hybridvit.runs.dataset_info import DatasetInfo
 from hybridvit.runs.distillation import TaughtBatches
 from hybridvit.runs.net import create_net
-from hybridvit.runs.pretrain import own_randomness
+from hybridvit.runs.stage import fit_stage, own_randomness, stage_train
+from hybridvit.runs.stage_config import CNNTeacherConfig
 from hybridvit.tasks.base import Task
 from hybridvit.tasks.classification import ClassificationTask
 from hybridvit.tasks.teacher import (
@@ -32,10 +31,9 @@ from hybridvit.tasks.teacher import (
     SharedHead,
     normalised_maps,
 )
-from hybridvit.training import checkpoint
-from hybridvit.training.engine import BatchSource, TrainConfig, Trainer
+from hybridvit.training.engine import BatchSource, Trainer
+from hybridvit.training.history import OnStep
 from hybridvit.training.optimisers.adamw import AdamWConfig
-from hybridvit.training.progress import OnStep
 from hybridvit.training.run_folder import RunFolder
 
 FOLDER = "teacher"
@@ -134,49 +132,21 @@ class CNNTeacher:
                     tap.stop()
 
     def fit(self, source: BatchSource, folder: Path | None = None, on_step: OnStep | None = None) -> dict[str, Any]:
-        """Trains the CNN, from where the folder has left it; a finished one is only loaded.
-
-        Torch's random state is afterwards what it was before.
+        """Trains the CNN, as :func:`~hybridvit.runs.stage.fit_stage` does; it is a run of its own.
 
         Args:
             source: the student's training batches.
-            folder: where to write, as RUN/teacher, which is then a run of its own; None: nowhere.
-            on_step: called after every step.
-
-        Returns:
-            ``steps``, ``params``, ``seconds``, and ``history`` with its logged ``steps`` and ``loss``.
-
-        Raises:
-            NonFiniteLoss: naming the step.
+            folder, on_step: as for :func:`~hybridvit.runs.stage.fit_stage`, whose result also has ``params``.
         """
-        run_folder = RunFolder(folder, to_yaml(self.recipe)) if folder is not None else None
-        if run_folder is not None and run_folder.result is not None:
-            last = checkpoint.step_folders(run_folder.checkpoints)[-1]
-            advice = f"remove {run_folder.path} to train the teacher anew"
-            checkpoint.load_state(self.net, checkpoint.read_or_offer(last, checkpoint.WEIGHTS, advice), last)
-            result = run_folder.result
-        else:
-            result = self._train(source, run_folder, on_step)
-        self.net.eval().requires_grad_(False)
-        return result
+        recipe, device = self.recipe, self.accelerator.device
 
-    def _train(self, source: BatchSource, folder: RunFolder | None, on_step: OnStep | None) -> dict[str, Any]:
-        recipe = self.recipe
-        if folder is not None:
-            folder.start(self.data.to_json())
-        with own_randomness(recipe.seed, self.accelerator.device):
-            trainer = Trainer(
-                self.net, self.learns, recipe.train, recipe.optim, source, accelerator=self.accelerator, folder=folder
-            )
-            history = trainer.fit(on_step)
-        result = {
-            "steps": recipe.train.steps,
-            "params": sum(parameter.numel() for parameter in self.net.parameters()),
-            "seconds": history.seconds,
-            "history": {"steps": history.steps, "loss": history.loss},
-        }
-        if folder is not None:
-            folder.finish(result)
+        def make_trainer(run_folder: RunFolder | None) -> Trainer:
+            train, optim, accelerator = recipe.train, recipe.optim, self.accelerator
+            return Trainer(self.net, self.learns, train, optim, source, accelerator=accelerator, folder=run_folder)
+
+        params = sum(parameter.numel() for parameter in self.net.parameters())
+        result = fit_stage(make_trainer, recipe, recipe.seed, self.data, device, folder, on_step, params=params)
+        self.net.eval().requires_grad_(False)
         return result
 
     def source(self, source: BatchSource) -> TaughtBatches:
@@ -226,13 +196,7 @@ def _of_teacher(config: CNNTeacherConfig, recipe: Recipe) -> Recipe:
         tasks={name: task for name, task in recipe.tasks.items() if task.in_data},
         sampling=recipe.sampling,
         optim=AdamWConfig(lr=config.lr),
-        train=TrainConfig(
-            steps=config.steps,
-            batch_size=recipe.train.batch_size,
-            precision=recipe.train.precision,
-            log_every=recipe.train.log_every,
-            evaluate_every=recipe.train.evaluate_every,
-        ),
+        train=stage_train(recipe.train, config.steps),
         seed=recipe.seed,
     )
 

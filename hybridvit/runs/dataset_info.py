@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from hybridvit.data.file_images import FileImages, for_statistics
 from hybridvit.data.loaders.device_loader import Normalisation
 from hybridvit.data.rig import Rig
-from hybridvit.data.samples import SPLITS, Column, Splits
+from hybridvit.data.samples import SPLITS, Column, Samples, Splits
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,8 @@ class DatasetInfo:
             if not len(seen):
                 raise ValueError(f"{splits.name}: no training sample has the view {view!r}")
             normalisation[view] = Normalisation.of(for_statistics(seen))
-        sizes = {}
-        for name, column in splits.columns.items():
-            if column.kind == "mask":
-                height, width = train.targets[name].shape[1:]
-                sizes[name] = (height, width)
         images_in = {split: len(getattr(splits, split)) for split in SPLITS}
+        sizes = mask_sizes(splits.columns, train)
         return cls(splits.name, splits.columns, splits.shapes, normalisation, sizes, images_in, splits.rig)
 
     def with_columns(
@@ -65,18 +61,11 @@ class DatasetInfo:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
+        views = {view: {"shape": shape, **asdict(self.normalisation[view])} for view, shape in self.shapes.items()}
         return {
             "name": self.name,
-            "columns": {name: {"kind": c.kind, "names": list(c.names)} for name, c in self.columns.items()},
-            "views": {
-                view: {
-                    "shape": list(shape),
-                    "mean": list(self.normalisation[view].mean),
-                    "std": list(self.normalisation[view].std),
-                }
-                for view, shape in self.shapes.items()
-            },
-            "mask_sizes": {name: list(size) for name, size in self.sizes.items()},
+            **columns_to_json(self.columns, self.sizes),
+            "views": views,
             "images": dict(self.images),
             "rig": json.loads(self.rig.to_json()) if self.rig is not None else None,
         }
@@ -85,15 +74,33 @@ class DatasetInfo:
     def from_json(cls, data: Mapping[str, Any]) -> DatasetInfo:
         """What :meth:`to_json` gave."""
         views = data["views"]
+        columns, sizes = columns_from_json(data)
         return cls(
             data["name"],
-            {name: Column(c["kind"], tuple(c["names"])) for name, c in data["columns"].items()},
+            columns,
             {view: (v["shape"][0], v["shape"][1], v["shape"][2]) for view, v in views.items()},
             {view: Normalisation(tuple(v["mean"]), tuple(v["std"])) for view, v in views.items()},
-            {name: (size[0], size[1]) for name, size in data["mask_sizes"].items()},
+            sizes,
             data["images"],
             Rig.from_json(json.dumps(data["rig"])) if data["rig"] is not None else None,
         )
+
+
+def mask_sizes(columns: Mapping[str, Column], samples: Samples) -> dict[str, tuple[int, int]]:
+    """Height and width of each of the columns that holds masks."""
+    shapes = {name: samples.targets[name].shape for name, column in columns.items() if column.kind == "mask"}
+    return {name: (height, width) for name, (_, height, width) in shapes.items()}
+
+
+def columns_to_json(columns: Mapping[str, Column], sizes: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+    """Target columns and the sizes of their masks as JSON values."""
+    return {"columns": {name: asdict(column) for name, column in columns.items()}, "mask_sizes": dict(sizes)}
+
+
+def columns_from_json(data: Mapping[str, Any]) -> tuple[dict[str, Column], dict[str, tuple[int, int]]]:
+    """What :func:`columns_to_json` took."""
+    columns = {name: Column(c["kind"], tuple(c["names"])) for name, c in data["columns"].items()}
+    return columns, {name: (height, width) for name, (height, width) in data["mask_sizes"].items()}
 
 
 def images_digest(splits: Splits) -> str:

@@ -15,15 +15,15 @@ from hybridvit.data.samples import SPLITS
 from hybridvit.hydra.feature_cache import FrozenTrunk
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.recipe import HeadFinetuneConfig
-from hybridvit.runs.cache_features import write_features
-from hybridvit.runs.cached_batches import CachedBatches
+from hybridvit.runs.cached_features import CachedBatches, write_features
+from hybridvit.runs.dataset_info import columns_to_json, mask_sizes
 from hybridvit.runs.loaded_run import LoadedRun
+from hybridvit.runs.net import column_requests, create_task
 from hybridvit.runs.stored_heads import HEADS, REMOVED, StoredHead, make_room
-from hybridvit.runs.tasks import column_requests, create_task
 from hybridvit.training.accelerator import make_accelerator
 from hybridvit.training.engine import Trainer
 from hybridvit.training.evaluation import evaluate
-from hybridvit.training.progress import OnStep
+from hybridvit.training.history import OnStep
 from hybridvit.training.run_folder import RunFolder, device_name, revision, versions
 
 
@@ -48,8 +48,7 @@ class HeadFinetune:
         train = self.splits.train
         target = config.head.target
         self.column = self.splits.columns[target]
-        sizes = {target: tuple(train.targets[target].shape[1:])} if self.column.kind == "mask" else {}
-        self.sizes = {key: (size[0], size[1]) for key, size in sizes.items()}
+        self.sizes = mask_sizes({target: self.column}, train)
 
         self.was = name in trained.tasks
         goes_on = self.was and not config.fresh and trained.configs[name] == config.head
@@ -136,10 +135,8 @@ class HeadFinetune:
         return RunFolder(self.folder, yaml)
 
     def _about(self) -> dict[str, Any]:
-        target = self.task.target
         return {
             "trunk": self.trained.trunk,
             "checkpoint": self.trained.checkpoint.name,
-            "columns": {target: {"kind": self.column.kind, "names": list(self.column.names)}},
-            "mask_sizes": {key: list(size) for key, size in self.sizes.items()},
+            **columns_to_json({self.task.target: self.column}, self.sizes),
         }

@@ -19,10 +19,9 @@ from hybridvit.data.samples import ONE_VIEW, Column, Splits
 from hybridvit.recipe import Recipe
 from hybridvit.runs.dataset_info import DatasetInfo
 from hybridvit.runs.distillation import DistilledHead, with_distillation
-from hybridvit.runs.net import create_net, evaluation_batch
+from hybridvit.runs.net import add_head, column_requests, create_net, create_task, evaluation_batch
 from hybridvit.runs.prediction_inputs import Sample, pixels_of, samples_of
 from hybridvit.runs.stored_heads import StoredHead, stored_heads
-from hybridvit.runs.tasks import column_requests, create_task
 from hybridvit.tasks.distillation import DistillationConfig
 from hybridvit.tasks.kinds import TaskConfig
 from hybridvit.training import checkpoint
@@ -80,11 +79,8 @@ class LoadedRun:
     def add(self, name: str, config: TaskConfig, data: DatasetInfo, train: Any = None) -> None:
         """A fresh head for another task; ``data`` knows its column, ``train`` gives a regression its scale."""
         self.data = data
-        task = create_task(name, config, data, train)
-        backbone: Any = self.net.backbone
-        spec = backbone.view_spec(task.view) if task.view is not None else backbone.spec
-        self.tasks[name], self.configs[name] = task, config
-        self.net.add_head(name, task.head(spec), task.view)
+        self.tasks[name], self.configs[name] = create_task(name, config, data, train), config
+        add_head(self.net, self.tasks[name])
 
     def remove(self, name: str) -> None:
         """Takes a head off."""
@@ -209,13 +205,10 @@ def distilled_heads(
 
 
 def _checkpoint(path: Path, which: str | None) -> Path:
-    saved = {folder.name: folder for folder in checkpoint.step_folders(path / "checkpoints")}
-    best = path / "checkpoints" / checkpoint.BEST
-    if best.is_dir():
-        saved[best.name] = best
+    saved = {folder.name: folder for folder in checkpoint.usable(path / "checkpoints")}
     if not saved:
         resume = shlex.join(["hybridvit", "train", str(path / "recipe.yaml"), "--out", str(path)])
         raise ValueError(f"{path} has no checkpoint yet: resume the run with {resume}")
     if which is not None and which not in saved:
         raise ValueError(f"{path} has no checkpoint {which!r}: {nearest(which, saved)}")
-    return saved[which] if which is not None else list(saved.values())[-1]
+    return saved[which or list(saved)[-1]]

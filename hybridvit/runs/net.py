@@ -1,19 +1,66 @@
-"""A recipe's trunk and heads become one net."""
+"""A recipe's tasks, and its trunk with a head for each of them as one net."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, cast
 
-from hybridvit.data.samples import ONE_VIEW
+from hybridvit.config import nearest
+from hybridvit.data.readers.manifest import ColumnRequest
+from hybridvit.data.samples import ONE_VIEW, ColumnKind, Samples
 from hybridvit.hydra.hydranet import HydraNet
-from hybridvit.hydra.views import ViewsConfig
+from hybridvit.hydra.views import ViewsBackbone, ViewsConfig
 from hybridvit.models import create_backbone
 from hybridvit.recipe import Recipe
 from hybridvit.runs.dataset_info import DatasetInfo
-from hybridvit.tasks.base import Task
+from hybridvit.tasks.base import TargetInfo, Task
+from hybridvit.tasks.kinds import TaskConfig
 
 EVALUATION_BATCH = 1024
 EVALUATION_VALUES = 8 * 1024 * 1024  # pixel values in a batch of evaluation, where images are large
+
+
+def column_requests(tasks: Mapping[str, TaskConfig], names: Mapping[str, tuple[str, ...]]) -> dict[str, ColumnRequest]:
+    """The target columns that the tasks need, with the names that the user gave for them.
+
+    Raises:
+        ValueError: two tasks want one column to hold different things.
+    """
+    requests: dict[str, ColumnRequest] = {}
+    for name, config in tasks.items():
+        if not config.in_data:
+            continue
+        request = ColumnRequest(cast(ColumnKind, config.column), names.get(config.target))
+        if requests.setdefault(config.target, request) != request:
+            raise ValueError(
+                f"tasks.{name} reads {config.target!r} as {request.kind}, another task as "
+                f"{requests[config.target].kind}: give each a column of its own"
+            )
+    return requests
+
+
+def create_task(name: str, config: TaskConfig, data: DatasetInfo, train: Samples | None = None) -> Task:
+    """One task.
+
+    Args:
+        name: of the head.
+        config: what it should be.
+        data: what its column holds.
+        train: training samples; None: the head's weights, with the scale of its targets, are loaded afterwards.
+
+    Raises:
+        ValueError: the task reads an unknown view, or needs the pixels of one view and names none.
+    """
+    if config.view is not None and config.view not in data.shapes:
+        raise ValueError(f"tasks.{name}.view is {config.view!r}: {nearest(config.view, data.shapes)}")
+    view = next(iter(data.shapes)) if len(data.shapes) == 1 else config.view
+    target = TargetInfo(
+        names=data.columns[config.target].names,
+        image_size=data.shapes[view][1:] if view is not None else None,
+        mask_size=data.sizes.get(config.target),
+        values=train.targets[config.target] if train is not None and config.in_data else None,
+    )
+    return config.build(name, target)
 
 
 def create_net(recipe: Recipe, data: DatasetInfo, tasks: Mapping[str, Task]) -> HydraNet:
@@ -22,19 +69,27 @@ def create_net(recipe: Recipe, data: DatasetInfo, tasks: Mapping[str, Task]) -> 
     Raises:
         ValueError: the model does not fit the images, or ``views`` is given for a single image.
     """
-    reads = {name: task.view for name, task in tasks.items() if task.view is not None}
-    if data.shapes.keys() == {ONE_VIEW}:
-        if recipe.views is not None:
-            raise ValueError(f"{data.name} has one image for each sample, so views has no effect")
-        channels, *size = data.shapes[ONE_VIEW]
-        backbone = create_backbone(recipe.model, (size[0], size[1]), in_channels=channels)
-        return HydraNet(backbone, {name: task.head(backbone.spec) for name, task in tasks.items()})
-    views = (recipe.views or ViewsConfig()).build(recipe.model, data.shapes, data.rig)
-    heads = {
-        name: task.head(views.view_spec(task.view) if task.view is not None else views.spec)
-        for name, task in tasks.items()
-    }
-    return HydraNet(views, heads, reads)
+    backbone: Any
+    if data.shapes.keys() != {ONE_VIEW}:
+        backbone = (recipe.views or ViewsConfig()).build(recipe.model, data.shapes, data.rig)
+    elif recipe.views is not None:
+        raise ValueError(f"{data.name} has one image for each sample, so views has no effect")
+    else:
+        channels, height, width = data.shapes[ONE_VIEW]
+        backbone = create_backbone(recipe.model, (height, width), in_channels=channels)
+    net = HydraNet(backbone, {})
+    for task in tasks.values():
+        add_head(net, task)
+    return net
+
+
+def add_head(net: HydraNet, task: Task) -> None:
+    """Adds the head of a task, randomly initialised."""
+    backbone: Any = net.backbone
+    if task.view is not None and isinstance(backbone, ViewsBackbone):
+        net.add_head(task.name, task.head(backbone.view_spec(task.view)), task.view)
+    else:
+        net.add_head(task.name, task.head(backbone.spec))
 
 
 def evaluation_batch(shapes: Mapping[str, tuple[int, int, int]]) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Backbone
-from hybridvit.config import to_yaml
 from hybridvit.data.augment.config import AugmentConfig
 from hybridvit.data.batch import Batch
 from hybridvit.data.loaders.batches import training_batches
@@ -23,12 +20,12 @@ from hybridvit.data.samples import ONE_VIEW, Samples
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.recipe import Recipe
 from hybridvit.runs.dataset_info import DatasetInfo
-from hybridvit.runs.pretrain_config import PretrainConfig
+from hybridvit.runs.stage import fit_stage, stage_train
+from hybridvit.runs.stage_config import PretrainConfig
 from hybridvit.tasks.reconstruction import ReconstructionTask
-from hybridvit.training import checkpoint
-from hybridvit.training.engine import BatchSource, TrainConfig, Trainer
+from hybridvit.training.engine import BatchSource, Trainer
+from hybridvit.training.history import OnStep
 from hybridvit.training.optimisers.adamw import AdamWConfig
-from hybridvit.training.progress import OnStep
 from hybridvit.training.run_folder import RunFolder
 
 FOLDER, TASK = "pretraining", "reconstruction"
@@ -46,10 +43,7 @@ def pretrain(
     folder: Path | None = None,
     on_step: OnStep | None = None,
 ) -> dict[str, Any]:
-    """Pre-trains a backbone in place; resumes what is in the folder, or loads it where it is finished.
-
-    Nothing else changes, torch's random state included: the training that follows is the same whether the
-    pre-training took place just now or before an interruption.
+    """Pre-trains a backbone in place, as :func:`~hybridvit.runs.stage.fit_stage` does.
 
     Args:
         backbone: on the accelerator's device.
@@ -58,54 +52,22 @@ def pretrain(
         recipe: of the training that follows: its seed, and how often it logs and saves.
         data: shape of the images.
         accelerator: device and precision.
-        folder: where to write, as RUN/pretraining; None: nowhere.
-        on_step: called after every step.
-
-    Returns:
-        ``steps``, ``seconds``, and ``history`` with its logged ``steps`` and ``loss``.
+        folder, on_step: as for :func:`~hybridvit.runs.stage.fit_stage`.
 
     Raises:
         ValueError: the squares do not fit the images.
-        NonFiniteLoss: naming the step.
     """
-    run_folder = RunFolder(folder, to_yaml(config)) if folder is not None else None
-    if run_folder is not None and run_folder.result is not None:
-        last = checkpoint.step_folders(run_folder.checkpoints)[-1]
-        tensors = checkpoint.read_or_offer(last, checkpoint.WEIGHTS, f"remove {run_folder.path} to pre-train anew")
-        own = {key.removeprefix("backbone."): value for key, value in tensors.items() if key.startswith("backbone.")}
-        checkpoint.load_state(backbone, own, last)
-        return run_folder.result
     assert isinstance(backbone, Backbone)
     task = ReconstructionTask(TASK, data.shapes[ONE_VIEW])
     masked = MaskedBatches(source, config, recipe.seed, task.image_shape[1:], task.target)
-    with own_randomness(recipe.seed, accelerator.device):
-        net = HydraNet(backbone, {TASK: task.head(backbone.spec)}).to(accelerator.device)
-        if run_folder is not None:
-            run_folder.start(data.to_json())
-        train = TrainConfig(
-            steps=config.steps,
-            batch_size=config.batch_size or recipe.train.batch_size,
-            log_every=recipe.train.log_every,
-            evaluate_every=recipe.train.evaluate_every,
-        )
-        trainer = Trainer(
-            net,
-            {TASK: task},
-            train,
-            AdamWConfig(lr=config.lr),
-            masked,
-            accelerator=accelerator,
-            folder=run_folder,
-        )
-        history = trainer.fit(on_step)
-    result = {
-        "steps": config.steps,
-        "seconds": history.seconds,
-        "history": {"steps": history.steps, "loss": history.loss},
-    }
-    if run_folder is not None:
-        run_folder.finish(result)
-    return result
+    train = stage_train(recipe.train, config.steps, config.batch_size)
+
+    def make_trainer(run_folder: RunFolder | None) -> Trainer:
+        net = HydraNet(backbone, {TASK: task.head(backbone.spec)})
+        optim = AdamWConfig(lr=config.lr)
+        return Trainer(net, {TASK: task}, train, optim, masked, accelerator=accelerator, folder=run_folder)
+
+    return fit_stage(make_trainer, config, recipe.seed, data, accelerator.device, folder, on_step)
 
 
 def pretraining_batches(
@@ -182,11 +144,3 @@ def squares_normalised(images: Tensor, side: int) -> Tensor:
 
     centred = images - mean(images)
     return centred / (mean(centred.square()) + FLAT).sqrt()
-
-
-@contextmanager
-def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Random numbers from a seed of its own; afterwards torch's state is what it was."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

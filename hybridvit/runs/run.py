@@ -34,15 +34,14 @@ from hybridvit.runs.cnn_teacher import CNNTeacher
 from hybridvit.runs.dataset_info import DatasetInfo
 from hybridvit.runs.distillation import DistilledHead, with_distillation
 from hybridvit.runs.loaded_run import distilled_heads
-from hybridvit.runs.net import create_net, evaluation_batch
+from hybridvit.runs.net import column_requests, create_net, create_task, evaluation_batch
 from hybridvit.runs.pretrain import FOLDER as PRETRAINING
 from hybridvit.runs.pretrain import pretrain, pretraining_batches
-from hybridvit.runs.tasks import column_requests, create_task
 from hybridvit.runs.whitening import whiten
 from hybridvit.training.accelerator import make_accelerator
 from hybridvit.training.engine import Trainer
 from hybridvit.training.evaluation import Scores, evaluate, evaluate_with_tta
-from hybridvit.training.progress import OnStep
+from hybridvit.training.history import OnStep
 from hybridvit.training.run_folder import RunFolder, device_name, revision, versions
 
 

@@ -12,9 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from hybridvit.config import from_yaml
-from hybridvit.data.samples import Column
 from hybridvit.recipe import HeadFinetuneConfig
-from hybridvit.runs.dataset_info import DatasetInfo
+from hybridvit.runs.dataset_info import DatasetInfo, columns_from_json
 from hybridvit.tasks.kinds import TaskConfig
 from hybridvit.training import checkpoint
 from hybridvit.training.checkpoint import write_text
@@ -52,9 +51,7 @@ class StoredHead:
 
     def data(self, data: DatasetInfo) -> DatasetInfo:
         """The run's data with the head's own column."""
-        about = self.about
-        columns = {name: Column(c["kind"], tuple(c["names"])) for name, c in about["columns"].items()}
-        return data.with_columns(columns, {name: (s[0], s[1]) for name, s in about["mask_sizes"].items()})
+        return data.with_columns(*columns_from_json(self.about))
 
     def weights(self) -> dict[str, Tensor]:
         """The head's state dict.
@@ -62,9 +59,7 @@ class StoredHead:
         Raises:
             CorruptCheckpoint: what was written does not read back.
         """
-        checkpoints = self.path / "checkpoints"
-        best = checkpoints / checkpoint.BEST
-        tensors = checkpoint.read_tensors(best if best.is_dir() else checkpoint.step_folders(checkpoints)[-1])
+        tensors = checkpoint.read_tensors(checkpoint.usable(self.path / "checkpoints")[-1])
         return {name.removeprefix(f"heads.{self.name}."): value for name, value in tensors.items()}
 
 

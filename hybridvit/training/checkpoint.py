@@ -107,6 +107,12 @@ def step_folders(checkpoints: Path) -> list[Path]:
     return sorted(path for path in checkpoints.glob("step_*") if path.is_dir())
 
 
+def usable(checkpoints: Path) -> list[Path]:
+    """The checkpoints that a model can be read from: those of steps, oldest first, then the best on validation data."""
+    best = checkpoints / BEST
+    return step_folders(checkpoints) + [best] * best.is_dir()
+
+
 def remove(folder: Path) -> None:
     """Deletes a checkpoint; what is left after an interruption is no longer taken for one."""
     doomed = folder.with_name(f".{folder.name}.old")

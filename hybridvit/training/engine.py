@@ -18,16 +18,12 @@ from hybridvit.hydra.balance.conflict import gradient_cosines
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.tasks.base import Task
 from hybridvit.training import checkpoint, trainer_state
-from hybridvit.training.accelerator import make_accelerator
+from hybridvit.training.accelerator import make_accelerator, to_channels_last
 from hybridvit.training.compiled import compile_net, eager
-from hybridvit.training.cost import CostMeter
 from hybridvit.training.ema import WeightAverage
 from hybridvit.training.evaluation import Scores, evaluate, mean_score
-from hybridvit.training.history import History
-from hybridvit.training.loss_sums import LossSums
-from hybridvit.training.memory_format import to_channels_last
+from hybridvit.training.history import CostMeter, History, LossSums, OnStep, Progress
 from hybridvit.training.optimisers.kinds import OptimConfig
-from hybridvit.training.progress import OnStep, Progress
 from hybridvit.training.run_folder import RunFolder
 
 CONFLICT_LOOKS = 5  # measurements of gradient conflict in a run; each takes a backward pass for every task

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from hybridvit.data.batch import Batch
 from hybridvit.tasks.base import Task
+from hybridvit.training.accelerator import to_channels_last
 from hybridvit.training.compiled import eager
-from hybridvit.training.memory_format import to_channels_last
 
 Scores = dict[str, dict[str, float]]
 

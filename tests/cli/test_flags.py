@@ -9,7 +9,7 @@ from hybridvit.cli.flags import apply_flags
 from hybridvit.hydra.balance.kinds import FixedConfig, PCGradConfig
 from hybridvit.models import model_config
 from hybridvit.recipe import Recipe
-from hybridvit.runs.pretrain_config import PretrainConfig
+from hybridvit.runs.stage_config import PretrainConfig
 from hybridvit.studies.ablation.study import Ablation
 from hybridvit.studies.learning_curve.study import Study
 from hybridvit.tasks.regression import RegressionConfig

@@ -3,7 +3,7 @@
 import pytest
 
 from hybridvit.cli import progress
-from hybridvit.training.progress import Progress
+from hybridvit.training.history import Progress
 
 
 @pytest.fixture

@@ -14,13 +14,11 @@ from hybridvit.data.loaders.batches import training_batches
 from hybridvit.data.loaders.sampling import BatchSampler
 from hybridvit.hydra.balance.kinds import FAMOConfig
 from hybridvit.runs.cnn_teacher import CNNTeacher
-from hybridvit.runs.cnn_teacher_config import CNNTeacherConfig
 from hybridvit.runs.dataset_info import DatasetInfo
 from hybridvit.runs.loaded_run import LoadedRun
-from hybridvit.runs.net import create_net
-from hybridvit.runs.pretrain_config import PretrainConfig
+from hybridvit.runs.net import column_requests, create_net, create_task
 from hybridvit.runs.run import Run
-from hybridvit.runs.tasks import column_requests, create_task
+from hybridvit.runs.stage_config import CNNTeacherConfig, PretrainConfig
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.distillation import DistillationConfig
 from hybridvit.tasks.regression import RegressionConfig
@@ -175,7 +173,7 @@ def test_a_finished_cnn_is_loaded_and_not_trained_again(recipe, tmp_path, monkey
     result = first.teacher.fit(first.source, tmp_path)
     assert result["seconds"] > 0
     assert result["params"] == sum(p.numel() for p in first.teacher.net.parameters())
-    monkeypatch.setattr("hybridvit.runs.cnn_teacher.Trainer", None)
+    monkeypatch.setattr("hybridvit.training.engine.Trainer.fit", None)
     second = Setting(recipe)
     assert second.teacher.fit(second.source, tmp_path) == result
     check_equal(first.teacher.net.state_dict(), second.teacher.net.state_dict())

@@ -10,7 +10,7 @@ from hybridvit.config import to_yaml
 from hybridvit.data.load import DataConfig
 from hybridvit.hydra.feature_cache import FeatureCache
 from hybridvit.recipe import HeadFinetuneConfig
-from hybridvit.runs.cache_features import cache_folders, write_features
+from hybridvit.runs.cached_features import cache_folders, write_features
 from hybridvit.runs.finetune_head import HeadFinetune
 from hybridvit.runs.loaded_run import LoadedRun
 from hybridvit.runs.run import Run

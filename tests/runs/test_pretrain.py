@@ -15,9 +15,9 @@ from hybridvit.data.batch import Batch
 from hybridvit.data.load import load
 from hybridvit.models import create_backbone
 from hybridvit.runs.dataset_info import DatasetInfo
+from hybridvit.runs.net import column_requests
 from hybridvit.runs.pretrain import MaskedBatches, pretrain, pretraining_batches, squares_normalised
-from hybridvit.runs.pretrain_config import PretrainConfig
-from hybridvit.runs.tasks import column_requests
+from hybridvit.runs.stage_config import PretrainConfig
 from hybridvit.tasks.reconstruction import ReconstructionTask
 from hybridvit.training import checkpoint
 from hybridvit.training.accelerator import make_accelerator
@@ -157,7 +157,7 @@ def test_a_stopped_pre_training_goes_on_to_the_same_weights(parts, tmp_path):
 def test_a_finished_pre_training_is_loaded_and_not_run_again(parts, tmp_path, monkeypatch):
     fresh, after, result = run(parts, tmp_path)
     assert not torch.equal(fresh["blocks.0.attention.qkv.weight"], after["blocks.0.attention.qkv.weight"])
-    monkeypatch.setattr("hybridvit.runs.pretrain.Trainer", None)
+    monkeypatch.setattr("hybridvit.training.engine.Trainer.fit", None)
     _, loaded, again = run(parts, tmp_path)
     check_equal(after, loaded)
     assert again == result

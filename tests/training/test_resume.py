@@ -136,7 +136,7 @@ def test_resuming_warns_of_nothing(tiny_recipe, tmp_path):
 
 def test_time_goes_on_after_an_interruption(tiny_recipe, tmp_path, monkeypatch):
     clock = iter(range(10_000))
-    monkeypatch.setattr("hybridvit.training.cost.time.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("hybridvit.training.history.time.perf_counter", lambda: float(next(clock)))
     with pytest.raises(Interrupted):
         start(tiny_recipe(), tmp_path).fit(stop_at(9))
 
