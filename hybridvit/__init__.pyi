@@ -63,11 +63,12 @@ from hybridvit.studies.study import LaunchConfig as LaunchConfig
 from hybridvit.tasks.base import Task as Task
 from hybridvit.tasks.classification import ClassificationConfig as ClassificationConfig
 from hybridvit.tasks.classification import ClassificationTask as ClassificationTask
-from hybridvit.tasks.dense_head import DenseHead as DenseHead
 from hybridvit.tasks.detection import DetectionConfig as DetectionConfig
 from hybridvit.tasks.detection import DetectionTask as DetectionTask
 from hybridvit.tasks.distillation import DistillationConfig as DistillationConfig
 from hybridvit.tasks.distillation import DistillationTask as DistillationTask
+from hybridvit.tasks.heads import DenseHead as DenseHead
+from hybridvit.tasks.heads import VectorHead as VectorHead
 from hybridvit.tasks.keypoints import KeypointsConfig as KeypointsConfig
 from hybridvit.tasks.keypoints import KeypointsTask as KeypointsTask
 from hybridvit.tasks.multilabel import MultilabelConfig as MultilabelConfig
@@ -76,7 +77,6 @@ from hybridvit.tasks.regression import RegressionConfig as RegressionConfig
 from hybridvit.tasks.regression import RegressionTask as RegressionTask
 from hybridvit.tasks.segmentation import SegmentationConfig as SegmentationConfig
 from hybridvit.tasks.segmentation import SegmentationTask as SegmentationTask
-from hybridvit.tasks.vector_head import VectorHead as VectorHead
 from hybridvit.training.engine import TrainConfig as TrainConfig
 from hybridvit.training.engine import Trainer as Trainer
 from hybridvit.training.optimisers.kinds import AdamWConfig as AdamWConfig

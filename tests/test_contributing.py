@@ -146,8 +146,8 @@ class ToyBalance(WeightedBalance):
         "hydra/balance/kinds.py",
         {
             "    SumConfig\n": "    ToyBalanceConfig\n    | SumConfig\n",
-            "from hybridvit.hydra.balance.uncertainty": "from hybridvit.hydra.balance.toy import ToyBalanceConfig\n"
-            "from hybridvit.hydra.balance.uncertainty",
+            "from hybridvit.hydra.balance.loss_weighting": "from hybridvit.hydra.balance.toy import ToyBalanceConfig\n"
+            "from hybridvit.hydra.balance.loss_weighting",
         },
     ),
     "optimiser": (

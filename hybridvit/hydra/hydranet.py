@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
-from hybridvit.backbones.features import Features, frozen_statistics
+from hybridvit.backbones.features import Features, FeatureSpec, frozen_statistics
 
 Images = Tensor | Mapping[str, Tensor]
 
@@ -103,3 +104,36 @@ def _check_name(name: str) -> None:
     """Refuses names that a module's attribute cannot have."""
     if not name or "." in name or hasattr(nn.ModuleDict, name):
         raise ValueError(f"a head cannot be called {name!r}: no dots, and no name of a method such as 'keys'")
+
+
+def split_features(features: Features, counts: Mapping[str, int]) -> dict[str, Features]:
+    """Features of the images of several cameras, one camera after the other -> the features of each."""
+    sizes = list(counts.values())
+    tokens, prefix = features.tokens.split(sizes), features.prefix.split(sizes)
+    maps = {stride: x.split(sizes) for stride, x in features.maps.items()}
+    return {
+        view: Features(tokens[i], prefix[i], features.grid, {stride: parts[i] for stride, parts in maps.items()})
+        for i, view in enumerate(counts)
+    }
+
+
+def spread_features(features: Features, rows: Tensor | None, batch: int) -> Features:
+    """Features of some of a batch's samples, put in their rows with zeros between; rows None: of all samples."""
+    if rows is None:
+        return features
+    spread: Features = tree_map_only(
+        Tensor, lambda x: x.new_zeros(batch, *x.shape[1:]).index_copy(0, rows, x), features
+    )
+    return spread
+
+
+def zero_features(spec: FeatureSpec, size: tuple[int, int], batch: int, like: Tensor) -> Features:
+    """Zeros in place of a camera's features for images of this size, of the dtype and on the device of ``like``."""
+    rows, columns = spec.grid
+    last = max(spec.map_channels, default=0)
+    maps = {}
+    for stride, channels in spec.map_channels.items():
+        height, width = spec.grid if stride == last else (-(-size[0] // stride), -(-size[1] // stride))
+        maps[stride] = like.new_zeros(batch, channels, height, width)
+    tokens = like.new_zeros(batch, rows * columns, spec.embed_dim)
+    return Features(tokens, like.new_zeros(batch, spec.prefix_tokens, spec.embed_dim), spec.grid, maps)

@@ -13,8 +13,7 @@ from hybridvit.backbones.features import Backbone, Features, FeatureSpec
 from hybridvit.config import Config, Fraction, PositiveFloat, PositiveInt
 from hybridvit.hydra.bev import BEVFusion, Rig
 from hybridvit.hydra.fusion import AttentionFusion, Fusion
-from hybridvit.hydra.hydranet import ViewFeatures
-from hybridvit.hydra.view_features import split_features, spread_features, zero_features
+from hybridvit.hydra.hydranet import ViewFeatures, split_features, spread_features, zero_features
 
 Shape = tuple[int, int, int]
 

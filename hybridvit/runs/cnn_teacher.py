@@ -21,7 +21,7 @@ from hybridvit.runs.distillation import TaughtBatches
 from hybridvit.runs.net import create_net
 from hybridvit.runs.stage import fit_stage, own_randomness, stage_train
 from hybridvit.runs.stage_config import CNNTeacherConfig
-from hybridvit.tasks.base import Task
+from hybridvit.tasks.base import Objective, Task
 from hybridvit.tasks.classification import ClassificationTask
 from hybridvit.tasks.teacher import (
     FeatureDistillationHead,
@@ -78,7 +78,7 @@ class CNNTeacher:
             self.net = create_net(self.recipe, data, self.learns)
         self.stages = _stages(self.net, data.shapes[ONE_VIEW])
         self.net.to(accelerator.device)
-        self.tasks: dict[str, Task] = {}
+        self.tasks: dict[str, Objective] = {}
         self.follows: dict[str, str] = {}  # of the logits: task here -> the student's
         if config.what != "logits":
             self.tasks[FEATURES] = FeatureDistillationTask(
@@ -96,7 +96,7 @@ class CNNTeacher:
         for name, task in self.learns.items():
             if isinstance(task, ClassificationTask):
                 own = f"{FEATURES}_{name}"
-                self.tasks[own] = LogitDistillationTask(own, task.class_names, self.config.weight, own)
+                self.tasks[own] = LogitDistillationTask(own, task.names, self.config.weight, own)
                 self.follows[own] = name
         if not self.follows:
             raise ValueError(f"teacher.what {self.config.what!r} needs a classification task: choose 'features'")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -14,7 +15,9 @@ from hybridvit.backbones.features import FeatureSpec
 from hybridvit.config import Config
 
 if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
+    from torchmetrics import MetricCollection as Metrics
+else:
+    Metrics = Any  # importing torchmetrics takes a second
 
 UNLABELLED = -1  # of class targets; NaN of real-valued ones
 
@@ -74,26 +77,21 @@ class BaseTaskConfig(Config):
         return dict(self.build("", TargetInfo(("",), (32, 32), (32, 32))).higher_is_better)
 
 
-class Task(ABC):
-    """One question asked of every image.
+class Objective(ABC):
+    """One thing to learn of every image.
 
-    A sample without a label contributes nothing to loss or metrics.
+    A sample without a label contributes nothing.
+
+    Args:
+        name: key of the predictions.
+        target: name of the target column.
+        view: the camera whose own features the head reads; None: those of all cameras, fused.
 
     Attributes:
-        name: key of the task's predictions.
-        target: name of its target column.
-        view: the camera whose own features the head reads; None: those of all cameras, fused.
-        higher_is_better: for each metric. The first is in (-inf, 1], higher is better, and checkpoints are
-            selected by its mean over the tasks.
-        mixable: whether it can learn from images that are mixed of two (mixup, CutMix).
+        mixable: whether it can be learned from images that are mixed of two (mixup, CutMix).
     """
 
     mixable: ClassVar[bool] = False
-
-    name: str
-    target: str
-    view: str | None = None
-    higher_is_better: Mapping[str, bool]
 
     def __init__(self, name: str, target: str, view: str | None = None) -> None:
         self.name = name
@@ -125,18 +123,78 @@ class Task(ABC):
                 in [0, 1], as in ``Mix``.
 
         Raises:
-            ValueError: the task is not mixable.
+            ValueError: it is not mixable.
         """
         raise ValueError(f"task {self.name!r} cannot learn from mixed images: leave mixup and CutMix out")
 
+
+class Task(Objective):
+    """One question asked of every image: what it learns is scored, and read by a person.
+
+    Args:
+        name: key of the predictions.
+        names: classes, components or points, in the order of the target's.
+        config: target column, the head's layers and all other settings.
+        image_size: height and width in pixels of the images, or of the masks; None: it finds nothing in an image.
+
+    Attributes:
+        higher_is_better: for each metric. The first is in (-inf, 1], higher is better, and checkpoints are
+            selected by its mean over the tasks.
+    """
+
+    higher_is_better: Mapping[str, bool]
+
+    def __init__(
+        self, name: str, names: Sequence[str], config: BaseTaskConfig, image_size: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__(name, config.target, config.view)
+        self.names = tuple(names)
+        self.config: Any = config
+        self.image_size: Any = image_size
+
     @abstractmethod
-    def metric(self) -> MetricCollection:
+    def metric(self) -> Metrics:
         """Fresh metrics, named as in ``higher_is_better``."""
 
     @abstractmethod
-    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+    def observe(self, metric: Metrics, prediction: Tensor, target: Tensor) -> None:
         """Adds what is labelled in a batch to the metrics."""
 
     @abstractmethod
     def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
         """Predictions as something a person reads, one mapping for each image; JSON values, and arrays for masks."""
+
+
+class ImageTask(Task):
+    """A task whose loss is a mean of losses that each belong to one sample."""
+
+    mixable = True
+
+    @abstractmethod
+    def losses(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of each label, 0 and without a gradient where there is none, and which labels there are.
+
+        Returns:
+            float and bool, both ``[b]`` or both ``[b, k]``.
+        """
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        losses, labelled = self.losses(prediction, target)
+        return losses.sum() / labelled.sum().clamp(min=1)
+
+    def mixed_loss(self, prediction: Tensor, target: Tensor, mix: tuple[Tensor, Tensor]) -> Tensor:
+        """Each label is weighted by its image's share of the mixed one (arXiv 1710.09412; 1905.04899, eq. 1).
+
+        For classes this is the cross entropy with the mixed one-hot labels, and for angles, but for a constant, one
+        minus the scalar product with the mixed (sin, cos).
+        """
+        partner, share = mix
+        total, weights = prediction.new_zeros((), dtype=torch.float32), share.new_zeros(())
+        for labels, part in ((target, share), (target[partner], 1 - share)):
+            nothing = torch.nan if labels.is_floating_point() else UNLABELLED
+            seen = (part > 0).view(-1, *[1] * (labels.ndim - 1))
+            losses, labelled = self.losses(prediction, torch.where(seen, labels, nothing))
+            weight = part.view(-1, *[1] * (losses.ndim - 1)) * labelled
+            total = total + (weight * losses).sum()
+            weights = weights + weight.sum()
+        return total / torch.where(weights > 0, weights, 1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +12,8 @@ from torch import Tensor, nn
 from hybridvit.backbones.features import Backbone, Features, FeatureSpec
 from hybridvit.config import Fraction
 from hybridvit.layers.initialisation import linear
-from hybridvit.tasks.base import UNLABELLED, TargetInfo
-from hybridvit.tasks.image_task import ImageTask
-from hybridvit.tasks.vector_head import HeadPooling, VectorHead, VectorTaskConfig, hidden_layer
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
+from hybridvit.tasks.base import UNLABELLED, ImageTask, Metrics, TargetInfo
+from hybridvit.tasks.heads import HeadPooling, VectorHead, VectorTaskConfig, hidden_layer
 
 
 class ClassificationConfig(VectorTaskConfig):
@@ -140,22 +136,12 @@ class Classifier(nn.Module):
 
 
 class ClassificationTask(ImageTask):
-    """Cross entropy and accuracy; the label -1 means unlabelled.
+    """Cross entropy and accuracy; the label -1 means unlabelled."""
 
-    Args:
-        name: key of the predictions.
-        class_names: the classes, in the order of their indices.
-        config: target column, label smoothing and the head's layers.
-    """
-
-    def __init__(self, name: str, class_names: Sequence[str], config: ClassificationConfig) -> None:
-        super().__init__(name, config.target, config.view)
-        self.class_names = tuple(class_names)
-        self.config = config
-        self.higher_is_better = {"accuracy": True}
+    higher_is_better: Mapping[str, bool] = {"accuracy": True}
 
     def head(self, spec: FeatureSpec) -> ClassificationHead:
-        return ClassificationHead(spec, len(self.class_names), self.config.pooling, self.config.hidden)
+        return ClassificationHead(spec, len(self.names), self.config.pooling, self.config.hidden)
 
     def labelled(self, target: Tensor) -> Tensor:
         return target != UNLABELLED
@@ -172,19 +158,19 @@ class ClassificationTask(ImageTask):
         )
         return losses, labelled
 
-    def metric(self) -> MetricCollection:
+    def metric(self) -> Metrics:
         """Top-1 accuracy, in [0, 1]."""
         from hybridvit.tasks.metrics import Mean, collection
 
         return collection(accuracy=Mean())
 
-    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+    def observe(self, metric: Metrics, prediction: Tensor, target: Tensor) -> None:
         labelled = self.labelled(target)
         metric["accuracy"].update((prediction[labelled].argmax(dim=-1) == target[labelled]).float())
 
     def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
         """The most probable class and its probability for each row of logits."""
-        return most_probable(prediction, self.class_names)
+        return most_probable(prediction, self.names)
 
 
 def most_probable(logits: Tensor, class_names: Sequence[str]) -> list[dict[str, Any]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +13,9 @@ from torch import Tensor, nn
 
 from hybridvit.backbones.features import Features, FeatureSpec
 from hybridvit.config import Fraction
-from hybridvit.tasks.base import TargetInfo, Task
+from hybridvit.tasks.base import Metrics, TargetInfo, Task
 from hybridvit.tasks.box_targets import BoxTargets, box_targets
-from hybridvit.tasks.dense_head import DenseHead, DenseTaskConfig, point_stride
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
+from hybridvit.tasks.heads import DenseHead, DenseTaskConfig, point_stride
 
 START_PROBABILITY = 0.1  # of every cell and class (CornerNet's start value)
 LARGEST_LOG = 10.0  # of a distance in cells: beyond any image
@@ -79,26 +76,13 @@ class DetectionTask(Task):
     classes over the number of objects, plus 5 times the mean over the objects of 1 - GIoU (arXiv 1902.09630) in a
     Gaussian neighbourhood of their centres (as in arXiv 1909.00700). A labelled image without objects pushes
     its heat maps down; in an image without labels the target is NaN throughout.
-
-    Args:
-        name: key of the predictions.
-        class_names: the classes, in the order of their indices.
-        config: target column, the head's layers and what is decoded.
-        image_size: height and width of the images, in pixels.
     """
 
-    def __init__(
-        self, name: str, class_names: Sequence[str], config: DetectionConfig, image_size: tuple[int, int]
-    ) -> None:
-        super().__init__(name, config.target, config.view)
-        self.class_names = tuple(class_names)
-        self.config = config
-        self.image_size = image_size
-        self.higher_is_better = {"ap": True, "ap50": True}
+    higher_is_better: Mapping[str, bool] = {"ap": True, "ap50": True}
 
     def head(self, spec: FeatureSpec) -> DetectionHead:
         stride = point_stride(spec, self.config.stride)
-        return DetectionHead(spec, len(self.class_names), self.config.width, stride)
+        return DetectionHead(spec, len(self.names), self.config.width, stride)
 
     def labelled(self, target: Tensor) -> Tensor:
         return (~target.isnan()).flatten(1).any(dim=1)
@@ -106,7 +90,7 @@ class DetectionTask(Task):
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """prediction ``[b, classes + 4, gh, gw]``, target ``[b, m, 5]`` of class, x1, y1, x2, y2 -> scalar."""
         labelled = self.labelled(target)[:, None, None, None]
-        classes = len(self.class_names)
+        classes = len(self.names)
         logits = torch.where(labelled, prediction[:, :classes].float(), 0)
         distances = torch.where(labelled, prediction[:, classes:].float(), 1)
         learned = box_targets(target, (logits.shape[2], logits.shape[3]), self.image_size, classes)
@@ -114,7 +98,7 @@ class DetectionTask(Task):
         boxes = BOX_WEIGHT * self._box_losses(distances, learned).sum()
         return (focal + boxes) / learned.objects.clamp(min=1)
 
-    def metric(self) -> MetricCollection:
+    def metric(self) -> Metrics:
         """COCO's average precision, in [0, 1]: "ap", over IoU thresholds of 0.50 to 0.95, and "ap50".
 
         Raises:
@@ -124,7 +108,7 @@ class DetectionTask(Task):
 
         return collection(boxes=BoxAveragePrecision())
 
-    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+    def observe(self, metric: Metrics, prediction: Tensor, target: Tensor) -> None:
         labelled = self.labelled(target)
         detections = [
             {"boxes": boxes, "scores": scores, "labels": labels}
@@ -141,7 +125,7 @@ class DetectionTask(Task):
         return [
             {
                 "objects": [
-                    {"class": self.class_names[label], "score": score, "box": box}
+                    {"class": self.names[label], "score": score, "box": box}
                     for box, score, label in zip(*(part.tolist() for part in parts), strict=True)
                 ]
             }
@@ -155,7 +139,7 @@ class DetectionTask(Task):
         """
         from torchvision.ops import batched_nms
 
-        classes = len(self.class_names)
+        classes = len(self.names)
         logits = prediction[:, :classes].float()
         peaks = torch.where(logits == F.max_pool2d(logits, 3, 1, 1), logits.sigmoid(), 0).flatten(1)
         boxes = self._boxes(prediction[:, classes:].float()).flatten(1, 2)

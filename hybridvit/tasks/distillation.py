@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +12,9 @@ from torch import Tensor, nn
 from hybridvit.backbones.features import Features, FeatureSpec
 from hybridvit.config import PositiveFloat
 from hybridvit.layers.initialisation import linear
-from hybridvit.tasks.base import BaseTaskConfig, TargetInfo, Task
+from hybridvit.tasks.base import BaseTaskConfig, Metrics, TargetInfo, Task
 from hybridvit.tasks.classification import most_probable
-from hybridvit.tasks.vector_head import VectorHead
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
+from hybridvit.tasks.heads import VectorHead
 
 
 class DistillationConfig(BaseTaskConfig):
@@ -75,23 +72,13 @@ class DistillationTask(Task):
     token the head reads that, else what a classification head reads. Its predictions are the student's answer to
     this task alone: DeiT predicts with the mean of this head and that of the class token, which is left to callers.
     Of mixed images the target is the teacher's answer to the mixture.
-
-    Args:
-        name: key of the predictions.
-        class_names: the teacher's classes, in the order of its logits.
-        config: the teacher, and how it is followed.
     """
 
     mixable = True
-
-    def __init__(self, name: str, class_names: Sequence[str], config: DistillationConfig) -> None:
-        super().__init__(name, config.target, config.view)
-        self.class_names = tuple(class_names)
-        self.config = config
-        self.higher_is_better = {"agreement": True}
+    higher_is_better: Mapping[str, bool] = {"agreement": True}
 
     def head(self, spec: FeatureSpec) -> nn.Module:
-        classes = len(self.class_names)
+        classes = len(self.names)
         return DistillationHead(spec.embed_dim, classes) if spec.distilled else VectorHead(spec, classes)
 
     def labelled(self, target: Tensor) -> Tensor:
@@ -114,17 +101,17 @@ class DistillationTask(Task):
         """The plain loss: the teacher saw the mixed images."""
         return self.loss(prediction, target)
 
-    def metric(self) -> MetricCollection:
+    def metric(self) -> Metrics:
         """Share of the images where student and teacher name the same class."""
         from hybridvit.tasks.metrics import Mean, collection
 
         return collection(agreement=Mean())
 
-    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+    def observe(self, metric: Metrics, prediction: Tensor, target: Tensor) -> None:
         labelled = self.labelled(target)
         same = prediction[labelled].argmax(dim=1) == target[labelled].argmax(dim=1)
         metric["agreement"].update(same.float())
 
     def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
         """The most probable class and its probability for each row of logits."""
-        return most_probable(prediction, self.class_names)
+        return most_probable(prediction, self.names)

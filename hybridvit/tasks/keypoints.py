@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Interval
@@ -11,11 +11,8 @@ from torch import Tensor
 
 from hybridvit.backbones.features import FeatureSpec
 from hybridvit.config import OpenFraction
-from hybridvit.tasks.base import TargetInfo, Task
-from hybridvit.tasks.dense_head import DenseHead, DenseTaskConfig, point_stride
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
+from hybridvit.tasks.base import Metrics, TargetInfo, Task
+from hybridvit.tasks.heads import DenseHead, DenseTaskConfig, point_stride
 
 
 class KeypointsConfig(DenseTaskConfig):
@@ -46,25 +43,12 @@ class KeypointsTask(Task):
     sums to 1 over the cells, so its logarithm, which the logits learn, is a parabola along rows and columns, and the
     vertex through the largest logit and its neighbours is the point to fractions of a cell (as in arXiv 1910.06278,
     without its blur). Points that are missing are NaN; points outside the image count as missing.
-
-    Args:
-        name: key of the predictions.
-        point_names: the points, in the order of the target's.
-        config: target column, the head's layers and the heat map.
-        image_size: height and width of the images, in pixels.
     """
 
-    def __init__(
-        self, name: str, point_names: Sequence[str], config: KeypointsConfig, image_size: tuple[int, int]
-    ) -> None:
-        super().__init__(name, config.target, config.view)
-        self.point_names = tuple(point_names)
-        self.config = config
-        self.image_size = image_size
-        self.higher_is_better = {"pck": True, "distance": False}
+    higher_is_better: Mapping[str, bool] = {"pck": True, "distance": False}
 
     def head(self, spec: FeatureSpec) -> DenseHead:
-        return DenseHead(spec, len(self.point_names), self.config.width, point_stride(spec, self.config.stride))
+        return DenseHead(spec, len(self.names), self.config.width, point_stride(spec, self.config.stride))
 
     def labelled(self, target: Tensor) -> Tensor:
         return self._known(target).any(dim=1)
@@ -77,13 +61,13 @@ class KeypointsTask(Task):
         losses = -(heat * logits.flatten(2).log_softmax(dim=2).view_as(logits)).sum(dim=(2, 3))
         return torch.where(labelled, losses, 0).sum() / labelled.sum().clamp(min=1)
 
-    def metric(self) -> MetricCollection:
+    def metric(self) -> Metrics:
         """Share of the points found within ``pck_threshold`` of the longer side, and mean distance in pixels."""
         from hybridvit.tasks.metrics import Mean, collection
 
         return collection(pck=Mean(), distance=Mean())
 
-    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+    def observe(self, metric: Metrics, prediction: Tensor, target: Tensor) -> None:
         labelled = self._known(target)
         distance = (self.coordinates(prediction)[labelled] - target[labelled]).norm(dim=-1)
         metric["pck"].update((distance <= self.config.pck_threshold * max(self.image_size)).float())
@@ -114,7 +98,7 @@ class KeypointsTask(Task):
         mass = (logits.flatten(2).softmax(dim=2).view_as(logits) * near).sum(dim=(2, 3)).clamp(max=1)
         answers = torch.cat([self.coordinates(prediction), mass[..., None]], dim=-1).tolist()
         return [
-            {name: {"x": x, "y": y, "confidence": p} for name, (x, y, p) in zip(self.point_names, points, strict=True)}
+            {name: {"x": x, "y": y, "confidence": p} for name, (x, y, p) in zip(self.names, points, strict=True)}
             for points in answers
         ]
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hybridvit.backbones.features import FeatureSpec
-from hybridvit.tasks.base import TargetInfo
-from hybridvit.tasks.image_task import ImageTask
-from hybridvit.tasks.vector_head import VectorHead, VectorTaskConfig
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
+from hybridvit.tasks.base import ImageTask, Metrics, TargetInfo
+from hybridvit.tasks.heads import VectorHead, VectorTaskConfig
 
 
 class MultilabelConfig(VectorTaskConfig):
@@ -30,22 +26,12 @@ class MultilabelConfig(VectorTaskConfig):
 
 
 class MultilabelTask(ImageTask):
-    """Binary cross entropy of every class; single entries may be unknown, -1.
+    """Binary cross entropy of every class; single entries may be unknown, -1."""
 
-    Args:
-        name: key of the predictions.
-        class_names: the classes, in the order of the target's columns.
-        config: target column and the head's layers.
-    """
-
-    def __init__(self, name: str, class_names: Sequence[str], config: MultilabelConfig) -> None:
-        super().__init__(name, config.target, config.view)
-        self.class_names = tuple(class_names)
-        self.config = config
-        self.higher_is_better = {"map": True, "f1": True}
+    higher_is_better: Mapping[str, bool] = {"map": True, "f1": True}
 
     def head(self, spec: FeatureSpec) -> VectorHead:
-        return VectorHead(spec, len(self.class_names), self.config.pooling, self.config.hidden)
+        return VectorHead(spec, len(self.names), self.config.pooling, self.config.hidden)
 
     def labelled(self, target: Tensor) -> Tensor:
         return (target >= 0).any(dim=1)
@@ -57,7 +43,7 @@ class MultilabelTask(ImageTask):
         losses = F.binary_cross_entropy_with_logits(logits, target.clamp(min=0).float(), reduction="none")
         return torch.where(labelled, losses, 0), labelled
 
-    def metric(self) -> MetricCollection:
+    def metric(self) -> Metrics:
         """In [0, 1]: average precision, mean over the classes with a positive and a negative label, and F1.
 
         F1 is taken over all known entries alike (micro), at probability 0.5.
@@ -66,7 +52,7 @@ class MultilabelTask(ImageTask):
 
         return collection(map=MeanAveragePrecision(), f1=F1())
 
-    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+    def observe(self, metric: Metrics, prediction: Tensor, target: Tensor) -> None:
         samples, labelled = self.labelled(target), target >= 0
         metric["map"].update(prediction[samples], target[samples])
         metric["f1"].update((prediction[labelled] >= 0).long(), target[labelled])
@@ -75,8 +61,8 @@ class MultilabelTask(ImageTask):
         """The classes of probability 0.5 or more, and the probability of every class."""
         return [
             {
-                "classes": [name for name, p in zip(self.class_names, row, strict=True) if p >= 0.5],
-                "probabilities": dict(zip(self.class_names, row, strict=True)),
+                "classes": [name for name, p in zip(self.names, row, strict=True) if p >= 0.5],
+                "probabilities": dict(zip(self.names, row, strict=True)),
             }
             for row in prediction.float().sigmoid().tolist()
         ]

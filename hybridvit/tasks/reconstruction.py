@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -11,10 +9,7 @@ from torch import Tensor, nn
 from hybridvit.backbones.features import Features, FeatureSpec
 from hybridvit.layers.dense import enlarge
 from hybridvit.layers.initialisation import linear
-from hybridvit.tasks.base import Task
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
+from hybridvit.tasks.base import Objective
 
 
 class ReconstructionHead(nn.Module):
@@ -42,7 +37,7 @@ class ReconstructionHead(nn.Module):
         return enlarge(image, self.size)
 
 
-class ReconstructionTask(Task):
+class ReconstructionTask(Objective):
     """L1 loss of the pixels that were hidden (SimMIM, arXiv 2111.09886, §3.4); the target is NaN elsewhere.
 
     Args:
@@ -54,7 +49,6 @@ class ReconstructionTask(Task):
     def __init__(self, name: str, image_shape: tuple[int, int, int], target: str = "pixels") -> None:
         super().__init__(name, target)
         self.image_shape = image_shape
-        self.higher_is_better = {"r2": True, "l1": False}
 
     def head(self, spec: FeatureSpec) -> ReconstructionHead:
         return ReconstructionHead(spec, self.image_shape)
@@ -67,19 +61,3 @@ class ReconstructionTask(Task):
         hidden = ~target.isnan()
         errors = torch.where(hidden, prediction.float() - target, 0).abs()
         return errors.sum() / hidden.sum().clamp(min=1)
-
-    def metric(self) -> MetricCollection:
-        """Share of the hidden pixels' variance that is explained, and their mean error."""
-        from hybridvit.tasks.metrics import R2, Mean, collection
-
-        return collection(r2=R2((0.0,)), l1=Mean())
-
-    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
-        hidden = ~target.isnan()
-        predicted, target_pixels = prediction[hidden].float(), target[hidden]
-        metric["r2"].update(predicted[:, None], target_pixels[:, None])
-        metric["l1"].update((predicted - target_pixels).abs())
-
-    def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
-        """The pictures, ``[c, h, w]`` in the units of the target."""
-        return [{"pixels": picture} for picture in prediction.float().cpu().numpy()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,12 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hybridvit.backbones.features import Features, FeatureSpec
-from hybridvit.tasks.base import TargetInfo
-from hybridvit.tasks.image_task import ImageTask
-from hybridvit.tasks.vector_head import HeadPooling, VectorHead, VectorTaskConfig
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
+from hybridvit.tasks.base import ImageTask, Metrics, TargetInfo
+from hybridvit.tasks.heads import HeadPooling, VectorHead, VectorTaskConfig
 
 TURN = {"degrees": 360.0, "radians": 2 * math.pi}
 SHORT = 1e-6  # added to the squared length of (sin, cos): no infinite slope where both are 0
@@ -77,9 +73,7 @@ class RegressionTask(ImageTask):
     learns alike. Angles are predicted as pairs (sin, cos), ``[b, 2 k]``, of which only the direction counts.
 
     Args:
-        name: key of the predictions.
-        component_names: the components, in the order of the target's columns.
-        config: target column, angle and the head's layers.
+        name, component_names, config: as for :class:`Task`.
         mean: of each component over the training labels; None: 0. Not for angles.
         std: standard deviation likewise; None: 1, and 0 counts as 1. Not for angles.
 
@@ -95,9 +89,7 @@ class RegressionTask(ImageTask):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(name, config.target, config.view)
-        self.component_names = tuple(component_names)
-        self.config = config
+        super().__init__(name, component_names, config)
         self.is_angle = config.angle != "none"
         self.turn = TURN.get(config.angle, math.nan)
         if self.is_angle and not (mean is None and std is None):
@@ -111,7 +103,7 @@ class RegressionTask(ImageTask):
     def head(self, spec: FeatureSpec) -> VectorHead:
         pooling, hidden = self.config.pooling, self.config.hidden
         if self.is_angle:
-            return VectorHead(spec, 2 * len(self.component_names), pooling, hidden)
+            return VectorHead(spec, 2 * len(self.names), pooling, hidden)
         return ScaledHead(spec, self.mean, self.std, pooling, hidden)
 
     def labelled(self, target: Tensor) -> Tensor:
@@ -131,7 +123,7 @@ class RegressionTask(ImageTask):
             losses = F.smooth_l1_loss(error / error.new_tensor(self.std), torch.zeros_like(error), reduction="none")
         return torch.where(labelled, losses, 0), labelled
 
-    def metric(self) -> MetricCollection:
+    def metric(self) -> Metrics:
         """Plain numbers: R² and mean absolute error in their units; angles: mean cosine of the error, and its size.
 
         Each is taken over a component's known labels, then averaged over the components; a component whose labels
@@ -139,12 +131,12 @@ class RegressionTask(ImageTask):
         """
         from hybridvit.tasks.metrics import R2, ComponentMean, collection
 
-        mae = ComponentMean(len(self.component_names))
+        mae = ComponentMean(len(self.names))
         if self.is_angle:
-            return collection(cosine=ComponentMean(len(self.component_names)), mae=mae)
+            return collection(cosine=ComponentMean(len(self.names)), mae=mae)
         return collection(r2=R2(self.mean), mae=mae)
 
-    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+    def observe(self, metric: Metrics, prediction: Tensor, target: Tensor) -> None:
         if self.is_angle:
             error = torch.remainder(self._angles(prediction) - target + self.turn / 2, self.turn) - self.turn / 2
             metric["cosine"].update((error * (2 * math.pi / self.turn)).cos())
@@ -156,7 +148,7 @@ class RegressionTask(ImageTask):
     def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
         """The value of each component by name; angles within half a turn of 0."""
         values = self._angles(prediction) if self.is_angle else prediction.float()
-        return [dict(zip(self.component_names, row, strict=True)) for row in values.tolist()]
+        return [dict(zip(self.names, row, strict=True)) for row in values.tolist()]
 
     def _angles(self, prediction: Tensor) -> Tensor:
         """``[b, 2 k]`` -> angles ``[b, k]`` in their unit."""
@@ -164,9 +156,9 @@ class RegressionTask(ImageTask):
         return torch.atan2(sin, cos) * (self.turn / (2 * math.pi))
 
     def _of_components(self, what: str, values: Sequence[float] | None, default: float) -> tuple[float, ...]:
-        numbers = tuple(float(v) for v in values) if values is not None else (default,) * len(self.component_names)
-        if len(numbers) != len(self.component_names) or not all(map(math.isfinite, numbers)):
-            names = ", ".join(self.component_names)
+        numbers = tuple(float(v) for v in values) if values is not None else (default,) * len(self.names)
+        if len(numbers) != len(self.names) or not all(map(math.isfinite, numbers)):
+            names = ", ".join(self.names)
             raise ValueError(
                 f"{what} of task {self.name!r} must be a finite number for each of {names}, given {numbers}"
             )

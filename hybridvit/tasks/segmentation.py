@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -12,11 +12,8 @@ from torch import Tensor
 
 from hybridvit.backbones.features import FeatureSpec
 from hybridvit.layers.dense import enlarge
-from hybridvit.tasks.base import UNLABELLED, TargetInfo, Task
-from hybridvit.tasks.dense_head import DenseHead, DenseTaskConfig
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
+from hybridvit.tasks.base import UNLABELLED, Metrics, TargetInfo, Task
+from hybridvit.tasks.heads import DenseHead, DenseTaskConfig
 
 
 class SegmentationConfig(DenseTaskConfig):
@@ -41,25 +38,12 @@ class SegmentationTask(Task):
 
     Predictions ``[b, classes, gh, gw]`` are logits of a grid, enlarged bilinearly to the pixels they are compared
     with (as in FCN, arXiv 1411.4038, with fixed weights).
-
-    Args:
-        name: key of the predictions.
-        class_names: the classes, in the order of their indices.
-        config: target column and the head's layers.
-        image_size: height and width that decoded masks have, in pixels.
     """
 
-    def __init__(
-        self, name: str, class_names: Sequence[str], config: SegmentationConfig, image_size: tuple[int, int]
-    ) -> None:
-        super().__init__(name, config.target, config.view)
-        self.class_names = tuple(class_names)
-        self.config = config
-        self.image_size = image_size
-        self.higher_is_better = {"miou": True, "pixel_accuracy": True}
+    higher_is_better: Mapping[str, bool] = {"miou": True, "pixel_accuracy": True}
 
     def head(self, spec: FeatureSpec) -> DenseHead:
-        return DenseHead(spec, len(self.class_names), self.config.width, self.config.stride)
+        return DenseHead(spec, len(self.names), self.config.width, self.config.stride)
 
     def labelled(self, target: Tensor) -> Tensor:
         return (target != UNLABELLED).flatten(1).any(dim=1)
@@ -71,16 +55,16 @@ class SegmentationTask(Task):
         total = F.cross_entropy(logits, target, ignore_index=UNLABELLED, reduction="sum")
         return total / (target != UNLABELLED).sum().clamp(min=1)
 
-    def metric(self) -> MetricCollection:
+    def metric(self) -> Metrics:
         """Intersection over union and accuracy of all pixels of the split, not image by image; in [0, 1].
 
         The former is the mean over the classes that occur in labels or predictions.
         """
         from hybridvit.tasks.metrics import Mean, MeanIoU, collection
 
-        return collection(miou=MeanIoU(len(self.class_names)), pixel_accuracy=Mean())
+        return collection(miou=MeanIoU(len(self.names)), pixel_accuracy=Mean())
 
-    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
+    def observe(self, metric: Metrics, prediction: Tensor, target: Tensor) -> None:
         labelled = self.labelled(target)
         valid = target[labelled] != UNLABELLED
         label = target[labelled][valid]
@@ -93,8 +77,8 @@ class SegmentationTask(Task):
         masks = self._classes(prediction, self.image_size).cpu().numpy().astype(np.uint8)
         rows: list[dict[str, Any]] = []
         for mask in masks:
-            shares = np.bincount(mask.ravel(), minlength=len(self.class_names)) / mask.size
-            rows.append({"mask": mask, "shares": dict(zip(self.class_names, shares.tolist(), strict=True))})
+            shares = np.bincount(mask.ravel(), minlength=len(self.names)) / mask.size
+            rows.append({"mask": mask, "shares": dict(zip(self.names, shares.tolist(), strict=True))})
         return rows
 
     def _classes(self, prediction: Tensor, size: tuple[int, int]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +14,8 @@ from torch.utils.hooks import RemovableHandle
 from hybridvit.backbones.features import Features, FeatureSpec
 from hybridvit.layers.dense import enlarge
 from hybridvit.layers.initialisation import linear
-from hybridvit.tasks.base import Task
+from hybridvit.tasks.base import Objective
 from hybridvit.tasks.distillation import DistillationConfig, DistillationTask
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
 
 Shape = tuple[int, int, int]
 
@@ -82,7 +79,7 @@ class FeatureDistillationHead(nn.Module):
         return torch.cat(maps, dim=1) if maps else features.tokens.new_zeros(len(features.tokens), 0)
 
 
-class FeatureDistillationTask(Task):
+class FeatureDistillationTask(Objective):
     """Locality guidance (arXiv 2207.10026, §3.2): squared differences between tokens and a CNN's feature maps.
 
     Tokens after chosen blocks are mapped linearly to the channels of one stage each. The loss is their mean squared
@@ -101,11 +98,9 @@ class FeatureDistillationTask(Task):
     mixable = True
 
     def __init__(self, name: str, shapes: Sequence[Shape], weight: float, target: str) -> None:
-        self.name = name
+        super().__init__(name, target)
         self.shapes = tuple(shapes)
         self.weight = weight
-        self.target = target
-        self.higher_is_better = {"explained": True}
 
     def head(self, spec: FeatureSpec) -> FeatureDistillationHead:
         return FeatureDistillationHead(spec.embed_dim, self.shapes)
@@ -115,33 +110,15 @@ class FeatureDistillationTask(Task):
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """prediction and target ``[b, Σ c·h·w]`` -> scalar."""
-        errors, labelled = self._errors(prediction, target)
+        labelled = self.labelled(target)
+        squares = torch.where(labelled[:, None], prediction.float() - target, 0).square()
+        stages = squares.split([c * h * w for c, h, w in self.shapes], dim=1)
+        errors = torch.stack([stage.mean(dim=1) for stage in stages]).sum(dim=0)
         return self.weight * errors.sum() / labelled.sum().clamp(min=1)
 
     def mixed_loss(self, prediction: Tensor, target: Tensor, mix: tuple[Tensor, Tensor]) -> Tensor:
         """The plain loss: the CNN saw the mixed images."""
         return self.loss(prediction, target)
-
-    def _errors(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum over the stages of their mean squared differences, 0 where there is none, and which have one, ``[b]``."""
-        labelled = self.labelled(target)
-        squares = torch.where(labelled[:, None], prediction.float() - target, 0).square()
-        stages = squares.split([c * h * w for c, h, w in self.shapes], dim=1)
-        return torch.stack([stage.mean(dim=1) for stage in stages]).sum(dim=0), labelled
-
-    def metric(self) -> MetricCollection:
-        """1 - the loss of a stage: the share of the CNN's features that is explained."""
-        from hybridvit.tasks.metrics import Mean, collection
-
-        return collection(explained=Mean())
-
-    def observe(self, metric: MetricCollection, prediction: Tensor, target: Tensor) -> None:
-        errors, labelled = self._errors(prediction, target)
-        metric["explained"].update(1 - errors[labelled] / len(self.shapes))
-
-    def decode(self, prediction: Tensor) -> list[dict[str, Any]]:
-        """Nothing that a person could read: an empty mapping for each image."""
-        return [{} for _ in prediction]
 
 
 def normalised_maps(maps: Sequence[Tensor]) -> Tensor:

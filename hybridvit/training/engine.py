@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from hybridvit.config import Config, OpenFraction, PositiveInt
 from hybridvit.data.batch import Batch
 from hybridvit.hydra.balance.base import Losses, MethodConfig, SumConfig
-from hybridvit.hydra.balance.conflict import gradient_cosines
+from hybridvit.hydra.balance.trunk_gradients import gradient_cosines
 from hybridvit.hydra.hydranet import HydraNet
-from hybridvit.tasks.base import Task
+from hybridvit.tasks.base import Objective, Task
 from hybridvit.training import checkpoint, trainer_state
 from hybridvit.training.accelerator import make_accelerator, to_channels_last
 from hybridvit.training.compiled import compile_net, eager
@@ -89,7 +89,7 @@ class Trainer:
     def __init__(
         self,
         net: HydraNet,
-        tasks: Mapping[str, Task],
+        tasks: Mapping[str, Objective],
         config: TrainConfig,
         optim: OptimConfig,
         train: BatchSource,
@@ -114,7 +114,7 @@ class Trainer:
         self.train, self.validation = train, validation
         self.folder = folder
         self.probes = dict(probes or {})
-        self.scored = {name: task for name, task in tasks.items() if name not in auxiliary}
+        self.scored = {n: task for n, task in tasks.items() if isinstance(task, Task) and n not in auxiliary}
         self.auxiliary = tuple(f"heads.{name}." for name in auxiliary)
         self.sizes = sizes
         self.history = History()

@@ -4,7 +4,7 @@ import torch
 
 from hybridvit.backbones import ResNetConfig
 from hybridvit.backbones.features import Features
-from hybridvit.hydra.view_features import split_features, spread_features, zero_features
+from hybridvit.hydra.hydranet import split_features, spread_features, zero_features
 from hybridvit.models import create_backbone
 
 

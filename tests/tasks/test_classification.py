@@ -186,7 +186,7 @@ def test_a_plain_head_has_the_same_parameters_whatever_it_could_have(distilled):
 
 
 def test_task_knows_its_name_and_target_column():
-    assert (task().name, task().target, task().class_names) == ("kind", "species", CLASSES)
+    assert (task().name, task().target, task().names) == ("kind", "species", CLASSES)
 
 
 def test_settings_that_make_no_sense_are_refused():

@@ -286,5 +286,5 @@ def test_configurations_name_the_kind_of_their_column_and_their_camera(kind, col
     assert type(task.config).column == column
     assert (task.name, task.target, task.view) == ("t", "x", None)
     config = type(task.config)(**{**vars(task.config), "view": "left"})
-    arguments = (SIZE,) if hasattr(task, "image_size") else ()
+    arguments = (SIZE,) if task.image_size is not None else ()
     assert type(task)("u", NAMES, config, *arguments).view == "left"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from hybridvit.config import PositiveInt
 from hybridvit.hydra.balance.base import Balance, Losses, MethodConfig
@@ -66,7 +67,7 @@ class FeatureTap:
         if not torch.is_grad_enabled():
             return features
         self.features = []
-        return self._alias(features)
+        return tree_map_only(Tensor, self._alias, features)
 
     def __reduce__(self) -> tuple[type[FeatureTap], tuple[()]]:
         return FeatureTap, ()  # a copy of the net holds its own features
@@ -76,15 +77,11 @@ class FeatureTap:
         features, self.features = self.features, []
         return features
 
-    def _alias(self, value: Any) -> Any:
-        if isinstance(value, Tensor) and value.requires_grad:
-            self.features.append(value.view_as(value))
-            return self.features[-1]
-        if isinstance(value, Mapping):
-            return {key: self._alias(entry) for key, entry in value.items()}
-        if isinstance(value, tuple) and hasattr(value, "_make"):
-            return value._make(self._alias(entry) for entry in value)
-        return value
+    def _alias(self, feature: Tensor) -> Tensor:
+        if not feature.requires_grad:
+            return feature
+        self.features.append(feature.view_as(feature))
+        return self.features[-1]
 
 
 class GradientBalance(Balance):

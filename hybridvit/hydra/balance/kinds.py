@@ -5,8 +5,6 @@ from typing import Annotated
 from pydantic import Discriminator
 
 from hybridvit.hydra.balance.base import FixedConfig, SumConfig
-from hybridvit.hydra.balance.dwa import DWAConfig
-from hybridvit.hydra.balance.famo import FAMOConfig
 from hybridvit.hydra.balance.gradient_methods import (
     AlignedMTLConfig,
     CAGradConfig,
@@ -15,8 +13,7 @@ from hybridvit.hydra.balance.gradient_methods import (
     PCGradConfig,
     UPGradConfig,
 )
-from hybridvit.hydra.balance.gradnorm import GradNormConfig
-from hybridvit.hydra.balance.uncertainty import UncertaintyConfig
+from hybridvit.hydra.balance.loss_weighting import DWAConfig, FAMOConfig, GradNormConfig, UncertaintyConfig
 
 BalanceConfig = Annotated[
     SumConfig
