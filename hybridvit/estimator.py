@@ -17,7 +17,6 @@ from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.load import DataConfig
 from hybridvit.data.samples import ONE_VIEW, Column, Splits
 from hybridvit.recipe import ModelConfig, Recipe
-from hybridvit.runs.net import evaluation_batch
 from hybridvit.runs.run import Run
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.training.engine import TrainConfig
@@ -119,7 +118,7 @@ class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         shape = self._data.shapes[ONE_VIEW]
         if images.shape[1:] != shape:
             raise ValueError(f"images must be {shape_text(shape)} as in fit, given {shape_text(images.shape[1:])}")
-        device, size = next(self.net_.parameters()).device, evaluation_batch(self._data.shapes)
+        device, size = next(self.net_.parameters()).device, self._data.evaluation_batch
         normalise = self._data.normalisation[ONE_VIEW]
         parts = []
         with torch.no_grad():

@@ -79,11 +79,10 @@ def export(words: list[str]) -> int:
     parser.add_argument("--checkpoint")
     options = parser.parse_args(words)
 
-    from hybridvit.runs import export
     from hybridvit.runs.loaded_run import LoadedRun
 
     run = LoadedRun(options.run, options.checkpoint)
-    size = export.export(run, options.out)
+    size = run.export(options.out)
     print(f"{options.out}: checkpoint {run.checkpoint.name}, {size / 1e6:.1f} MB")
     return DONE
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hybridvit.data.batch import Batch
-from hybridvit.data.loaders.batches import evaluation_batches
 from hybridvit.data.loaders.device_loader import DeviceSamples
 from hybridvit.data.loaders.sampling import BatchSampler
 from hybridvit.data.samples import SPLITS, Column, Samples, Splits
@@ -20,7 +18,6 @@ from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.layers.dense import DenseNeck
 from hybridvit.runs.dataset_info import images_digest
 from hybridvit.runs.loaded_run import LoadedRun
-from hybridvit.runs.net import evaluation_batch
 
 CACHED_BATCH = 256  # samples in a batch of evaluation on features
 
@@ -61,11 +58,6 @@ def write_features(
     return caches
 
 
-def cache_folders(run: Path) -> list[Path]:
-    """All caches of a run."""
-    return sorted(path for path in (run / "features").glob("*") if not path.name.startswith("."))
-
-
 @torch.no_grad()
 def _features(
     trained: LoadedRun, net: HydraNet, samples: Any, split: str, on_batch: Callable[[str, int, int], None] | None
@@ -74,9 +66,9 @@ def _features(
     net.to(device).eval()
     data = trained.data
     done = 0
-    for batch in evaluation_batches(samples, data.columns, data.normalisation, evaluation_batch(data.shapes), device):
+    for batch in data.evaluation_batches(samples, device):
         yield net.features(batch.images, batch.present)
-        done = min(done + evaluation_batch(data.shapes), len(samples))
+        done = min(done + data.evaluation_batch, len(samples))
         if on_batch is not None:
             on_batch(split, done, len(samples))
 

@@ -9,11 +9,16 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from hybridvit.data.file_images import FileImages, for_statistics
+from hybridvit.data.loaders.batches import evaluation_batches
 from hybridvit.data.loaders.device_loader import Normalisation
 from hybridvit.data.rig import Rig
 from hybridvit.data.samples import SPLITS, Column, Samples, Splits
+
+EVALUATION_BATCH = 1024
+EVALUATION_VALUES = 8 * 1024 * 1024  # pixel values in a batch of evaluation, where images are large
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,16 @@ class DatasetInfo:
         images_in = {split: len(getattr(splits, split)) for split in SPLITS}
         sizes = mask_sizes(splits.columns, train)
         return cls(splits.name, splits.columns, splits.shapes, normalisation, sizes, images_in, splits.rig)
+
+    @property
+    def evaluation_batch(self) -> int:
+        """Samples in a batch of evaluation, fewer where images are large."""
+        values = sum(c * h * w for c, h, w in self.shapes.values())
+        return max(min(EVALUATION_BATCH, EVALUATION_VALUES // values), 1)
+
+    def evaluation_batches(self, samples: Samples, device: torch.device) -> Any:
+        """All samples once, in order, without augmentation."""
+        return evaluation_batches(samples, self.columns, self.normalisation, self.evaluation_batch, device)
 
     def with_columns(
         self, columns: Mapping[str, Column], sizes: Mapping[str, tuple[int, int]] | None = None

@@ -15,6 +15,8 @@ from hybridvit.diagnostics import Measure, Reading, measures
 from hybridvit.diagnostics.record import attention_matrices, attentions
 from hybridvit.runs.loaded_run import LoadedRun
 
+NONE = np.array(None)  # for NaN, which JSON has no word for
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -32,7 +34,7 @@ class Measured:
             "unit": self.measure.unit,
             "axes": list(self.measure.axes),
             "layers": list(reading.layers),
-            **{name: _plain(array.tolist()) for name, array in arrays.items() if array is not None},
+            **{n: np.where(np.isnan(array), NONE, array).tolist() for n, array in arrays.items() if array is not None},
         }
 
 
@@ -116,10 +118,3 @@ def _check_one_camera(trained: LoadedRun) -> None:
 
 def _normalised(trained: LoadedRun, pixels: NDArray[np.uint8]) -> Tensor:
     return trained.data.normalisation[ONE_VIEW](torch.from_numpy(pixels))
-
-
-def _plain(values: Any) -> Any:
-    """Nested lists with None for NaN, which JSON has no word for."""
-    if isinstance(values, list):
-        return [_plain(value) for value in values]
-    return None if np.isnan(values) else values

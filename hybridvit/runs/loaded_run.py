@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,20 +14,23 @@ import torch
 from numpy.typing import NDArray
 
 from hybridvit.config import from_yaml, nearest
+from hybridvit.data.batch import Batch
 from hybridvit.data.load import load
-from hybridvit.data.loaders.batches import evaluation_batches
-from hybridvit.data.samples import ONE_VIEW, Column, Splits
+from hybridvit.data.loaders.device_loader import to_device
+from hybridvit.data.samples import Column, Samples, Splits
 from hybridvit.recipe import Recipe
 from hybridvit.runs.dataset_info import DatasetInfo
 from hybridvit.runs.distillation import DistilledHead, with_distillation
-from hybridvit.runs.net import add_head, column_requests, create_net, create_task, evaluation_batch
+from hybridvit.runs.net import add_head, column_requests, create_net, create_task
 from hybridvit.runs.prediction_inputs import Sample, pixels_of, samples_of
-from hybridvit.runs.stored_heads import StoredHead, stored_heads
+from hybridvit.runs.stored_heads import HEADS, StoredHead, stored_heads
 from hybridvit.tasks.distillation import DistillationConfig
 from hybridvit.tasks.kinds import TaskConfig
 from hybridvit.training import checkpoint
 from hybridvit.training.accelerator import make_accelerator
 from hybridvit.training.evaluation import evaluate
+
+ABOUT = ("recipe.yaml", "dataset.json", "result.json")  # what describes a run
 
 
 class LoadedRun:
@@ -100,9 +104,8 @@ class LoadedRun:
             raise ValueError(f"the data of this run has no {split} images")
         accelerator = make_accelerator(self.recipe.train.precision)
         device = accelerator.device
-        batch = evaluation_batch(self.data.shapes)
-        source: Any = evaluation_batches(part, self.data.columns, self.data.normalisation, batch, device)
-        source = with_distillation(source, distilled_heads(self.configs, self.data, device))
+        distilled = distilled_heads(self.configs, self.data, device)
+        source = with_distillation(self.data.evaluation_batches(part, device), distilled)
         return evaluate(self.net.to(device), self.tasks, source, accelerator), len(part)
 
     @torch.no_grad()
@@ -123,10 +126,11 @@ class LoadedRun:
         """
         samples = samples_of(images, self.data.shapes)
         rows: list[dict[str, Any]] = []
-        size = evaluation_batch(self.data.shapes)
+        size = self.data.evaluation_batch
         for start in range(0, len(samples), size):
             part = samples[start : start + size]
-            predictions = self.net(*self._batch(part))
+            batch = self._batch(part)
+            predictions = self.net(batch.images, batch.present)
             decoded = {name: task.decode(predictions[name].float()) for name, task in self.tasks.items()}
             for index, sample in enumerate(part):
                 rows.append({"image": sample.name, **{name: answers[index] for name, answers in decoded.items()}})
@@ -145,30 +149,46 @@ class LoadedRun:
         samples = samples_of(images, self.data.shapes)
         return np.stack([pixels_of(sample.views[view], self.data.shapes[view]) for sample in samples])
 
-    def _batch(self, samples: Sequence[Sample]) -> tuple[Any, dict[str, torch.Tensor] | None]:
-        """Normalised pixels on the net's device, and which views each sample has."""
-        device = next(self.net.parameters()).device
-        batch, present = {}, {}
+    def export(self, out: Path) -> int:
+        """Copies this run to a folder that evaluate, predict, diagnose and finetune-head read like the run.
+
+        The copy has the weights of this checkpoint, the heads trained later, and the files that describe the run. It
+        has no optimiser state, no other checkpoints and no logs.
+
+        Args:
+            out: a folder that does not exist yet, or is empty.
+
+        Returns:
+            The number of bytes written.
+
+        Raises:
+            ValueError: the folder holds something.
+        """
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ValueError(f"{out} is not empty: choose another --out")
+        out.mkdir(parents=True, exist_ok=True)
+        for name in ABOUT:
+            if (self.path / name).is_file():
+                shutil.copy2(self.path / name, out / name)
+        without = shutil.ignore_patterns(checkpoint.TRAINING, ".*")
+        for folder in (self.checkpoint, self.path / HEADS):
+            if folder.is_dir():
+                shutil.copytree(folder, out / folder.relative_to(self.path), ignore=without)
+        return sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+
+    def _batch(self, samples: Sequence[Sample]) -> Batch:
+        """Normalised pixels on the net's device, zeros for a view that a sample lacks, and which views each has."""
+        views, present = {}, {}
         for view, shape in self.data.shapes.items():
-            pixels = np.zeros((len(samples), *shape), np.uint8)
-            for index, sample in enumerate(samples):
-                if view in sample.views:
-                    pixels[index] = pixels_of(sample.views[view], shape)
-            batch[view] = self.data.normalisation[view](torch.from_numpy(pixels).to(device))
-            present[view] = torch.tensor([view in sample.views for sample in samples], device=device)
-        return (batch[ONE_VIEW], None) if batch.keys() == {ONE_VIEW} else (batch, present)
+            lacking = np.zeros(shape, np.uint8)
+            views[view] = np.stack([pixels_of(s.views[view], shape) if view in s.views else lacking for s in samples])
+            present[view] = np.array([view in sample.views for sample in samples])
+        device = next(self.net.parameters()).device
+        return to_device(Samples(views, {}, present), device).batch({}, self.data.normalisation)
 
 
 def load_run(folder: str | Path, checkpoint: str | None = None) -> LoadedRun:
-    """A trained run, ready to predict and to evaluate.
-
-    Args:
-        folder: of the run.
-        checkpoint: name of a checkpoint; None: the best on validation data, else the last.
-
-    Raises:
-        ValueError: no run there, no such checkpoint, or one that is corrupt.
-    """
+    """A trained run, ready to predict and to evaluate; arguments and errors as for :class:`LoadedRun`."""
     return LoadedRun(folder, checkpoint)
 
 

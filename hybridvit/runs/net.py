@@ -16,9 +16,6 @@ from hybridvit.runs.dataset_info import DatasetInfo
 from hybridvit.tasks.base import TargetInfo, Task
 from hybridvit.tasks.kinds import TaskConfig
 
-EVALUATION_BATCH = 1024
-EVALUATION_VALUES = 8 * 1024 * 1024  # pixel values in a batch of evaluation, where images are large
-
 
 def column_requests(tasks: Mapping[str, TaskConfig], names: Mapping[str, tuple[str, ...]]) -> dict[str, ColumnRequest]:
     """The target columns that the tasks need, with the names that the user gave for them.
@@ -90,9 +87,3 @@ def add_head(net: HydraNet, task: Task) -> None:
         net.add_head(task.name, task.head(backbone.view_spec(task.view)), task.view)
     else:
         net.add_head(task.name, task.head(backbone.spec))
-
-
-def evaluation_batch(shapes: Mapping[str, tuple[int, int, int]]) -> int:
-    """Samples in a batch of evaluation, fewer where images are large."""
-    values = sum(c * h * w for c, h, w in shapes.values())
-    return max(min(EVALUATION_BATCH, EVALUATION_VALUES // values), 1)

@@ -14,7 +14,7 @@ from hybridvit.backbones.weights import load_weights
 from hybridvit.config import nearest, to_yaml
 from hybridvit.data.file_images import pixels
 from hybridvit.data.load import load
-from hybridvit.data.loaders.batches import evaluation_batches, training_batches
+from hybridvit.data.loaders.batches import training_batches
 from hybridvit.data.loaders.progressive import Progressive
 from hybridvit.data.loaders.sampling import BatchSampler
 from hybridvit.data.samples import Samples, Splits
@@ -34,7 +34,7 @@ from hybridvit.runs.cnn_teacher import CNNTeacher
 from hybridvit.runs.dataset_info import DatasetInfo
 from hybridvit.runs.distillation import DistilledHead, with_distillation
 from hybridvit.runs.loaded_run import distilled_heads
-from hybridvit.runs.net import column_requests, create_net, create_task, evaluation_batch
+from hybridvit.runs.net import column_requests, create_net, create_task
 from hybridvit.runs.pretrain import FOLDER as PRETRAINING
 from hybridvit.runs.pretrain import pretrain, pretraining_batches
 from hybridvit.runs.whitening import whiten
@@ -138,8 +138,7 @@ class Run:
         columns, normalisation, steps = self.data.columns, self.data.normalisation, recipe.train.steps
 
         def evaluation(samples: Samples) -> Any:
-            size = evaluation_batch(self.data.shapes)
-            return with_distillation(evaluation_batches(samples, columns, normalisation, size, device), distilled)
+            return with_distillation(self.data.evaluation_batches(samples, device), distilled)
 
         self.validation, self.test = evaluation(self.splits.validation), evaluation(self.splits.test)
         order = BatchSampler(

@@ -102,9 +102,10 @@ class Objective(ABC):
     def head(self, spec: FeatureSpec) -> nn.Module:
         """A fresh head that maps Features of this spec to predictions ``[b, ...]``, a tensor."""
 
-    @abstractmethod
     def labelled(self, target: Tensor) -> Tensor:
-        """Which samples have a label, bool ``[b]``."""
+        """Which samples have a label, bool ``[b]``: those with any entry of ``[b, ...]`` that is not missing."""
+        known = ~target.isnan() if target.is_floating_point() else target != UNLABELLED
+        return known.flatten(1).any(dim=1)
 
     @abstractmethod
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -152,9 +153,11 @@ class Task(Objective):
         self.config: Any = config
         self.image_size: Any = image_size
 
-    @abstractmethod
     def metric(self) -> Metrics:
-        """Fresh metrics, named as in ``higher_is_better``."""
+        """Fresh metrics, named as in ``higher_is_better``: means of what :meth:`observe` gives them."""
+        from hybridvit.tasks.metrics import Mean, collection
+
+        return collection(**{name: Mean() for name in self.higher_is_better})
 
     @abstractmethod
     def observe(self, metric: Metrics, prediction: Tensor, target: Tensor) -> None:

@@ -158,13 +158,8 @@ class ClassificationTask(ImageTask):
         )
         return losses, labelled
 
-    def metric(self) -> Metrics:
-        """Top-1 accuracy, in [0, 1]."""
-        from hybridvit.tasks.metrics import Mean, collection
-
-        return collection(accuracy=Mean())
-
     def observe(self, metric: Metrics, prediction: Tensor, target: Tensor) -> None:
+        """Top-1 accuracy, in [0, 1]."""
         labelled = self.labelled(target)
         metric["accuracy"].update((prediction[labelled].argmax(dim=-1) == target[labelled]).float())
 

@@ -84,9 +84,6 @@ class DetectionTask(Task):
         stride = point_stride(spec, self.config.stride)
         return DetectionHead(spec, len(self.names), self.config.width, stride)
 
-    def labelled(self, target: Tensor) -> Tensor:
-        return (~target.isnan()).flatten(1).any(dim=1)
-
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """prediction ``[b, classes + 4, gh, gw]``, target ``[b, m, 5]`` of class, x1, y1, x2, y2 -> scalar."""
         labelled = self.labelled(target)[:, None, None, None]

@@ -101,13 +101,8 @@ class DistillationTask(Task):
         """The plain loss: the teacher saw the mixed images."""
         return self.loss(prediction, target)
 
-    def metric(self) -> Metrics:
-        """Share of the images where student and teacher name the same class."""
-        from hybridvit.tasks.metrics import Mean, collection
-
-        return collection(agreement=Mean())
-
     def observe(self, metric: Metrics, prediction: Tensor, target: Tensor) -> None:
+        """Share of the images where student and teacher name the same class."""
         labelled = self.labelled(target)
         same = prediction[labelled].argmax(dim=1) == target[labelled].argmax(dim=1)
         metric["agreement"].update(same.float())

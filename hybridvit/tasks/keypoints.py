@@ -61,13 +61,8 @@ class KeypointsTask(Task):
         losses = -(heat * logits.flatten(2).log_softmax(dim=2).view_as(logits)).sum(dim=(2, 3))
         return torch.where(labelled, losses, 0).sum() / labelled.sum().clamp(min=1)
 
-    def metric(self) -> Metrics:
-        """Share of the points found within ``pck_threshold`` of the longer side, and mean distance in pixels."""
-        from hybridvit.tasks.metrics import Mean, collection
-
-        return collection(pck=Mean(), distance=Mean())
-
     def observe(self, metric: Metrics, prediction: Tensor, target: Tensor) -> None:
+        """Share of the points found within ``pck_threshold`` of the longer side, and mean distance in pixels."""
         labelled = self._known(target)
         distance = (self.coordinates(prediction)[labelled] - target[labelled]).norm(dim=-1)
         metric["pck"].update((distance <= self.config.pck_threshold * max(self.image_size)).float())

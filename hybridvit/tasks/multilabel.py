@@ -33,9 +33,6 @@ class MultilabelTask(ImageTask):
     def head(self, spec: FeatureSpec) -> VectorHead:
         return VectorHead(spec, len(self.names), self.config.pooling, self.config.hidden)
 
-    def labelled(self, target: Tensor) -> Tensor:
-        return (target >= 0).any(dim=1)
-
     def losses(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """prediction ``[b, classes]``, target ``[b, classes]`` of 0, 1 and -1 -> ``[b, classes]`` twice."""
         labelled = target >= 0

@@ -53,9 +53,6 @@ class ReconstructionTask(Objective):
     def head(self, spec: FeatureSpec) -> ReconstructionHead:
         return ReconstructionHead(spec, self.image_shape)
 
-    def labelled(self, target: Tensor) -> Tensor:
-        return (~target.isnan()).flatten(1).any(dim=1)
-
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """prediction and target ``[b, c, h, w]`` -> scalar."""
         hidden = ~target.isnan()

@@ -106,9 +106,6 @@ class RegressionTask(ImageTask):
             return VectorHead(spec, 2 * len(self.names), pooling, hidden)
         return ScaledHead(spec, self.mean, self.std, pooling, hidden)
 
-    def labelled(self, target: Tensor) -> Tensor:
-        return (~target.isnan()).any(dim=1)
-
     def losses(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """prediction ``[b, k]``, of angles ``[b, 2 k]``, target ``[b, k]`` -> ``[b, k]`` twice."""
         labelled = ~target.isnan()

@@ -45,9 +45,6 @@ class SegmentationTask(Task):
     def head(self, spec: FeatureSpec) -> DenseHead:
         return DenseHead(spec, len(self.names), self.config.width, self.config.stride)
 
-    def labelled(self, target: Tensor) -> Tensor:
-        return (target != UNLABELLED).flatten(1).any(dim=1)
-
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """prediction ``[b, classes, gh, gw]``, target ``[b, h, w]`` -> mean over all labelled pixels of the batch."""
         labelled = self.labelled(target)[:, None, None, None]

@@ -10,7 +10,7 @@ from hybridvit.config import to_yaml
 from hybridvit.data.load import DataConfig
 from hybridvit.hydra.feature_cache import FeatureCache
 from hybridvit.recipe import HeadFinetuneConfig
-from hybridvit.runs.cached_features import cache_folders, write_features
+from hybridvit.runs.cached_features import write_features
 from hybridvit.runs.finetune_head import HeadFinetune
 from hybridvit.runs.loaded_run import LoadedRun
 from hybridvit.runs.run import Run
@@ -40,6 +40,10 @@ def run(tiny_recipe, tmp_path):
 def tune(run, name, head, **settings):
     config = HeadFinetuneConfig(head=head, train=SHORT, optim=AdamWConfig(lr=1e-2), **settings)
     return HeadFinetune(LoadedRun(run), name, config).fit()
+
+
+def cache_folders(run):
+    return sorted((run / "features").iterdir())
 
 
 def outputs(run):

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from hybridvit.config import Fraction, PositiveFloat
-from hybridvit.training.optimisers.base import OptimiserConfig
-from hybridvit.training.optimisers.parameter_groups import backbone_of
+from hybridvit.training.optimisers.base import OptimiserConfig, backbone_of
 
 MOMENTUM = 0.95
 # Of the polynomial p(s) = a·s + b·s³ + c·s⁵, steep at 0; five rounds bring singular values near 1, to 0.7 .. 1.2.

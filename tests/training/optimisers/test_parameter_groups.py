@@ -5,7 +5,7 @@ from torch import nn
 
 from hybridvit.backbones import ConvConfig, PatchConfig, ResNetConfig, ViTConfig
 from hybridvit.models import create_model
-from hybridvit.training.optimisers.parameter_groups import parameter_groups
+from hybridvit.training.optimisers.base import parameter_groups
 
 
 @pytest.mark.parametrize("tokenizer", [PatchConfig(patch_size=2), ConvConfig(channels=(4,), strides=(2,))])
