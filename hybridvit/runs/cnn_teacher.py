@@ -23,10 +23,10 @@ from hybridvit.runs.stage import fit_stage, own_randomness, stage_train
 from hybridvit.runs.stage_config import CNNTeacherConfig
 from hybridvit.tasks.base import Objective, Task
 from hybridvit.tasks.classification import ClassificationTask
+from hybridvit.tasks.distillation import DistillationConfig, DistillationTask
 from hybridvit.tasks.teacher import (
     FeatureDistillationHead,
     FeatureDistillationTask,
-    LogitDistillationTask,
     Shape,
     SharedHead,
     normalised_maps,
@@ -84,22 +84,20 @@ class CNNTeacher:
             self.tasks[FEATURES] = FeatureDistillationTask(
                 FEATURES, tuple(self.stages.values()), config.weight, FEATURES
             )
-        if config.what != "features":
-            self._follow_logits()
+        if config.what != "features":  # the class probabilities as targets (arXiv 1503.02531, §2)
+            for name, task in self.learns.items():
+                if isinstance(task, ClassificationTask):
+                    own = f"{FEATURES}_{name}"
+                    soft = DistillationConfig(teacher=FOLDER, task=name, mode="soft", target=own)
+                    self.tasks[own] = DistillationTask(own, task.names, soft, config.weight)
+                    self.follows[own] = name
+            if not self.follows:
+                raise ValueError(f"teacher.what {config.what!r} needs a classification task: choose 'features'")
         for name in self.tasks:
             if name in recipe.tasks:
                 raise ValueError(
                     f"tasks.{name}: with a teacher, {name} is the name of a head of its own, choose another"
                 )
-
-    def _follow_logits(self) -> None:
-        for name, task in self.learns.items():
-            if isinstance(task, ClassificationTask):
-                own = f"{FEATURES}_{name}"
-                self.tasks[own] = LogitDistillationTask(own, task.names, self.config.weight, own)
-                self.follows[own] = name
-        if not self.follows:
-            raise ValueError(f"teacher.what {self.config.what!r} needs a classification task: choose 'features'")
 
     def join(self, net: HydraNet) -> None:
         """Puts the heads on the student.

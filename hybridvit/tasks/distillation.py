@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -72,10 +72,18 @@ class DistillationTask(Task):
     token the head reads that, else what a classification head reads. Its predictions are the student's answer to
     this task alone: DeiT predicts with the mean of this head and that of the class token, which is left to callers.
     Of mixed images the target is the teacher's answer to the mixture.
+
+    Args:
+        name, names, config: as for :class:`Task`; the classes are the teacher's.
+        weight: factor on the loss.
     """
 
     mixable = True
     higher_is_better: Mapping[str, bool] = {"agreement": True}
+
+    def __init__(self, name: str, names: Sequence[str], config: DistillationConfig, weight: float = 1.0) -> None:
+        super().__init__(name, names, config)
+        self.weight = weight
 
     def head(self, spec: FeatureSpec) -> nn.Module:
         classes = len(self.names)
@@ -95,7 +103,7 @@ class DistillationTask(Task):
             t = self.config.temperature
             student, teacher = (student / t).log_softmax(dim=1), (teacher / t).log_softmax(dim=1)
             losses = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1) * t**2
-        return torch.where(labelled, losses, 0).sum() / labelled.sum().clamp(min=1)
+        return self.weight * (torch.where(labelled, losses, 0).sum() / labelled.sum().clamp(min=1))
 
     def mixed_loss(self, prediction: Tensor, target: Tensor, mix: tuple[Tensor, Tensor]) -> Tensor:
         """The plain loss: the teacher saw the mixed images."""

@@ -15,7 +15,6 @@ from hybridvit.backbones.features import Features, FeatureSpec
 from hybridvit.layers.dense import enlarge
 from hybridvit.layers.initialisation import linear
 from hybridvit.tasks.base import Objective
-from hybridvit.tasks.distillation import DistillationConfig, DistillationTask
 
 Shape = tuple[int, int, int]
 
@@ -125,25 +124,6 @@ def normalised_maps(maps: Sequence[Tensor]) -> Tensor:
     """A CNN's maps, ``[b, c, h, w]`` each -> target of :class:`FeatureDistillationTask`, ``[b, Σ c·h·w]``."""
     cells = [F.layer_norm(rearrange(x.float(), "b c h w -> b h w c"), (x.shape[1],)) for x in maps]
     return torch.cat([rearrange(x, "b h w c -> b (c h w)") for x in cells], dim=1)
-
-
-class LogitDistillationTask(DistillationTask):
-    """The CNN's class probabilities as a target for a classification head of the student (arXiv 1503.02531, §2).
-
-    Args:
-        name: key of the predictions.
-        class_names: the classes, in the order of the logits.
-        weight: factor on the loss.
-        target: name of the target column, ``[b, classes]`` logits.
-    """
-
-    def __init__(self, name: str, class_names: Sequence[str], weight: float, target: str) -> None:
-        config = DistillationConfig(teacher="teacher", task=name, mode="soft", target=target)
-        super().__init__(name, class_names, config)
-        self.weight = weight
-
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return self.weight * super().loss(prediction, target)
 
 
 class SharedHead(nn.Module):

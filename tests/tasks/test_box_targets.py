@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from hybridvit.tasks.box_targets import box_targets
+from hybridvit.tasks.detection import box_targets
 
 SIZE, GRID = (28, 44), (7, 11)  # cells of 4 x 4 pixels
 NONE = [-1.0, 0, 0, 0, 0]

@@ -12,8 +12,7 @@ from pycocotools.cocoeval import COCOeval
 from torchvision.ops import generalized_box_iou_loss
 
 from hybridvit.backbones.features import Features, FeatureSpec
-from hybridvit.tasks.box_targets import box_targets
-from hybridvit.tasks.detection import DetectionConfig, DetectionTask, overlap
+from hybridvit.tasks.detection import DetectionConfig, DetectionTask, box_targets, overlap
 
 CLASSES = ("ant", "bee", "cat")
 SIZE, GRID = (28, 44), (7, 11)

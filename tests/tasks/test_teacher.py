@@ -13,7 +13,8 @@ from torch import nn
 from hybridvit.backbones import PatchConfig, ViTConfig
 from hybridvit.backbones.features import Features
 from hybridvit.models import create_backbone
-from hybridvit.tasks.teacher import FeatureDistillationTask, LogitDistillationTask, SharedHead, normalised_maps
+from hybridvit.tasks.distillation import DistillationConfig, DistillationTask
+from hybridvit.tasks.teacher import FeatureDistillationTask, SharedHead, normalised_maps
 
 NAN = float("nan")
 SHAPES = ((1, 1, 2), (3, 1, 1))
@@ -115,7 +116,8 @@ def test_logits_are_followed_by_their_weighted_divergence():
     known = [0, 2, 3, 4]
     p, q = (softmax(x.double().numpy(), axis=1) for x in (teacher, student))
     expected = 1.7 * np.mean([entropy(p[i], q[i]) for i in known])
-    loss = LogitDistillationTask("cnn_teacher_label", ("ant", "bee", "cat"), 1.7, "x").loss(student, teacher)
+    config = DistillationConfig(teacher="teacher", task="label", mode="soft", target="x")
+    loss = DistillationTask("cnn_teacher_label", ("ant", "bee", "cat"), config, 1.7).loss(student, teacher)
     assert loss.item() == pytest.approx(expected, rel=1e-4)
 
 

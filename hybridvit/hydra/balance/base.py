@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -146,7 +146,26 @@ class SumBalance(Balance):
 
 
 class WeightedBalance(Balance):
-    """A weighted sum of the losses, in one backward pass. A batch without any label gives gradients of zero."""
+    """A weighted sum of the losses, in one backward pass. A batch without any label gives gradients of zero.
+
+    Args:
+        tasks: names of the tasks.
+        config: the method's settings.
+
+    Attributes:
+        remembered: initial value of what the method remembers of each task.
+        learned: initial value of what :meth:`adam` updates.
+    """
+
+    remembered: Mapping[str, float] = {}
+    learned: Mapping[str, float] = {}
+
+    def __init__(self, tasks: Sequence[str], config: Any = None) -> None:
+        super().__init__(tasks)
+        self.config = config
+        initial = {**self.remembered, **self.learned}
+        initial |= {f"{quantity}_{name}": 0.0 for quantity in self.learned for name in ("mean", "square", "steps")}
+        self.memory = {name: torch.full((len(self.tasks),), value) for name, value in initial.items()}
 
     def backward(self, losses: Losses, present: Losses, net: HydraNet, backward: Callable[[Tensor], None]) -> Tensor:
         values = torch.stack([losses[name] for name in self.tasks])
@@ -165,12 +184,6 @@ class WeightedBalance(Balance):
         Takes the detached ``values [t]`` of the losses, the bool ``mask [t]`` of the tasks that are present, the
         losses with their graphs, and the net that made them.
         """
-
-    def learn(self, quantity: str, initial: float) -> None:
-        """Adds a quantity to the memory that :meth:`adam` updates."""
-        self.memory[quantity] = torch.full((len(self.tasks),), initial)
-        for name in ("mean", "square", "steps"):
-            self.memory[f"{quantity}_{name}"] = torch.zeros(len(self.tasks))
 
     def adam(self, quantity: str, gradient: Tensor, mask: Tensor, lr: float, decay: float = 0.0) -> None:
         """One step of Adam (arXiv 1412.6980) on a remembered quantity, for present tasks only."""

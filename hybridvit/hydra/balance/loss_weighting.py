@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -36,10 +36,7 @@ class UncertaintyBalance(WeightedBalance):
     The paper's factor ½ on regression losses only moves s by log 2.
     """
 
-    def __init__(self, tasks: tuple[str, ...], config: UncertaintyConfig) -> None:
-        super().__init__(tasks)
-        self.config = config
-        self.learn("log_variance", 0.0)
+    learned: Mapping[str, float] = {"log_variance": 0.0}
 
     def weigh(self, values: Tensor, mask: Tensor, losses: Losses, net: HydraNet) -> Tensor:
         weights = (-self.memory["log_variance"]).exp()
@@ -70,11 +67,7 @@ class DWABalance(WeightedBalance):
     a label of the task. Until a task has two windows, its r is 1.
     """
 
-    def __init__(self, tasks: tuple[str, ...], config: DWAConfig) -> None:
-        super().__init__(tasks)
-        self.config = config
-        self.memory |= {name: torch.zeros(len(tasks)) for name in ("sum", "count")}
-        self.memory |= {name: torch.full((len(tasks),), torch.nan) for name in ("last", "last_but_one")}
+    remembered: Mapping[str, float] = {"sum": 0.0, "count": 0.0, "last": torch.nan, "last_but_one": torch.nan}
 
     def weigh(self, values: Tensor, mask: Tensor, losses: Losses, net: HydraNet) -> Tensor:
         old = self.memory
@@ -115,11 +108,8 @@ class GradNormBalance(WeightedBalance):
     that stage. Present tasks keep the sum of their weights.
     """
 
-    def __init__(self, tasks: tuple[str, ...], config: GradNormConfig) -> None:
-        super().__init__(tasks)
-        self.config = config
-        self.learn("weight", 1.0)
-        self.memory["first"] = torch.full((len(tasks),), torch.nan)
+    remembered: Mapping[str, float] = {"first": torch.nan}
+    learned: Mapping[str, float] = {"weight": 1.0}
 
     def weigh(self, values: Tensor, mask: Tensor, losses: Losses, net: HydraNet) -> Tensor:
         weights = self.memory["weight"]
@@ -177,12 +167,8 @@ class FAMOBalance(WeightedBalance):
     """
 
     needs_second_forward = True
-
-    def __init__(self, tasks: tuple[str, ...], config: FAMOConfig) -> None:
-        super().__init__(tasks)
-        self.config = config
-        self.learn("logit", 0.0)
-        self._before: tuple[Tensor, Tensor] | None = None
+    learned: Mapping[str, float] = {"logit": 0.0}
+    _before: tuple[Tensor, Tensor] | None = None
 
     def weigh(self, values: Tensor, mask: Tensor, losses: Losses, net: HydraNet) -> Tensor:
         self._before = values, mask
