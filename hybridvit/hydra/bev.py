@@ -34,11 +34,7 @@ class Rig(Protocol):
 
 
 class BEVAttention(nn.Module):
-    """Cross-view attention (arXiv 2205.02833, §3.2): a query for every camera, one softmax over camera and token.
-
-    Args:
-        dim, num_heads: as in :class:`~hybridvit.hydra.fusion.CrossAttention`.
-    """
+    """Cross-view attention (arXiv 2205.02833, §3.2): a query for every camera, one softmax over camera and token."""
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
@@ -88,11 +84,7 @@ class BEVFusion(Fusion):
     of the farthest cell's coordinate. The three maps are initialised equal: W_g·g - W_c·c is then the direction from a
     camera to a cell, in the same coordinates as the rays.
 
-    The geometry is no weight: it is not in the state dict.
-
-    Args:
-        config, specs: as in :class:`~hybridvit.hydra.fusion.Fusion`.
-        rig: the cameras' geometry.
+    The geometry of the rig is no weight: it is not in the state dict.
     """
 
     rays: Tensor

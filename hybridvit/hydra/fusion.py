@@ -48,13 +48,7 @@ class CrossAttention(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """x + attention(norm(x), ...), then x + MLP(norm(x)).
-
-    Args:
-        dim: width of the queries.
-        attention: reads the cameras.
-        hidden_dim: width in between of the MLP.
-    """
+    """x + attention(norm(x), ...), then x + MLP(norm(x))."""
 
     def __init__(self, dim: int, attention: nn.Module, hidden_dim: int) -> None:
         super().__init__()

@@ -34,8 +34,7 @@ def write_features(
     than is there has it written anew, with what the others need.
 
     Args:
-        trained: the run.
-        splits: its data.
+        trained, splits: the run and its data.
         net: the trunk with the heads that will read them, which say what is kept.
         on_batch: called with part, samples done and samples in all.
     """
@@ -78,11 +77,8 @@ class CachedBatches:
 
     Args:
         cache: the features; None: there are no samples.
-        samples: the targets, in the same order.
-        target: column that the head answers.
-        column: what it holds.
-        order: which samples a training step sees.
-        device: where batches go.
+        samples: the same samples, with the column ``target`` that the head answers.
+        order: which of them a training step sees.
     """
 
     def __init__(

@@ -50,9 +50,7 @@ class CNNTeacher:
 
     Args:
         config: the CNN, and what of it is followed.
-        recipe: the student's.
-        data: the student's.
-        tasks: the student's.
+        recipe, data, tasks: the student's.
         accelerator: device and precision of both trainings.
 
     Attributes:

@@ -19,8 +19,6 @@ class DistilledHead:
     """One classification head of a trained run, whose logits a distillation learns.
 
     Attributes:
-        net: the run's model, in evaluation.
-        task: name of the head.
         column: what the head gives.
         normalisation: of each view, as the run's model wants it.
         given: of each view, as the student's batches have it.

@@ -46,16 +46,8 @@ def pretrain(
     """Pre-trains a backbone in place, as :func:`~hybridvit.runs.stage.fit_stage` does.
 
     Args:
-        backbone: on the accelerator's device.
         source: images ``[b, c, h, w]``, as :func:`pretraining_batches` gives.
-        config: what is hidden, and for how long.
         recipe: of the training that follows: its seed, and how often it logs and saves.
-        data: shape of the images.
-        accelerator: device and precision.
-        folder, on_step: as for :func:`~hybridvit.runs.stage.fit_stage`.
-
-    Raises:
-        ValueError: the squares do not fit the images.
     """
     assert isinstance(backbone, Backbone)
     task = ReconstructionTask(TASK, data.shapes[ONE_VIEW])
@@ -63,7 +55,7 @@ def pretrain(
     train = stage_train(recipe.train, config.steps, config.batch_size)
 
     def make_trainer(run_folder: RunFolder | None) -> Trainer:
-        net = HydraNet(backbone, {TASK: task.head(backbone.spec)})
+        net = HydraNet(backbone, {TASK: task.head(backbone.spec)}).to(accelerator.device)
         optim = AdamWConfig(lr=config.lr)
         return Trainer(net, {TASK: task}, train, optim, masked, accelerator=accelerator, folder=run_folder)
 
@@ -94,10 +86,8 @@ class MaskedBatches:
     be pre-trained. Each batch is a function of the seed and the step alone.
 
     Args:
-        source: the whole images, normalised.
+        source: the whole images, normalised, of this size in pixels.
         config: what is hidden.
-        seed: seed of the masks.
-        size: height and width of the images, in pixels.
         target: name of the target column, ``[b, c, h, w]``.
 
     Raises:

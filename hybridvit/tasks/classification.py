@@ -41,9 +41,8 @@ class ClassificationHead(VectorHead):
     (arXiv 2012.12877, §4); training with a teacher needs :meth:`both`.
 
     Args:
-        spec: the features it reads.
+        spec, pooling: as for :class:`VectorHead`.
         num_classes: number of classes.
-        pooling: "auto", as the backbone asks; "mean" or "seq" of the patch tokens, whatever the backbone asks.
         hidden: width of a GELU layer before the last, one for each token that is read; None: no such layer.
     """
 

@@ -48,12 +48,7 @@ class DistillationConfig(BaseTaskConfig):
 
 
 class DistillationHead(nn.Module):
-    """One linear layer of the distillation token (DeiT, arXiv 2012.12877, §4).
-
-    Args:
-        dim: width of the token.
-        num_classes: number of classes.
-    """
+    """One linear layer of the distillation token (DeiT, arXiv 2012.12877, §4)."""
 
     def __init__(self, dim: int, num_classes: int) -> None:
         super().__init__()

@@ -17,10 +17,6 @@ class ReconstructionHead(nn.Module):
 
     The cells tile the image in equal shares; where the grid does not divide it, they are made of whole pixels and the
     picture is then resized bilinearly.
-
-    Args:
-        spec: the features it reads.
-        image_shape: channels, height and width of the images.
     """
 
     def __init__(self, spec: FeatureSpec, image_shape: tuple[int, int, int]) -> None:

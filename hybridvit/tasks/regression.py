@@ -40,15 +40,7 @@ class RegressionConfig(VectorTaskConfig):
 
 
 class ScaledHead(VectorHead):
-    """A vector head that learns standardised numbers and answers in the user's units.
-
-    Args:
-        spec: the features it reads.
-        mean: added to each output, after
-        std: the factor of each output.
-        pooling: as for :class:`VectorHead`.
-        hidden: as for :class:`VectorHead`.
-    """
+    """A vector head that learns standardised numbers and answers in the user's units: std · output + mean."""
 
     mean: Tensor
     std: Tensor

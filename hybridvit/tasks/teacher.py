@@ -55,10 +55,6 @@ class FeatureDistillationHead(nn.Module):
 
     Its input are the blocks that its ``taps`` listen to, and not the final features. In evaluation they give
     nothing, and neither does the head.
-
-    Args:
-        dim: width of the tokens.
-        shapes: channels, rows and columns of every stage.
     """
 
     def __init__(self, dim: int, shapes: Sequence[Shape]) -> None:
@@ -127,11 +123,7 @@ def normalised_maps(maps: Sequence[Tensor]) -> Tensor:
 
 
 class SharedHead(nn.Module):
-    """The answer of another head under a second name, with nothing of its own to train or to keep.
-
-    Args:
-        head: the other one.
-    """
+    """The answer of another head under a second name, with nothing of its own to train or to keep."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()

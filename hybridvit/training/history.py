@@ -60,12 +60,7 @@ OnStep = Callable[[Progress], None]
 
 
 class LossSums:
-    """Running sums of the total loss and of every task's own.
-
-    Args:
-        tasks: names of the tasks.
-        device: where the losses are.
-    """
+    """Running sums of the total loss and of every task's own, on the device so that no step waits for them."""
 
     def __init__(self, tasks: Sequence[str], device: torch.device) -> None:
         self.tasks = tasks
@@ -98,12 +93,7 @@ class LossSums:
 
 
 class CostMeter:
-    """Adds what was used since it was made to a history.
-
-    Args:
-        history: of the run; may hold what was used before.
-        device: where it trains.
-    """
+    """Adds what was used since it was made to a history, which may hold what was used before."""
 
     def __init__(self, history: History, device: torch.device) -> None:
         self.history, self.device = history, device

@@ -148,10 +148,6 @@ class SumBalance(Balance):
 class WeightedBalance(Balance):
     """A weighted sum of the losses, in one backward pass. A batch without any label gives gradients of zero.
 
-    Args:
-        tasks: names of the tasks.
-        config: the method's settings.
-
     Attributes:
         remembered: initial value of what the method remembers of each task.
         learned: initial value of what :meth:`adam` updates.
@@ -225,11 +221,7 @@ class FixedConfig(MethodConfig):
 
 
 class FixedBalance(WeightedBalance):
-    """A sum with fixed weights. A task that is alone keeps its weight.
-
-    Args:
-        weights: task name -> factor on its loss.
-    """
+    """A sum with fixed weights. A task that is alone keeps its weight."""
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         super().__init__(tuple(weights))

@@ -94,11 +94,6 @@ class GradientBalance(Balance):
     Backward passes run one after the other. All of them in one batched vector-Jacobian product
     (``is_grads_batched``) took 1.15 to 1.6 times as long on the CPU, where matrix products take most of the time
     and a batch of them is no faster.
-
-    Args:
-        tasks: names of the tasks.
-        config: the method, and where and how often gradients are compared.
-        net: its backbone gets a forward hook, for ``at="features"``.
     """
 
     def __init__(self, tasks: tuple[str, ...], config: GradientConfig, net: HydraNet | None) -> None:
