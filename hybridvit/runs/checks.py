@@ -5,8 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 
-import torch
-
 from hybridvit.config import nearest
 from hybridvit.data.augment.transforms import AugmentConfig, check_augmentation
 from hybridvit.data.loaders.progressive import shrunk
@@ -15,6 +13,7 @@ from hybridvit.data.samples import ONE_VIEW, Samples, Splits, labelled
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.recipe import Recipe
 from hybridvit.tasks.base import Task
+from hybridvit.training.evaluation import evaluation_mode
 
 
 def check_columns(requests: Mapping[str, ColumnRequest], splits: Splits) -> None:
@@ -46,22 +45,19 @@ def check_augmentation_of(recipe: Recipe, splits: Splits) -> None:
     check_augmentation(recipe.augment, splits.columns, next(iter(splits.shapes.values())))
 
 
-@torch.no_grad()
 def check_sizes(recipe: Recipe, net: HydraNet, shapes: Mapping[str, tuple[int, int, int]]) -> None:
     """Refuses sizes that the model cannot see, before training comes to them.
 
     Raises:
         ValueError: naming the size.
     """
-    was_training = net.training
-    net.eval()
     for side in sorted({side for _, side in recipe.progressive.sizes}):
         image = shrunk(next(net.parameters()).new_zeros(1, *shapes[ONE_VIEW]), side)
         try:
-            net(image)
+            with evaluation_mode(net):
+                net(image)
         except ValueError as error:
             raise ValueError(f"progressive.sizes, {side} pixels: {error}") from error
-    net.train(was_training)
 
 
 def count_labels(task: Task, splits: Splits) -> dict[str, int]:

@@ -24,7 +24,7 @@ from hybridvit.runs.stage_config import CNNTeacherConfig
 from hybridvit.tasks.base import Objective, Task
 from hybridvit.tasks.classification import ClassificationTask
 from hybridvit.tasks.distillation import DistillationConfig, DistillationTask
-from hybridvit.tasks.teacher import (
+from hybridvit.tasks.objectives import (
     FeatureDistillationHead,
     FeatureDistillationTask,
     Shape,

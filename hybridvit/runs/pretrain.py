@@ -22,7 +22,7 @@ from hybridvit.recipe import Recipe
 from hybridvit.runs.dataset_info import DatasetInfo
 from hybridvit.runs.stage import fit_stage, stage_train
 from hybridvit.runs.stage_config import PretrainConfig
-from hybridvit.tasks.reconstruction import ReconstructionTask
+from hybridvit.tasks.objectives import ReconstructionTask
 from hybridvit.training.engine import BatchSource, Trainer
 from hybridvit.training.history import OnStep
 from hybridvit.training.optimisers.adamw import AdamWConfig

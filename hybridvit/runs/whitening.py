@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hybridvit.backbones.features import Backbone
 from hybridvit.layers.whitening import whiten_conv
+from hybridvit.training.evaluation import evaluation_mode
 
 
 def whiten(backbone: nn.Module, images: Tensor) -> int:
@@ -36,7 +37,6 @@ def whiten(backbone: nn.Module, images: Tensor) -> int:
         raise ValueError(f"{owner}: {error}") from error
 
 
-@torch.no_grad()
 def first_conv(backbone: Backbone, image: Tensor) -> nn.Conv2d | None:
     """The first convolution whose input is the image ``[1, c, h, w]`` itself; None where there is none."""
     convs: list[nn.Conv2d] = []
@@ -46,12 +46,10 @@ def first_conv(backbone: Backbone, image: Tensor) -> nn.Conv2d | None:
             convs.append(module)
 
     hooks = [m.register_forward_pre_hook(record) for m in backbone.modules() if isinstance(m, nn.Conv2d)]
-    was_training = backbone.training
-    backbone.eval()  # neither the norms' statistics nor the random state move
     try:
-        backbone(image)
+        with evaluation_mode(backbone):
+            backbone(image)
     finally:
-        backbone.train(was_training)
         for hook in hooks:
             hook.remove()
     return convs[0] if convs else None

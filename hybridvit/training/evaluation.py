@@ -29,7 +29,7 @@ def evaluate(net: nn.Module, tasks: Mapping[str, Task], batches: Iterable[Batch]
         accelerator: device and precision.
     """
     scored = _Scored(tasks, accelerator)
-    with _evaluation_mode(net):
+    with evaluation_mode(net):
         for batch in batches:
             scored.observe(_predicted(net, to_channels_last(batch.images), batch, accelerator), batch)
     return scored.values()
@@ -50,7 +50,7 @@ def evaluate_with_tta(
         ValueError: several cameras or cached features, or no task names classes of an image.
     """
     plain, both = _Scored(tasks, accelerator), _Scored({}, accelerator)
-    with _evaluation_mode(net):
+    with evaluation_mode(net):
         for batch in batches:
             images = to_channels_last(batch.images)
             flips = _flipped(images)
@@ -84,8 +84,8 @@ class _Scored:
 
 
 @contextmanager
-def _evaluation_mode(net: nn.Module) -> Iterator[None]:
-    """Nothing is learned."""
+def evaluation_mode(net: nn.Module) -> Iterator[None]:
+    """Nothing is learned: neither weights nor the norms' statistics nor the random state move."""
     was_training = net.training
     net.eval()
     try:

@@ -21,8 +21,8 @@ from hybridvit.runs.run import Run
 from hybridvit.runs.stage_config import CNNTeacherConfig, PretrainConfig
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.distillation import DistillationConfig
+from hybridvit.tasks.objectives import normalised_maps
 from hybridvit.tasks.regression import RegressionConfig
-from hybridvit.tasks.teacher import normalised_maps
 from hybridvit.training.accelerator import make_accelerator
 from hybridvit.training.engine import Trainer
 from hybridvit.training.run_folder import RunFolder

@@ -18,7 +18,7 @@ from hybridvit.runs.dataset_info import DatasetInfo
 from hybridvit.runs.net import column_requests
 from hybridvit.runs.pretrain import MaskedBatches, pretrain, pretraining_batches, squares_normalised
 from hybridvit.runs.stage_config import PretrainConfig
-from hybridvit.tasks.reconstruction import ReconstructionTask
+from hybridvit.tasks.objectives import ReconstructionTask
 from hybridvit.training import checkpoint
 from hybridvit.training.accelerator import make_accelerator
 

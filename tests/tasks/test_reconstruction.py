@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hybridvit.backbones.features import Features, FeatureSpec
-from hybridvit.tasks.reconstruction import ReconstructionTask
+from hybridvit.tasks.objectives import ReconstructionTask
 
 NAN = float("nan")
 

@@ -14,7 +14,7 @@ from hybridvit.backbones import PatchConfig, ViTConfig
 from hybridvit.backbones.features import Features
 from hybridvit.models import create_backbone
 from hybridvit.tasks.distillation import DistillationConfig, DistillationTask
-from hybridvit.tasks.teacher import FeatureDistillationTask, SharedHead, normalised_maps
+from hybridvit.tasks.objectives import FeatureDistillationTask, SharedHead, normalised_maps
 
 NAN = float("nan")
 SHAPES = ((1, 1, 2), (3, 1, 1))

@@ -58,6 +58,7 @@ class Balance(ABC):
 
     Args:
         tasks: names of the tasks.
+        config: the method's settings.
 
     Attributes:
         needs_second_forward: whether ``after_step`` is to be called after every update.
@@ -66,8 +67,8 @@ class Balance(ABC):
 
     needs_second_forward: ClassVar[bool] = False
 
-    def __init__(self, tasks: Sequence[str]) -> None:
-        self.tasks = tuple(tasks)
+    def __init__(self, tasks: Sequence[str], config: Any = None) -> None:
+        self.tasks, self.config = tuple(tasks), config
         self.memory: dict[str, Tensor] = {}
         self._used: Tensor | None = None
 
@@ -157,8 +158,7 @@ class WeightedBalance(Balance):
     learned: Mapping[str, float] = {}
 
     def __init__(self, tasks: Sequence[str], config: Any = None) -> None:
-        super().__init__(tasks)
-        self.config = config
+        super().__init__(tasks, config)
         initial = {**self.remembered, **self.learned}
         initial |= {f"{quantity}_{name}": 0.0 for quantity in self.learned for name in ("mean", "square", "steps")}
         self.memory = {name: torch.full((len(self.tasks),), value) for name, value in initial.items()}

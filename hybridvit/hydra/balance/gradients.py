@@ -97,8 +97,8 @@ class GradientBalance(Balance):
     """
 
     def __init__(self, tasks: tuple[str, ...], config: GradientConfig, net: HydraNet | None) -> None:
-        super().__init__(tasks)
-        self.config, self.weighting = config, config.weighting()
+        super().__init__(tasks, config)
+        self.weighting = config.weighting()
         self.tap: FeatureTap | None = None
         if config.at == "features" and net is not None:
             self.tap = FeatureTap()
