@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import islice
-from os.path import commonprefix  # of any sequences, lists of names as well
+from itertools import islice, takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +56,7 @@ def stages(backbone: nn.Module) -> dict[str, list[nn.Parameter]]:
     for group in groups:
         matches = [(prefix, p) for prefix in group for name, p in trained if f"{name}.".startswith(f"{prefix}.")]
         members.append((tuple(dict.fromkeys(prefix for prefix, _ in matches)), [p for _, p in matches]))
-    common = [".".join(commonprefix([prefix.split(".") for prefix in prefixes])) for prefixes, _ in members]
+    common = [_common(prefixes) for prefixes, _ in members]
     named: dict[str, list[nn.Parameter]] = {}
     for index, (prefixes, parameters) in enumerate(members):
         if parameters:
@@ -108,6 +107,12 @@ def gradient_cosines(losses: Mapping[str, Tensor], present: Mapping[str, Tensor]
             norms = np.where(norms > 0, norms, np.nan)
             cosines[stage][np.ix_(labelled, labelled)] = np.clip(products / np.outer(norms, norms), -1, 1)
     return GradientCosines(tasks, tuple(groups), cosines)
+
+
+def _common(prefixes: tuple[str, ...]) -> str:
+    """The common beginning of dotted names."""
+    columns = zip(*(prefix.split(".") for prefix in prefixes), strict=False)
+    return ".".join(column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
 def _numbered(name: str) -> str:
