@@ -18,8 +18,7 @@ from hybridvit.runs.stage_config import CNNTeacherConfig, PretrainConfig
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.kinds import TaskConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optimisers.adamw import AdamWConfig
-from hybridvit.training.optimisers.kinds import OptimConfig
+from hybridvit.training.optimisers.kinds import AdamWConfig, OptimConfig
 
 
 def _one_label() -> dict[str, TaskConfig]:

@@ -26,7 +26,7 @@ from hybridvit.tasks.keypoints import KeypointsConfig
 from hybridvit.tasks.kinds import TaskConfig
 from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.optimisers.kinds import AdamWConfig
 from hybridvit.training.optimisers.muon import MuonConfig
 
 # Every field of every section but the model away from its default.

@@ -172,9 +172,9 @@ class ToyOptimiserConfig(OptimiserConfig):
         "training/optimisers/kinds.py",
         {
             "Annotated[AdamWConfig": "Annotated[ToyOptimiserConfig | AdamWConfig",
-            "from hybridvit.training.optimisers.sgd": (
+            "from hybridvit.training.optimisers.muon": (
                 "from hybridvit.training.optimisers.toy import ToyOptimiserConfig\n"
-                "from hybridvit.training.optimisers.sgd"
+                "from hybridvit.training.optimisers.muon"
             ),
         },
     ),

@@ -18,7 +18,7 @@ from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.estimator import as_images, default_model
 from hybridvit.models import create_backbone
 from hybridvit.runs.run import Run
-from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.optimisers.kinds import AdamWConfig
 
 TINY = ViTConfig(embed_dim=16, depth=1, num_heads=2, tokenizer=PatchConfig(patch_size=2), pooling="mean")
 CNN = ResNetConfig(depths=(1, 1), width=8)

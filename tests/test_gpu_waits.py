@@ -22,7 +22,7 @@ from hybridvit.data.loaders.progressive import ProgressiveConfig
 from hybridvit.recipe import Recipe
 from hybridvit.runs.run import Run
 from hybridvit.training.engine import TrainConfig, Trainer
-from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.optimisers.kinds import AdamWConfig
 from hybridvit.training.optimisers.muon import MuonConfig
 
 pytestmark = [

@@ -27,7 +27,7 @@ from hybridvit.models import create_backbone, create_model
 from hybridvit.tasks.classification import ClassificationConfig, ClassificationTask
 from hybridvit.training.accelerator import make_accelerator
 from hybridvit.training.engine import TrainConfig, Trainer
-from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.optimisers.kinds import AdamWConfig
 
 CLASSES = 10
 FUSIONS: tuple[Literal["attention", "bev"], ...] = ("attention", "bev")

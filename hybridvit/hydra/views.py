@@ -11,8 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hybridvit.backbones.features import Backbone, Features, FeatureSpec
 from hybridvit.config import Config, Fraction, PositiveFloat, PositiveInt
-from hybridvit.hydra.bev import BEVFusion, Rig
-from hybridvit.hydra.fusion import AttentionFusion, Fusion
+from hybridvit.hydra.fusion import AttentionFusion, BEVFusion, Fusion, Rig
 from hybridvit.hydra.hydranet import ViewFeatures, split_features, spread_features, zero_features
 
 Shape = tuple[int, int, int]

@@ -33,7 +33,7 @@ from hybridvit.tasks.objectives import (
 )
 from hybridvit.training.engine import BatchSource, Trainer
 from hybridvit.training.history import OnStep
-from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.optimisers.kinds import AdamWConfig
 from hybridvit.training.run_folder import RunFolder
 
 FOLDER = "teacher"

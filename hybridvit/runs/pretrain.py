@@ -25,7 +25,7 @@ from hybridvit.runs.stage_config import PretrainConfig
 from hybridvit.tasks.objectives import ReconstructionTask
 from hybridvit.training.engine import BatchSource, Trainer
 from hybridvit.training.history import OnStep
-from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.optimisers.kinds import AdamWConfig
 from hybridvit.training.run_folder import RunFolder
 
 FOLDER, TASK = "pretraining", "reconstruction"

@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 from hybridvit.backbones.features import FeatureSpec
 from hybridvit.data.rig import Camera, Rig
 from hybridvit.data.synthetic.dataset import ring_of_cameras
-from hybridvit.hydra.bev import BEVFusion
+from hybridvit.hydra.fusion import BEVFusion
 from hybridvit.hydra.views import ViewsConfig
 
 

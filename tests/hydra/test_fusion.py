@@ -10,8 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hybridvit.backbones.features import FeatureSpec
 from hybridvit.data.rig import bev_cells
-from hybridvit.hydra.bev import BEVFusion
-from hybridvit.hydra.fusion import AttentionFusion
+from hybridvit.hydra.fusion import AttentionFusion, BEVFusion
 from hybridvit.hydra.views import ViewsConfig
 
 GRIDS = {"front": (2, 3), "left": (3, 2), "rear": (1, 5)}

@@ -19,7 +19,7 @@ from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.tasks.segmentation import SegmentationConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.optimisers.kinds import AdamWConfig
 from hybridvit.training.run_folder import RunFolder
 
 TASKS = {

@@ -26,7 +26,7 @@ from hybridvit.runs.run import Run
 from hybridvit.tasks.classification import ClassificationConfig
 from hybridvit.tasks.regression import RegressionConfig
 from hybridvit.training.engine import TrainConfig
-from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.optimisers.kinds import AdamWConfig
 from hybridvit.training.run_folder import RunFolder
 
 SMALL = ViTConfig(embed_dim=16, depth=3, num_heads=4, mlp_ratio=2.0, tokenizer=PatchConfig(patch_size=2))

@@ -17,7 +17,7 @@ from hybridvit.training import checkpoint
 from hybridvit.training.accelerator import make_accelerator
 from hybridvit.training.engine import NonFiniteLoss, TrainConfig, Trainer
 from hybridvit.training.evaluation import evaluate
-from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.optimisers.kinds import AdamWConfig
 from hybridvit.training.run_folder import RunFolder
 
 

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from hybridvit.runs.run import Run
-from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.optimisers.kinds import AdamWConfig
 from hybridvit.training.run_folder import RunFolder
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.optimisers.kinds import AdamWConfig
 
 
 def test_adamw_gets_the_settings():

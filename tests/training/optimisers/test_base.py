@@ -8,10 +8,9 @@ from torch import nn
 
 from hybridvit.backbones import PatchConfig, ViTConfig
 from hybridvit.models import create_model
-from hybridvit.training.optimisers.adamw import AdamWConfig
 from hybridvit.training.optimisers.base import DECAYS, OptimiserConfig
+from hybridvit.training.optimisers.kinds import AdamWConfig, SGDConfig
 from hybridvit.training.optimisers.muon import MuonConfig
-from hybridvit.training.optimisers.sgd import SGDConfig
 
 
 def test_every_group_follows_the_schedule_at_its_own_scale():

@@ -14,9 +14,8 @@ from hybridvit.runs.run import Run
 from hybridvit.training.accelerator import make_accelerator
 from hybridvit.training.checkpoint import load_optimiser, optimiser_tensors, read_tensors, save_checkpoint
 from hybridvit.training.optimisers import muon
-from hybridvit.training.optimisers.adamw import AdamWConfig
+from hybridvit.training.optimisers.kinds import AdamWConfig, SGDConfig
 from hybridvit.training.optimisers.muon import Muon, MuonConfig, hidden_matrices, orthogonalised
-from hybridvit.training.optimisers.sgd import SGDConfig
 from hybridvit.training.run_folder import RunFolder
 
 SHAPES = [(7, 13), (13, 7), (7, 13), (11, 11), (1, 5)]

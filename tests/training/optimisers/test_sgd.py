@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hybridvit.training.optimisers.sgd import SGDConfig
+from hybridvit.training.optimisers.kinds import SGDConfig
 
 
 @pytest.mark.parametrize("momentum", [0.9, 0.0])
