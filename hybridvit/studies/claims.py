@@ -40,6 +40,8 @@ def claim(p_values: Mapping[str, float | None], seeds: int, about: str) -> str:
         seeds: the most seeds that any comparison has.
         about: what is tested, e.g. "the difference in accuracy".
     """
+    if not p_values:
+        return "There is nothing to compare, so nothing is claimed."
     tested = {name: p for name, p in p_values.items() if p is not None}
     claimed = {name: p for name, p in tested.items() if p <= SIGNIFICANT}
     not_claimed = {name: p for name, p in tested.items() if p > SIGNIFICANT}

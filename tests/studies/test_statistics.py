@@ -90,4 +90,5 @@ def test_a_claim_without_enough_seeds_says_how_many_are_needed():
     )
     assert "Below 3 there is no interval either." in claim({"A": None}, 2, "Δm")
     assert "1 seed is too few" in claim({"A": None}, 1, "Δm")
+    assert claim({}, 3, "Δm") == "There is nothing to compare, so nothing is claimed."
     assert claim({"A": 0.2}, 6, "Δm").startswith("No difference is claimed. Not claimed: A (p = 0.200). The test:")

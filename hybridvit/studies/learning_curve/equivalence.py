@@ -60,16 +60,11 @@ class Factor:
         """The ends; without an interval those that the estimate alone has."""
         if not isnan(self.low):
             return self.low, self.high
-        return (
-            (self.largest, inf)
-            if self.value == inf
-            else (0.0, self.smallest)
-            if self.value == 0
-            else (
-                self.value,
-                self.value,
-            )
-        )
+        if self.value == inf:
+            return self.largest, inf
+        if self.value == 0:
+            return 0.0, self.smallest
+        return self.value, self.value
 
     def __str__(self) -> str:
         """Such as "2.5× (1.8 to 3.1)", "9.1× (at least 5.2)", "at least 12×", "more than 16×"."""
@@ -124,6 +119,9 @@ def equivalence(sizes: Array, reference: Array, errors: Array, floor: float = SM
 
 def equivalence_at(sizes: Array, reference: Array, errors: Array, index: int, floor: float = SMALLEST) -> Factor:
     """The factor at one size: how many times more images the reference needs for the error the model has there.
+
+    It takes the reference's curve as linear between its sizes in log-log. Where it is strongly bent (errors from 0.42
+    to 0.18 with an asymptote of 0.1, an answer half-way between two sizes) the interval covers 92 to 95 %.
 
     Args:
         sizes: training sizes, rising, ``[k]``.

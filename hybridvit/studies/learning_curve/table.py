@@ -42,7 +42,7 @@ class Equivalence:
 
     @property
     def bounded(self) -> bool:
-        """Whether the factor is only a bound."""
+        """Whether the factor is known from one side only."""
         return self.factor.bound is not None
 
 

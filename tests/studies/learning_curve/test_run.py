@@ -1,5 +1,6 @@
 """A tiny study from start to report: resumed, interrupted, with a failing model."""
 
+import csv
 import json
 import shutil
 from dataclasses import replace
@@ -13,6 +14,7 @@ from hybridvit.studies import launch
 from hybridvit.studies.ablation.study import Ablation
 from hybridvit.studies.conduct import conduct
 from hybridvit.studies.folder import StudyFolder
+from hybridvit.studies.learning_curve.report import lines
 from hybridvit.studies.learning_curve.study import Study
 from hybridvit.studies.learning_curve.table import tabulate
 from hybridvit.studies.report.study_report import write_report
@@ -142,6 +144,46 @@ def test_where_one_model_overtakes_another_is_reported(finished, tmp_path):
     assert crossing["images"] == pytest.approx(30 * (70 / 30) ** share, rel=0.01)
     assert crossing["interval"][0] <= crossing["images"] <= crossing["interval"][1]
     assert "<td>ConViT overtakes ResNet</td><td>38 images<small>" in text
+
+
+def test_a_crossing_that_the_seeds_do_not_resolve_is_named_without_a_number(finished, tmp_path):
+    found = with_accuracies(finished[1], {"ResNet": (0.7, 0.8), "ConViT": (0.6, 0.9), "ViT": (0.2, 0.3)})
+    noise = dict(zip(range(3), (0.09, -0.08, -0.01), strict=True))
+    for cell in STUDY.cells({}):
+        if cell.arm[0] == "ConViT":
+            found.results[cell.key]["test"]["label"]["accuracy"] += noise[cell.seed]
+    folder = StudyFolder(tmp_path / "out", STUDY)
+    folder.start()
+    text = write(STUDY, folder, found, "").read_text(encoding="utf-8")
+    summary = json.loads((folder.path / "study.json").read_text())
+    assert summary["crossovers"] == []
+    assert summary["unresolved_crossovers"] == [{"ahead": "ConViT", "behind": "ResNet"}]
+    assert "Mean errors cross too for ConViT and ResNet: not resolved by these seeds." in text
+    assert "ConViT overtakes" not in text
+
+
+def test_a_factor_beyond_the_sizes_is_a_bound_everywhere(finished, tmp_path):
+    """Errors of 0.3 and 0.2 against the ViT's 0.8 and 0.7: 70 images are 2.3 times 30."""
+    found = with_accuracies(finished[1], {"ResNet": (0.7, 0.8), "ConViT": (0.1, 0.25), "ViT": (0.2, 0.3)})
+    folder = StudyFolder(tmp_path / "out", STUDY)
+    folder.start()
+    text = write(STUDY, folder, found, "").read_text(encoding="utf-8")
+    factors = json.loads((folder.path / "study.json").read_text())["equivalence"]
+    beyond = {"factor": None, "interval": [pytest.approx(7 / 3), None], "bound": "at least"}
+    assert {key: factors["ResNet"][key] for key in beyond} == beyond
+    assert factors["ResNet"]["by_size"][0] == beyond
+    assert factors["ResNet"]["shared_errors"] is None
+    assert factors["ConViT"]["shared_errors"] == pytest.approx([0.749, 0.799])
+    assert factors["ConViT"]["bound"] is None
+    assert "<b>ResNet</b><strong>more than 2.3×</strong><span>the two curves have no error in common</span>" in text
+    rows = {
+        row["model"]: row for row in csv.DictReader((folder.path / "table.csv").open()) if row["train_images"] == "30"
+    }
+    columns = [f"equivalence{at}{end}" for at in ("_at_size", "") for end in ("", "_low", "_high", "_bound")]
+    assert [rows["ResNet"][column] for column in columns] == ["", "2.3333", "", "at least"] * 2
+    assert [rows["ViT"][column] for column in columns] == ["1.0", "1.0", "1.0", ""] * 2
+    printed = lines(STUDY, tabulate(STUDY, found.results))
+    assert printed[1].endswith("more than 2.3×")
 
 
 def test_curves_that_do_not_cross_are_not_mentioned(finished, tmp_path):
