@@ -6,17 +6,18 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hybridvit.data.batch import Batch
+from hybridvit.data.file_images import FileImages
 from hybridvit.data.loaders.device_loader import DeviceSamples
 from hybridvit.data.loaders.sampling import BatchSampler
 from hybridvit.data.samples import SPLITS, Column, Samples, Splits
 from hybridvit.hydra.feature_cache import INDEX, FeatureCache
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.layers.dense import DenseNeck
-from hybridvit.runs.dataset_info import images_digest
 from hybridvit.runs.loaded_run import LoadedRun
 
 CACHED_BATCH = 256  # samples in a batch of evaluation on features
@@ -41,7 +42,7 @@ def write_features(
     necks = [module for module in net.heads.modules() if isinstance(module, DenseNeck)]
     strides = {stride for neck in necks for stride in neck.strides}
     views = set(net.reads.values())
-    key = hashlib.sha256(f"{trained.trunk} {images_digest(splits)}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{trained.trunk} {_images_digest(splits)}".encode()).hexdigest()[:16]
     caches = {}
     for split in SPLITS:
         samples = getattr(splits, split)
@@ -55,6 +56,21 @@ def write_features(
             FeatureCache.write(folder, batches, len(samples), views | more_views, strides | more_strides)
         caches[split] = FeatureCache(folder, views, strides)
     return caches
+
+
+def _images_digest(splits: Splits) -> str:
+    """SHA-256 of all images (of those on disk, of which files they are) and of how they are split."""
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        samples = getattr(splits, split)
+        digest.update(f"{split} {len(samples)}".encode())
+        for view, images in samples.views.items():
+            digest.update(view.encode())
+            on_disk = isinstance(images, FileImages)
+            digest.update(images.digest() if on_disk else np.ascontiguousarray(images).data)
+            if view in samples.present:
+                digest.update(np.ascontiguousarray(samples.present[view]).data)
+    return digest.hexdigest()
 
 
 @torch.no_grad()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
-from hybridvit.data.file_images import FileImages, for_statistics
+from hybridvit.data.file_images import for_statistics
 from hybridvit.data.loaders.batches import evaluation_batches
 from hybridvit.data.loaders.device_loader import Normalisation
 from hybridvit.data.rig import Rig
@@ -116,18 +114,3 @@ def columns_from_json(data: Mapping[str, Any]) -> tuple[dict[str, Column], dict[
     """What :func:`columns_to_json` took."""
     columns = {name: Column(c["kind"], tuple(c["names"])) for name, c in data["columns"].items()}
     return columns, {name: (height, width) for name, (height, width) in data["mask_sizes"].items()}
-
-
-def images_digest(splits: Splits) -> str:
-    """SHA-256 of all images (of those on disk, of which files they are) and of how they are split."""
-    digest = hashlib.sha256()
-    for split in SPLITS:
-        samples = getattr(splits, split)
-        digest.update(f"{split} {len(samples)}".encode())
-        for view, images in samples.views.items():
-            digest.update(view.encode())
-            on_disk = isinstance(images, FileImages)
-            digest.update(images.digest() if on_disk else np.ascontiguousarray(images).data)
-            if view in samples.present:
-                digest.update(np.ascontiguousarray(samples.present[view]).data)
-    return digest.hexdigest()

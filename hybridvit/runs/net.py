@@ -1,20 +1,26 @@
-"""A recipe's tasks, and its trunk with a head for each of them as one net."""
+"""A recipe's tasks, its trunk with a head for each of them as one net, and the trunk's whitening initialisation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, cast
 
+import torch
+from torch import Tensor, nn
+
+from hybridvit.backbones.features import Backbone
 from hybridvit.config import nearest
 from hybridvit.data.readers.manifest import ColumnRequest
 from hybridvit.data.samples import ONE_VIEW, ColumnKind, Samples
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.hydra.views import ViewsBackbone, ViewsConfig
+from hybridvit.layers.whitening import whiten_conv
 from hybridvit.models import create_backbone
 from hybridvit.recipe import Recipe
 from hybridvit.runs.dataset_info import DatasetInfo
 from hybridvit.tasks.base import TargetInfo, Task
 from hybridvit.tasks.kinds import TaskConfig
+from hybridvit.training.evaluation import evaluation_mode
 
 
 def column_requests(tasks: Mapping[str, TaskConfig], names: Mapping[str, tuple[str, ...]]) -> dict[str, ColumnRequest]:
@@ -87,3 +93,46 @@ def add_head(net: HydraNet, task: Task) -> None:
         net.add_head(task.name, task.head(backbone.view_spec(task.view)), task.view)
     else:
         net.add_head(task.name, task.head(backbone.spec))
+
+
+def whiten(backbone: nn.Module, images: Tensor) -> int:
+    """Initialises the convolution that reads a backbone's images as the whitening transform of their windows.
+
+    Args:
+        backbone: of one camera.
+        images: ``[n, c, h, w]``, normalised as in training, on the backbone's device; see ``whiten_conv``.
+
+    Returns:
+        The number of filters that were set.
+
+    Raises:
+        ValueError: no convolution reads the images, or one that cannot be a whitening transform.
+    """
+    if not isinstance(backbone, Backbone):
+        raise ValueError(f"a whitening initialisation is for the images of one camera, given {type(backbone).__name__}")
+    conv = first_conv(backbone, images[:1])
+    owner = type(getattr(backbone, "tokenizer", backbone)).__name__
+    if conv is None:
+        raise ValueError(f"{owner} has no convolution that reads the images, so there is nothing to whiten")
+    try:
+        return whiten_conv(conv, images)
+    except ValueError as error:
+        raise ValueError(f"{owner}: {error}") from error
+
+
+def first_conv(backbone: Backbone, image: Tensor) -> nn.Conv2d | None:
+    """The first convolution whose input is the image ``[1, c, h, w]`` itself; None where there is none."""
+    convs: list[nn.Conv2d] = []
+
+    def record(module: Any, inputs: tuple[Tensor, ...]) -> None:
+        if inputs[0].shape == image.shape and torch.equal(inputs[0], image):
+            convs.append(module)
+
+    hooks = [m.register_forward_pre_hook(record) for m in backbone.modules() if isinstance(m, nn.Conv2d)]
+    try:
+        with evaluation_mode(backbone):
+            backbone(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return convs[0] if convs else None

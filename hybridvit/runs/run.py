@@ -34,10 +34,9 @@ from hybridvit.runs.cnn_teacher import CNNTeacher
 from hybridvit.runs.dataset_info import DatasetInfo
 from hybridvit.runs.distillation import DistilledHead, with_distillation
 from hybridvit.runs.loaded_run import distilled_heads
-from hybridvit.runs.net import column_requests, create_net, create_task
+from hybridvit.runs.net import column_requests, create_net, create_task, whiten
 from hybridvit.runs.pretrain import FOLDER as PRETRAINING
 from hybridvit.runs.pretrain import pretrain, pretraining_batches
-from hybridvit.runs.whitening import whiten
 from hybridvit.training.accelerator import make_accelerator
 from hybridvit.training.engine import Trainer
 from hybridvit.training.evaluation import Scores, evaluate, evaluate_with_tta

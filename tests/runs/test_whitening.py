@@ -19,7 +19,7 @@ from hybridvit.backbones import (
     WideResNetConfig,
 )
 from hybridvit.models import create_backbone
-from hybridvit.runs.whitening import whiten
+from hybridvit.runs.net import whiten
 
 
 def vit(tokenizer):
