@@ -74,7 +74,7 @@ def claim_of(comparison: Comparison) -> str:
     """What the seeds can carry."""
     effects = {f"{row.trunk} · {row.balance}": row.effect for row in comparison.rows if row.effect is not None}
     if not effects:
-        return "No Δm yet: no seed has a result both for a joint run and for all single tasks."
+        return "No Δm yet: no seed has a joint run and all single tasks with a metric to compare, none of them near 0."
     seeds = max(len(effect.seeds) for effect in effects.values())
     return claim({name: effect.p for name, effect in effects.items()}, seeds, "Δm")
 
