@@ -81,10 +81,18 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     return f"choose from {', '.join(choices)}"
 
 
-def kinds(union: Any) -> dict[str, Any]:
-    """The configurations that a union of them holds, by their kind."""
-    members = typing.get_args(union)[0] if typing.get_origin(union) is Annotated else union
-    return {_label(member): member for member in typing.get_args(members)}
+def alternatives(annotation: Any) -> tuple[Any, ...]:
+    """The types that a value may have: the members of a union, without what annotates them."""
+    if typing.get_origin(annotation) is Annotated:
+        return alternatives(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return tuple(option for member in typing.get_args(annotation) for option in alternatives(member))
+    return (annotation,)
+
+
+def kinds(annotation: Any) -> dict[str, Any]:
+    """The classes of configurations that a value may be, by their kind; "" is that of a class without one."""
+    return {_label(option): option for option in alternatives(annotation) if dataclasses.is_dataclass(option)}
 
 
 def runs_in_words(items: Iterable[str]) -> str:
@@ -235,8 +243,7 @@ def _locate(cls: Any, location: Sequence[int | str]) -> tuple[str, Any, Any]:
 
 def _members(kind: Any) -> tuple[Any, ...]:
     """The types that a value of this type may have, None apart."""
-    options = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-    return tuple(option for option in options if option is not type(None)) or (kind,)
+    return tuple(option for option in alternatives(kind) if option is not type(None)) or (kind,)
 
 
 def _label(member: Any) -> str:

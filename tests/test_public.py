@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 import hybridvit as hv
-from hybridvit.cli.field_types import alternatives
-from hybridvit.config import Config
+from hybridvit.config import Config, alternatives
 
 
 def held(kind, classes):

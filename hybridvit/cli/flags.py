@@ -6,20 +6,23 @@ then checked as a whole, so that an error on the command line reads as it does i
 
 from __future__ import annotations
 
+import json
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import MISSING, fields, is_dataclass, replace
+from io import StringIO
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from hybridvit.cli.field_types import alternatives, configurations, kind_of, read_words
-from hybridvit.config import Config, field_paths, from_dict, nearest, to_dict
+from hybridvit.config import Config, alternatives, field_paths, from_dict, kinds, nearest, to_dict
 from hybridvit.recipe import Recipe
 from hybridvit.studies.ablation.study import Ablation
 
 C = TypeVar("C", bound=Config)
 Setting = tuple[str, list[str]]  # the path of a field, and the words after it
+ROWS = ("without", "baseline")  # rows of an ablation: they change with its base
 
 
 def apply_flags(config: C, flags: Sequence[str], program: str) -> C:
@@ -41,9 +44,9 @@ def apply_flags(config: C, flags: Sequence[str], program: str) -> C:
     if "-h" in flags or "--help" in flags:
         from hybridvit.cli.field_help import print_help
 
-        print_help(config, program)
+        print_help(config, f"{program} [--FIELD VALUE ...]")
         raise SystemExit(0)
-    settings = list(_settings(flags))
+    settings = _settings(flags)
     if not settings:
         return config
     if isinstance(config, Ablation):
@@ -51,23 +54,20 @@ def apply_flags(config: C, flags: Sequence[str], program: str) -> C:
     return from_dict(type(config), _changed(type(config), to_dict(config), settings))
 
 
-def _settings(flags: Sequence[str]) -> Iterator[Setting]:
+def _settings(flags: Sequence[str]) -> list[Setting]:
     """Each flag with the words that follow it."""
-    path, words = "", None
+    settings: list[Setting] = []
     for flag in flags:
         if flag.startswith("--"):
-            if words is not None:
-                yield path, words
             path, equals, value = flag[2:].partition("=")
-            words = [value] if equals else []
+            settings.append((path, [value] if equals else []))
         elif flag.startswith("-") and not flag[1:2].isdigit() and flag[1:2] != ".":
             raise ValueError(f"unknown flag {flag}: fields are named in full, as in --seed 1")
-        elif words is None:
+        elif not settings:
             raise ValueError(f"unexpected argument {flag!r}: fields are changed by --FIELD VALUE")
         else:
-            words.append(flag)
-    if words is not None:
-        yield path, words
+            settings[-1][1].append(flag)
+    return settings
 
 
 def _changed(cls: type[Config], data: dict[str, Any], settings: Iterable[Setting]) -> dict[str, Any]:
@@ -75,66 +75,88 @@ def _changed(cls: type[Config], data: dict[str, Any], settings: Iterable[Setting
     for path, words in sorted(settings, key=lambda one: (one[0].count("."), not one[0].endswith(".kind"))):
         try:
             data = _with(cls, data, path, words)
-        except _UnknownField as error:
-            raise ValueError(f"unknown field {path}: {error.hint or _nearest_path(path, field_paths(data))}") from None
+        except _UnknownField as hint:
+            raise ValueError(f"unknown field {path}: {str(hint) or _nearest_path(path, field_paths(data))}") from None
         except ValueError as error:
             raise ValueError(f"{path} {error}") from None
     return data
 
 
 class _UnknownField(Exception):
-    """A path leads to no field."""
-
-    def __init__(self, hint: str = "") -> None:
-        super().__init__(hint)
-        self.hint = hint
+    """A path leads to no field; the text is a hint, or empty."""
 
 
-def _with(kind: Any, value: Any, path: str, words: list[str]) -> Any:
+def _with(annotation: Any, value: Any, path: str, words: list[str]) -> Any:
     """A value of a type, with what stands at a path below it changed."""
-    options = configurations(kind)
+    options = kinds(annotation)
     if not path:
-        return _named(kind, words) if options and words != ["None"] else read_words(kind, words)
+        named = options and words != ["None"]
+        return _named(annotation, words) if named else _read_words(annotation, words)
     if value is None and options:
-        value = _defaults(options[0])
+        value = _defaults(next(iter(options.values())))
     if not isinstance(value, dict):
         raise _UnknownField
-    owner = next((option for option in options if kind_of(option) == value.get("kind", "")), None)
+    owner = options.get(value.get("kind", ""))
+    types = typing.get_type_hints(owner, include_extras=True) if owner else dict.fromkeys(value, element(annotation))
     names = [field.name for field in fields(owner)] if owner else list(value)
-    key = _first_key(path, names)
+    written = [f"{path}.", f"{path.replace('-', '_')}."]  # dashes may stand for underscores
+    key = next((name for name in names if any(one.startswith(f"{name}.") for one in written)), None)
     if key is None:
-        last = path.replace("-", "_").removeprefix("no_")
-        if value.get(last) in (True, False) and not words:
-            return {**value, last: False}
+        switch = path.replace("-", "_").removeprefix("no_")
+        if value.get(switch) in (True, False) and not words:
+            return {**value, switch: False}
         raise _UnknownField(_hint(path, owner, options))
     if path == "kind" and len(options) > 1:
-        return _switched(value, owner, options, words)
-    hints = typing.get_type_hints(owner, include_extras=True) if owner else {}
-    inner = hints[key] if owner else typing.get_args(alternatives(kind)[0])[1]
-    return {**value, key: _with(inner, value.get(key), path[len(key) + 1 :], words)}
+        return _switched(value, owner, options.get(" ".join(words)), words)
+    return {**value, key: _with(types[key], value.get(key), path[len(key) + 1 :], words)}
 
 
-def _first_key(path: str, keys: Iterable[str]) -> str | None:
-    """The key that a path begins with; dashes may stand for underscores."""
-    for key in keys:
-        for written in (path, path.replace("-", "_")):
-            if written == key or written.startswith(f"{key}."):
-                return key
-    return None
+def element(annotation: Any) -> Any:
+    """The type of what a mapping holds; of any other type None."""
+    mapping = alternatives(annotation)[0]
+    return typing.get_args(mapping)[1] if typing.get_origin(mapping) is dict else None
 
 
-def _named(kind: Any, words: list[str]) -> Any:
+def _named(annotation: Any, words: list[str]) -> Any:
     """A configuration that is given by its name, as fields; what is no such name is left to the check."""
     word = words[0] if len(words) == 1 else words
     try:
-        return to_dict(TypeAdapter(kind).validate_python(word))
+        return to_dict(TypeAdapter(annotation).validate_python(word))
     except ValidationError:
         return word
 
 
-def _switched(value: dict[str, Any], owner: Any, options: Sequence[Any], words: list[str]) -> dict[str, Any]:
+def _read_words(annotation: Any, words: Sequence[str]) -> Any:
+    """Words of the command line as a value of a field's type; words that do not fit it are left to the field's check.
+
+    Raises:
+        ValueError: there is no word for a field that needs one.
+    """
+    import tyro
+
+    options = alternatives(annotation)
+    if not words and bool in options:
+        return True
+    try:
+        with redirect_stderr(StringIO()), redirect_stdout(StringIO()):
+            return tyro.cli(annotation, args=list(words), prog="")
+    except SystemExit:
+        if not words:
+            raise ValueError("is given without a value") from None
+    single = len(words) == 1 and any(typing.get_origin(option) not in (tuple, dict) for option in options)
+    values = [_number_or_text(word) for word in words]
+    return values[0] if single else values
+
+
+def _number_or_text(word: str) -> Any:
+    try:
+        return json.loads(word)
+    except ValueError:
+        return word
+
+
+def _switched(value: dict[str, Any], owner: Any, chosen: Any, words: list[str]) -> dict[str, Any]:
     """The fields of another kind, with the values of those that both kinds have; an unknown kind fails the check."""
-    chosen = next((option for option in options if [kind_of(option)] == words), None)
     if chosen is None:
         return {"kind": " ".join(words)}
     before, after = typing.get_type_hints(owner), typing.get_type_hints(chosen)
@@ -142,19 +164,25 @@ def _switched(value: dict[str, Any], owner: Any, options: Sequence[Any], words: 
     return {**_defaults(chosen), **kept}
 
 
-def _defaults(cls: Any) -> dict[str, Any]:
-    """The fields of a configuration that have defaults."""
-    values = {
-        field.name: field.default_factory() if callable(field.default_factory) else field.default
-        for field in fields(cls)
+def field_values(config: Any) -> dict[str, Any]:
+    """The values of a configuration's fields, or of a class's their defaults; MISSING where there is none."""
+    if not isinstance(config, type):
+        return {field.name: getattr(config, field.name) for field in fields(config)}
+    return {
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(config)
     }
-    return {name: to_dict(value) for name, value in values.items() if value is not MISSING}
+
+
+def _defaults(cls: Any) -> dict[str, Any]:
+    """The fields of a configuration that have defaults, as plain mappings."""
+    return {name: to_dict(value) for name, value in field_values(cls).items() if value is not MISSING}
 
 
 def _changed_ablation(config: Ablation, settings: list[Setting]) -> Ablation:
     """An ablation whose base is changed, and every row along with it."""
     data = to_dict(config)
-    rows = {name: data.pop(name) for name in ("without", "baseline")}
+    rows = {name: data.pop(name) for name in ROWS}
     data = _changed(Ablation, data, settings)
     try:
         base = from_dict(Recipe, data["base"])
@@ -181,13 +209,13 @@ def _carried(row: Any, before: Any, after: Any) -> Any:
     return replace(row, **{name: _carried(*(getattr(one, name) for one in (row, before, after))) for name in names})
 
 
-def _hint(path: str, owner: Any, options: Sequence[Any]) -> str:
+def _hint(path: str, owner: Any, options: dict[str, Any]) -> str:
     """Why a configuration has no such field: it has another name by now, or another kind has it."""
     name = path.split(".")[0].replace("-", "_")
     if name in getattr(owner, "renamed", {}):
         return f"it is now called {owner.renamed[name]}"
-    others = [kind_of(option) for option in options if name in {field.name for field in fields(option)}]
-    return f"{kind_of(owner)} has none, but kind {' or '.join(others)} has" if others else ""
+    others = [kind for kind, option in options.items() if name in {field.name for field in fields(option)}]
+    return f"{owner.kind} has none, but kind {' or '.join(others)} has" if others else ""
 
 
 def _nearest_path(path: str, names: list[str]) -> str:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
+from argparse import Namespace
 from typing import Any
 
-from hybridvit.cli.console import DONE, HELP, Parser, command_line, parse_first, scores_text
-from hybridvit.cli.field_help import head_help
+from hybridvit.cli.console import DONE, print_result
+from hybridvit.cli.flags import apply_flags
 from hybridvit.cli.progress import training_progress
+from hybridvit.config import kinds, nearest
+from hybridvit.recipe import HeadFinetuneConfig
+from hybridvit.runs.cached_features import write_features
+from hybridvit.runs.finetune_head import HeadFinetune
+from hybridvit.runs.loaded_run import LoadedRun
+from hybridvit.runs.stored_heads import remove_head, stored_heads
+from hybridvit.tasks.classification import ClassificationConfig
+from hybridvit.tasks.kinds import TaskConfig
 
 
-def cache_features(words: list[str]) -> int:
+def cache_features(options: Namespace) -> int:
     """hybridvit cache-features RUN [--checkpoint NAME]"""
-    parser = Parser(prog="hybridvit cache-features")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--checkpoint")
-    options = parser.parse_args(words)
-
-    from hybridvit.runs.cached_features import write_features
-    from hybridvit.runs.loaded_run import LoadedRun
-
     run = LoadedRun(options.run, options.checkpoint)
     caches = write_features(run, run.load(), run.net, _show_features)
     folder = next(iter(caches.values())).folder.parent
@@ -31,46 +31,24 @@ def cache_features(words: list[str]) -> int:
     return DONE
 
 
-def finetune_head(words: list[str]) -> int:
+def finetune_head(options: Namespace) -> int:
     """hybridvit finetune-head RUN --task NAME [--kind KIND] [--checkpoint NAME] [--FIELD VALUE ...]"""
-    if words and words[0] in HELP:
-        return head_help()
-    parser = Parser(prog="hybridvit finetune-head", add_help=False)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--task")
-    parser.add_argument("--kind")
-    parser.add_argument("--checkpoint")
-    options, flags = parse_first(parser, words, "run")
-
-    from hybridvit.cli.field_types import configurations
-    from hybridvit.cli.flags import apply_flags
-    from hybridvit.config import nearest
-    from hybridvit.recipe import HeadFinetuneConfig
-    from hybridvit.runs.finetune_head import HeadFinetune
-    from hybridvit.runs.loaded_run import LoadedRun
-    from hybridvit.tasks.classification import ClassificationConfig
-    from hybridvit.tasks.kinds import TaskConfig
-
-    run, task = LoadedRun(options.run, options.checkpoint), options.task
+    run, task, kind = LoadedRun(options.run, options.checkpoint), options.task, options.kind
     if task is None:
         raise ValueError(f"--task is missing: name one of {', '.join(run.tasks)}, or a new head with its --kind")
     head = run.configs.get(task) or run.recipe.tasks.get(task)  # the recipe also has heads that were removed
-    if head is None and options.kind is None:
+    if head is None and kind is None:
         raise ValueError(f"the run has no head {task!r}: {nearest(task, run.tasks)} (a new one needs --kind)")
-    kinds = [config.kind for config in configurations(TaskConfig) if config.in_data]  # a teacher looks at images
-    if options.kind not in (None, *kinds):
-        raise ValueError(f"unknown kind {options.kind!r}: {nearest(options.kind, kinds)}")
-    kind = [] if options.kind is None else ["--head.kind", options.kind]
+    known = [name for name, config in kinds(TaskConfig).items() if config.in_data]  # a teacher looks at images
+    if kind not in (None, *known):
+        raise ValueError(f"unknown kind {kind!r}: {nearest(kind, known)}")
+    flags = options.flags if kind is None else ["--head.kind", kind, *options.flags]
     config = HeadFinetuneConfig(head=head or ClassificationConfig(target=task))
-    config = apply_flags(config, [*kind, *flags], f"hybridvit finetune-head {options.run} --task {task}")
-    finetune = HeadFinetune(run, task, config, command_line("finetune-head", words))
+    config = apply_flags(config, flags, f"hybridvit finetune-head {options.run} --task {task}")
+    finetune = HeadFinetune(run, task, config, options.command_line)
     with training_progress(config.train.steps) as on_step:
         result = finetune.fit(_show_features, on_step)
-    if result["validation"] is not None:
-        chosen = f"{result['validation_images']} images, chosen at step {result['selected_step']}"
-        print(f"validation ({chosen}): {scores_text(result['validation'])}")
-    if result["test"] is not None:
-        print(f"test ({result['test_images']} images): {scores_text(result['test'])}")
+    print_result(result)
     seconds = result["seconds"]
     print(
         f"head {task} of {options.run} {'replaced' if finetune.was else 'added'}: {config.train.steps} steps in "
@@ -79,18 +57,8 @@ def finetune_head(words: list[str]) -> int:
     return DONE
 
 
-def heads(words: list[str]) -> int:
+def heads(options: Namespace) -> int:
     """hybridvit heads RUN [--remove NAME] [--json]"""
-    parser = Parser(prog="hybridvit heads")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--remove", metavar="NAME")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(words)
-
-    from hybridvit.config import nearest
-    from hybridvit.runs.loaded_run import LoadedRun
-    from hybridvit.runs.stored_heads import remove_head, stored_heads
-
     run = LoadedRun(options.run)
     if options.remove is not None:
         if options.remove not in run.tasks:

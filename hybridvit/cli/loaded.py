@@ -1,53 +1,34 @@
-"""hybridvit evaluate, predict, export and report: commands that read a trained run."""
+"""hybridvit evaluate, predict, diagnose, export and report: commands that read a trained run."""
 
 from __future__ import annotations
 
 import json
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hybridvit.cli.console import DONE, Parser, scores_text
+from PIL import Image
+
+from hybridvit.cli.console import DONE, scores_text
+from hybridvit.data.samples import ONE_VIEW
+from hybridvit.runs.loaded_run import LoadedRun
 
 
-def evaluate(words: list[str]) -> int:
+def evaluate(options: Namespace) -> int:
     """hybridvit evaluate RUN"""
-    parser = Parser(prog="hybridvit evaluate")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--split", choices=("test", "validation"), default="test")
-    parser.add_argument("--checkpoint")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(words)
-
-    from hybridvit.runs.loaded_run import LoadedRun
-
     run = LoadedRun(options.run, options.checkpoint)
-    scores, images = run.evaluate(options.split)
+    name, split = run.checkpoint.name, options.split
+    scores, images = run.evaluate(split)
     if options.json:
-        print(
-            json.dumps(
-                {"run": str(options.run), "checkpoint": run.checkpoint.name, options.split: scores, "images": images}
-            )
-        )
+        print(json.dumps({"run": str(options.run), "checkpoint": name, split: scores, "images": images}))
     else:
-        print(
-            f"{options.run}, checkpoint {run.checkpoint.name}, {images:,} {options.split} images: {scores_text(scores)}"
-        )
+        print(f"{options.run}, checkpoint {name}, {images:,} {split} images: {scores_text(scores)}")
     return DONE
 
 
-def predict(words: list[str]) -> int:
+def predict(options: Namespace) -> int:
     """hybridvit predict RUN IMAGE [IMAGE ...], or VIEW=IMAGE ... for one sample of several cameras"""
-    parser = Parser(prog="hybridvit predict")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("images", nargs="+")
-    parser.add_argument("--out", type=Path, help="folder for predicted masks, as PNG")
-    parser.add_argument("--checkpoint")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(words)
-
-    from hybridvit.data.samples import ONE_VIEW
-    from hybridvit.runs.loaded_run import LoadedRun
-
     run = LoadedRun(options.run, options.checkpoint)
     several = run.data.shapes.keys() != {ONE_VIEW}
     samples = [_one_sample(options.images)] if several else [Path(image) for image in options.images]
@@ -56,44 +37,45 @@ def predict(words: list[str]) -> int:
         _move_masks(row, number, options.out)
     if options.json:
         print(json.dumps(rows))
-        return DONE
-    if len(run.tasks) == 1:
+    elif len(run.tasks) == 1:
         (task,) = run.tasks
-        width = max(len(_named(row)) for row in rows)
+        _print_table([(_image_text(row), row[task]) for row in rows])
+    else:
         for row in rows:
-            print(f"{_named(row):<{width}}  {_in_words(row[task])}")
-        return DONE
-    width = max(len(task) for task in run.tasks)
-    for row in rows:
-        print(_named(row))
-        for task in run.tasks:
-            print(f"  {task:<{width}}  {_in_words(row[task])}")
+            print(_image_text(row))
+            _print_table([(f"  {task}", row[task]) for task in run.tasks])
     return DONE
 
 
-def export(words: list[str]) -> int:
+def diagnose(options: Namespace) -> int:
+    """hybridvit diagnose RUN [IMAGE ...]"""
+    if options.images < 1:
+        raise ValueError(f"--images must be at least 1, given {options.images}")
+    from hybridvit.runs import diagnosis
+    from hybridvit.studies.report.diagnosis import diagnosis_lines, write_diagnosis
+
+    run = LoadedRun(options.run, options.checkpoint)
+    pixels = run.read(options.pictures) if options.pictures else diagnosis.sample_images(run, options.images)
+    result = diagnosis.diagnose(run, pixels)
+    page = write_diagnosis(run, pixels, result, options.command_line)
+    if options.json:
+        print(json.dumps({"run": str(options.run), "checkpoint": run.checkpoint.name, **result.to_json()}))
+    else:
+        print("\n".join(diagnosis_lines(result)))
+        print(f"page: {page}")
+    return DONE
+
+
+def export(options: Namespace) -> int:
     """hybridvit export RUN --out FOLDER"""
-    parser = Parser(prog="hybridvit export")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--checkpoint")
-    options = parser.parse_args(words)
-
-    from hybridvit.runs.loaded_run import LoadedRun
-
     run = LoadedRun(options.run, options.checkpoint)
     size = run.export(options.out)
     print(f"{options.out}: checkpoint {run.checkpoint.name}, {size / 1e6:.1f} MB")
     return DONE
 
 
-def report(words: list[str]) -> int:
+def report(options: Namespace) -> int:
     """hybridvit report RUN"""
-    parser = Parser(prog="hybridvit report")
-    parser.add_argument("run", type=Path)
-    options = parser.parse_args(words)
-
-    from hybridvit.runs.loaded_run import LoadedRun
     from hybridvit.studies.report.run_report import write_run_report
 
     run = LoadedRun(options.run)
@@ -120,20 +102,25 @@ def _move_masks(row: dict[str, Any], number: int, out: Path | None) -> None:
         if isinstance(answer, dict) and "mask" in answer:
             mask = answer.pop("mask")
             if out is not None:
-                from PIL import Image
-
                 out.mkdir(parents=True, exist_ok=True)
                 stem = Path(row["image"]).stem if isinstance(row["image"], str) else f"sample{number}"
                 answer["file"] = str(out / f"{stem}.{task}.png")
                 Image.fromarray(mask).save(answer["file"])
 
 
-def _named(row: dict[str, Any]) -> str:
+def _image_text(row: dict[str, Any]) -> str:
     image = row["image"]
     return image if isinstance(image, str) else " ".join(f"{view}={path}" for view, path in image.items())
 
 
-def _in_words(answer: dict[str, Any]) -> str:
+def _print_table(rows: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """Names and the answers of heads, aligned."""
+    width = max(len(name) for name, _ in rows)
+    for name, answer in rows:
+        print(f"{name:<{width}}  {_answer_text(answer)}")
+
+
+def _answer_text(answer: dict[str, Any]) -> str:
     """One head's answer on one line."""
     if "class" in answer and "probability" in answer:
         return f"{answer['class']}  {100 * answer['probability']:.1f} %"

@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import Namespace
 from typing import Any
 
-from hybridvit.cli.console import DONE, Parser
+from hybridvit.backbones.variants import VARIANTS
+from hybridvit.cli.console import DONE
+from hybridvit.config import nearest
+from hybridvit.models import difference, format_difference, list_models, summaries, table
 
 
-def models(words: list[str]) -> int:
+def models(options: Namespace) -> int:
     """hybridvit models [PATTERN]"""
-    parser = Parser(prog="hybridvit models")
-    parser.add_argument("pattern", nargs="?", default="*")
-    parser.add_argument("--image-size", type=int, nargs="+", help="side, or height and width, in pixels")
-    parser.add_argument("--diff", nargs=2, metavar="NAME", help="the fields in which two models differ")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(words)
-
-    from hybridvit.backbones.variants import VARIANTS
-    from hybridvit.config import nearest
-    from hybridvit.models import difference, format_difference, list_models, summaries, table
-
     if options.diff:
         if options.pattern != "*" or options.image_size:
             raise ValueError("--diff takes two names and nothing else")
-        fields = difference(*options.diff)
+        first, second = options.diff
+        fields = difference(first, second)
         if options.json:
-            first, second = options.diff
             print(json.dumps({"diff": [{"field": name, first: a, second: b} for name, a, b in fields]}))
         else:
-            print(format_difference(options.diff[0], options.diff[1], fields))
+            print(format_difference(first, second, fields))
         return DONE
     size = None
     if options.image_size:
@@ -48,13 +41,8 @@ def models(words: list[str]) -> int:
     return DONE
 
 
-def bench(words: list[str]) -> int:
+def bench(options: Namespace) -> int:
     """hybridvit bench"""
-    parser = Parser(prog="hybridvit bench")
-    parser.add_argument("--quick", action="store_true", help="fewer and smaller measurements")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(words)
-
     from hybridvit.bench import format_row, format_table, run_bench
 
     def show(row: dict[str, Any]) -> None:

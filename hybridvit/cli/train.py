@@ -1,40 +1,31 @@
-"""hybridvit train."""
+"""hybridvit train and study: what a recipe file starts."""
 
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
-from hybridvit.cli.console import DONE, HELP, Parser, command_line, parse_first, scores_text
-from hybridvit.cli.field_help import recipe_help
+from hybridvit.cli.console import DONE, FAILED, print_result, say
+from hybridvit.cli.flags import apply_flags
 from hybridvit.cli.progress import training_progress
+from hybridvit.config import to_yaml
+from hybridvit.recipe_file import read_recipe
+from hybridvit.runs.run import Run
+from hybridvit.studies.progress import clock_text
+from hybridvit.training.run_folder import RunFolder
 
 
-def train(words: list[str]) -> int:
+def train(options: Namespace) -> int:
     """hybridvit train RECIPE [--out FOLDER] [--FIELD VALUE ...]"""
-    if words and words[0] in HELP:
-        return recipe_help()
-    parser = Parser(prog="hybridvit train", add_help=False)
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--out", type=Path)
-    options, flags = parse_first(parser, words, "recipe")
-
-    from hybridvit.cli.flags import apply_flags
-    from hybridvit.config import to_yaml
-    from hybridvit.recipe_file import read_recipe
-    from hybridvit.runs.run import Run
-    from hybridvit.studies.progress import clock_text
-    from hybridvit.training.run_folder import RunFolder
-
-    recipe = apply_flags(read_recipe(options.recipe, "recipe"), flags, f"hybridvit train {options.recipe}")
+    recipe = apply_flags(read_recipe(options.recipe, "recipe"), options.flags, f"hybridvit train {options.recipe}")
     out = options.out or Path("runs") / recipe.name
     folder = RunFolder(out, to_yaml(recipe))
     if folder.result is not None:
         print(f"{out} is done already:")
         print_result(folder.result)
         return DONE
-    run = Run(recipe, folder, command_line("train", words))
+    run = Run(recipe, folder, options.command_line)
     print(
         f"{recipe.name}: {run.params:,} parameters, {len(run.splits.train):,} training, {len(run.splits.validation):,} "
         f"validation and {len(run.splits.test):,} test images of {run.splits.name}, on {run.accelerator.device}",
@@ -52,12 +43,20 @@ def train(words: list[str]) -> int:
     return DONE
 
 
-def print_result(result: dict[str, Any]) -> None:
-    """The metrics of a finished run."""
-    if result["validation"] is not None:
-        chosen = f"{result['validation_images']} images, chosen at step {result['selected_step']}"
-        print(f"validation ({chosen}): {scores_text(result['validation'])}")
-    if result["test"] is not None:
-        print(f"test ({result['test_images']} images): {scores_text(result['test'])}")
-    if result.get("test_tta") is not None:
-        print(f"test with test-time augmentation (horizontal flip): {scores_text(result['test_tta'])}")
+def study(options: Namespace) -> int:
+    """hybridvit study RECIPE [--out FOLDER] [--FIELD VALUE ...]"""
+    from hybridvit.studies.conduct import run_study
+
+    plan = apply_flags(read_recipe(options.recipe, "study"), options.flags, f"hybridvit study {options.recipe}")
+    out = options.out or Path("runs") / plan.base.name
+    outcome = run_study(plan, out, command=options.command_line)
+    failed = f"{len(outcome.failed)} runs failed, see {out / 'cells'}"
+    left = f"the time is up, and {outcome.left} runs are left; the same command resumes"
+    if outcome.report is None:
+        reasons = [failed] * bool(outcome.failed) + [left] * bool(outcome.left)
+        return say(f"{plan.incomplete}: {'; '.join(reasons)}", FAILED)
+    print("\n".join(outcome.report.lines))
+    print(f"report: {out / 'report.html'}")
+    if outcome.failed:
+        return say(f"{failed}; the same command tries them again", FAILED)
+    return say(left, FAILED) if outcome.left else DONE
