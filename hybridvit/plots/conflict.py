@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 
-from hybridvit.plots.theme import Array, Theme, framed, step_axis
+from hybridvit.plots.theme import Array, Theme, framed, series_style, step_axis
 
 ROW, COLUMN = 0.34, 0.56  # inches of a cell; "−0.12" at 9 pt fits
 MAP_WIDTH = 5.0
@@ -70,13 +70,13 @@ def conflict_course(steps: Sequence[int], cosines: Mapping[str, Array], theme: T
     """
     figure, axes = framed(theme, 2.9)
     for index, values in enumerate(cosines.values()):
-        colour = theme.series[index % len(theme.series)]
+        style = series_style(index, theme)
         masked = np.ma.masked_invalid(values)
         if len(cosines) == 1:
             for pair in masked.T:
-                axes.plot(steps, pair, color=colour, lw=0.8, alpha=0.35)
+                axes.plot(steps, pair, color=style["color"], lw=0.8, alpha=0.35)
         marker = "o" if len(steps) < 3 else ""
-        axes.plot(steps, masked.mean(axis=1), color=colour, lw=2, marker=marker, ls=style(index))
+        axes.plot(steps, masked.mean(axis=1), **style, lw=2, marker=marker)
     axes.axhline(0, color=theme.ink, lw=1)
     reach = 1.1 * max(0.05, *(abs(edge) for edge in axes.get_ylim()))
     axes.set_ylim(-reach, reach)
@@ -102,8 +102,3 @@ def luminance(colour: Any) -> float:
     """Relative luminance of an sRGB colour, between 0 and 1 (WCAG 2)."""
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour))
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def style(index: int) -> str:
-    """Line style of a curve; the colours come back after six, dashed."""
-    return "-" if index < 6 else "--"

@@ -6,6 +6,7 @@ import colorsys
 import io
 from typing import Any
 
+import matplotlib
 import matplotlib.image
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,13 @@ def with_mask(
     out = pixels.astype(np.float64)
     out[shown] = (1 - share) * out[shown] + share * colours[laid[shown]]
     return np.round(out).astype(np.uint8)
+
+
+def heat(values: NDArray[np.floating]) -> Pixels:
+    """Non-negative values ``[rows, columns]`` as colours ``[rows, columns, 3]``, black for 0."""
+    shares = values / max(float(values.max()), 1e-12)
+    colours = matplotlib.colormaps["magma"](shares)
+    return np.asarray(np.round(255 * colours[..., :3]), dtype=np.uint8)
 
 
 def encode_png(pixels: Pixels) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -78,15 +78,17 @@ def framed(theme: Theme, height: float = SIZE[1], width: float = SIZE[0]) -> tup
     return figure, axes
 
 
-def series_style(index: int, theme: Theme) -> dict[str, Any]:
-    """Colour, marker and line of a series; from the seventh on the colours come back, dashed, with empty markers."""
-    turn, colour = divmod(index, len(theme.series))
-    return {
-        "color": theme.series[colour],
-        "marker": MARKERS[(colour + turn) % len(MARKERS)],
-        "ls": (0, (4, 2)) if turn else "-",
-        "mfc": theme.background if turn else theme.series[colour],
-    }
+def series_style(index: int, theme: Theme, colours: int = 6) -> dict[str, Any]:
+    """Colour and line of a series, which may have so many colours; they come back dashed."""
+    turn, colour = divmod(index, colours)
+    return {"color": theme.series[colour], "ls": "--" if turn else "-"}
+
+
+def marked_style(index: int, theme: Theme) -> dict[str, Any]:
+    """Colour, line and marker of a series; markers are empty where the colours come back."""
+    style, turn = series_style(index, theme), index // 6
+    fill = theme.background if turn else style["color"]
+    return {**style, "marker": MARKERS[(index + turn) % len(MARKERS)], "mfc": fill}
 
 
 def add_legend(axes: Axes, theme: Theme) -> None:
@@ -102,18 +104,9 @@ def step_axis(axes: Axes) -> None:
     axes.set_xlabel("training steps")
 
 
-def plain_ticks(axis: matplotlib.axis.Axis, values: Sequence[float] | Array) -> None:
-    """Ticks at these values and nowhere else, written in full."""
-    axis.set_major_locator(FixedLocator(list(values)))
+def plain_ticks(axis: matplotlib.axis.Axis, values: Sequence[float] | Array | None = None) -> None:
+    """Ticks at these values, or at 1, 2 and 5 in every decade of a log axis, written in full."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if values is None else FixedLocator(list(values)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
-
-
-def round_values(limits: tuple[float, float]) -> list[float]:
-    """The 1, 2, 5 steps of the decades within the limits; where these are closer than that, evenly spaced values."""
-    exponents = range(int(np.floor(np.log10(limits[0]))), int(np.ceil(np.log10(limits[1]))) + 1)
-    found = [m * 10.0**e for e in exponents for m in (1, 2, 5) if limits[0] <= m * 10.0**e <= limits[1]]
-    if len(found) > 1:
-        return found
-    return [float(value) for value in MaxNLocator(5).tick_values(*limits) if limits[0] <= value <= limits[1]]
