@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ MAX_GRID = 16  # tokens along a side of the default model's grid
 EMA_STEPS = 100  # steps that the weights are averaged over, or a tenth of a shorter run
 
 
+@dataclass(eq=False, repr=False)
 class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A scikit-learn classifier of images in arrays: ``fit``, ``predict``, ``predict_proba``, ``score``.
 
@@ -55,28 +57,16 @@ class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         net_: the trained model, from normalised images ``[b, c, h, w]`` to ``{"label": logits [b, k]}``.
     """
 
-    def __init__(
-        self,
-        model: str | ModelConfig | None = None,
-        *,
-        steps: int = 1000,
-        batch_size: int = 32,
-        optim: OptimConfig | None = None,
-        augment: AugmentConfig | None = None,
-        validation: float = 0.0,
-        label_smoothing: float = 0.1,
-        random_state: int = 0,
-        device: str = "auto",
-    ) -> None:
-        self.model = model
-        self.steps = steps
-        self.batch_size = batch_size
-        self.optim = optim
-        self.augment = augment
-        self.validation = validation
-        self.label_smoothing = label_smoothing
-        self.random_state = random_state
-        self.device = device
+    model: str | ModelConfig | None = None
+    _: KW_ONLY
+    steps: int = 1000
+    batch_size: int = 32
+    optim: OptimConfig | None = None
+    augment: AugmentConfig | None = None
+    validation: float = 0.0
+    label_smoothing: float = 0.1
+    random_state: int = 0
+    device: str = "auto"
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> HybridViTClassifier:
         """Trains a new model.
@@ -120,12 +110,12 @@ class HybridViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"images must be {shape_text(shape)} as in fit, given {shape_text(images.shape[1:])}")
         device, size = next(self.net_.parameters()).device, self._data.evaluation_batch
         normalise = self._data.normalisation[ONE_VIEW]
-        parts = []
+        parts = [np.zeros((0, len(self.classes_)))]
         with torch.no_grad():
             for start in range(0, len(images), size):
                 pixels = torch.from_numpy(images[start : start + size]).to(device)
-                parts.append(self.net_(normalise(pixels))["label"].double().softmax(dim=1).cpu())
-        return np.concatenate([part.numpy() for part in parts]) if parts else np.zeros((0, len(self.classes_)))
+                parts.append(self.net_(normalise(pixels))["label"].double().softmax(dim=1).cpu().numpy())
+        return np.concatenate(parts)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most likely class of each image, ``[n]``."""

@@ -21,10 +21,6 @@ from hybridvit.training.engine import TrainConfig
 from hybridvit.training.optimisers.kinds import AdamWConfig, OptimConfig
 
 
-def _one_label() -> dict[str, TaskConfig]:
-    return {"label": ClassificationConfig()}
-
-
 class Recipe(Config):
     """One training run.
 
@@ -57,7 +53,7 @@ class Recipe(Config):
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     progressive: ProgressiveConfig = ProgressiveConfig()
-    tasks: dict[str, TaskConfig] = field(default_factory=_one_label)
+    tasks: dict[str, TaskConfig] = field(default_factory=lambda: {"label": ClassificationConfig()})
     balance: BalanceConfig = SumConfig()
     sampling: SamplingConfig = SamplingConfig()
     views: ViewsConfig | None = None

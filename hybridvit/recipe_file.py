@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
 import traceback
 from dataclasses import fields
 from pathlib import Path
@@ -36,15 +36,17 @@ def read_recipe(path: str | Path, kind: Literal["recipe", "study"] = "recipe") -
         return _from_yaml(path, kind)
     if path.suffix != ".py":
         raise ValueError(f"a recipe is a .py or .yaml file, given {path}")
-    module = _execute(path)
-    function = getattr(module, kind, None)
-    if function is None:
+    try:
+        names = runpy.run_path(str(path), run_name=path.stem)
+    except Exception as error:  # whatever the user's own code raises
+        raise ValueError(f"{path}{_line(error, path)}: {type(error).__name__}: {error}") from error
+    if kind not in names:
         for other, command in COMMANDS.items():
-            if hasattr(module, other):
+            if other in names:
                 raise ValueError(f"{path} has no {kind}() function, but a {other}(): hybridvit {command} {path}")
         raise ValueError(f"{path} has no {kind}() function")
     try:
-        config = function()
+        config = names[kind]()
     except Exception as error:  # whatever the user's own code raises
         raise ValueError(f"{path}{_line(error, path)}: {error}") from error
     if not isinstance(config, KINDS[kind]):
@@ -63,19 +65,6 @@ def _from_yaml(path: Path, kind: str) -> Any:
         return from_yaml(cls, text)
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
-
-
-def _execute(path: Path) -> Any:
-    """The module that a file defines."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's own code raises
-        raise ValueError(f"{path}{_line(error, path)}: {type(error).__name__}: {error}") from error
-    return module
 
 
 def _line(error: BaseException, path: Path) -> str:

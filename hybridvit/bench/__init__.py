@@ -7,5 +7,3 @@ the median of the ratios of the pairs.
 from hybridvit.bench.run import run_bench
 from hybridvit.bench.sizes import Sizes
 from hybridvit.bench.table import format_row, format_table
-
-__all__ = ["Sizes", "format_row", "format_table", "run_bench"]

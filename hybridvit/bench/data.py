@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
+from torchvision.transforms import v2
 
-from hybridvit.bench.heads import CLASSES, setting, task, trainer_of
-from hybridvit.bench.measure import DEVICE, Row, interleaved, row
+from hybridvit.bench.heads import CLASSES, setting, task, trainer
+from hybridvit.bench.measure import DEVICE, Row, timed
 from hybridvit.bench.sizes import Sizes
 from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.loaders.device_loader import DeviceLoader, Normalisation
 from hybridvit.data.loaders.sampling import BatchSampler, SamplingConfig
 from hybridvit.data.samples import ONE_VIEW, Column, Samples
-from hybridvit.hydra.balance.base import SumConfig
 from hybridvit.hydra.hydranet import HydraNet
 from hybridvit.models import create_backbone
 
@@ -30,22 +32,20 @@ def augmentation(sizes: Sizes) -> Iterator[Row]:
     _, pixels, batch, number = sizes.small
     samples = random_samples(number, pixels)
     loader, workers = device_loader(samples, batch), torch.get_num_threads()
-    images = Augmented(torch.from_numpy(samples.views[ONE_VIEW]), torchvision_augmentation(pixels))
-    peer_loader = DataLoader(images, batch, shuffle=True, num_workers=workers, persistent_workers=True)
+    peer_loader = torchvision_loader(samples, batch, workers)
 
     def device_batches() -> None:
         for step in range(number // batch):
             loader.batch(step)
 
     def peer_batches() -> None:
-        for batch_images in peer_loader:
-            batch_images.to(DEVICE)
+        for images in peer_loader:
+            images.to(DEVICE)
 
-    ours, peer = interleaved([device_batches, peer_batches], sizes.seconds.core, sizes.pairs)
     what = f"augmentation of {number} images, {pixels} px, batch {batch}, against torchvision in worker processes"
-    yield row(
-        what, "peer/ours", 5, ours, peer, "DataLoader", note=f"{workers} worker processes, as many as threads of ours"
-    )
+    note = f"{workers} worker processes, as many as threads of ours"
+    runs = [device_batches, peer_batches]
+    yield timed(what, "peer/ours", 5, runs, "DataLoader", sizes.seconds.core, sizes.pairs, note)
 
 
 def fed_step(sizes: Sizes) -> Iterator[Row]:
@@ -54,21 +54,20 @@ def fed_step(sizes: Sizes) -> Iterator[Row]:
     source, steps = device_loader(random_samples(number, pixels), batch), count()
     together = source.ahead  # steps that are measured as one, for their batches are made as one
     backbone = create_backbone(name, pixels)
-    trainer = trainer_of(HydraNet(backbone, {"task0": task(0).head(backbone.spec)}), 1, SumConfig())
+    update = trainer(HydraNet(backbone, {"task0": task(0).head(backbone.spec)})).update
     constant = source.batch(0)
 
     def fed() -> None:
         for _ in range(together):
-            trainer.update(source.batch(next(steps)))
+            update(source.batch(next(steps)))
 
     def unfed() -> None:
         for _ in range(together):
-            trainer.update(constant)
+            update(constant)
 
-    ours, peer = interleaved([fed, unfed], sizes.seconds.model, sizes.pairs)
     what = f"{together} training steps" if together > 1 else "training step"
     what = f"{what} with augmentation, {setting(name, constant.images)}"
-    yield row(what, "ours/peer", 1.1, ours, peer, "constant batch")
+    yield timed(what, "ours/peer", 1.1, [fed, unfed], "constant batch", sizes.seconds.model, sizes.pairs)
 
 
 def random_samples(number: int, pixels: int) -> Samples:
@@ -85,36 +84,24 @@ def device_loader(samples: Samples, batch: int) -> DeviceLoader:
     return DeviceLoader(samples, columns, {ONE_VIEW: NORMALISATION}, AUGMENTATION, sampler, 0, DEVICE)
 
 
-def torchvision_augmentation(pixels: int) -> Callable[[Tensor], Tensor]:
-    """The same augmentation and normalisation of one image."""
-    from torchvision.transforms import v2
-
-    steps = (
-        v2.RandomCrop(pixels, padding=AUGMENTATION.crop_padding),
-        v2.RandomHorizontalFlip(),
-        v2.TrivialAugmentWide(),
-        v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(NORMALISATION.mean, NORMALISATION.std),
-        v2.RandomErasing(AUGMENTATION.erasing),
+def torchvision_loader(samples: Samples, batch: int, workers: int) -> DataLoader[Tensor]:
+    """The same augmentation and normalisation by torchvision, image by image, in worker processes."""
+    images = torch.from_numpy(samples.views[ONE_VIEW])
+    transform = v2.Compose(
+        (
+            v2.RandomCrop(images.shape[-1], padding=AUGMENTATION.crop_padding),
+            v2.RandomHorizontalFlip(),
+            v2.TrivialAugmentWide(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(NORMALISATION.mean, NORMALISATION.std),
+            v2.RandomErasing(AUGMENTATION.erasing),
+        )
     )
-    augmented: Callable[[Tensor], Tensor] = v2.Compose(steps)
-    return augmented
+    collate = partial(transformed, transform)
+    keep: Any = {"num_workers": workers, "persistent_workers": workers > 0}
+    return DataLoader(images, batch, shuffle=True, collate_fn=collate, **keep)  # type: ignore[arg-type]
 
 
-class Augmented(Dataset[Tensor]):
-    """Images one by one, as worker processes fetch them.
-
-    Args:
-        images: ``[n, c, h, w]`` uint8.
-        transform: what is done to each.
-    """
-
-    def __init__(self, images: Tensor, transform: Callable[[Tensor], Tensor]) -> None:
-        self.images = images
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.transform(self.images[index])
+def transformed(transform: Callable[[Tensor], Tensor], images: list[Tensor]) -> Tensor:
+    """A batch of images, each transformed by itself."""
+    return torch.stack([transform(image) for image in images])

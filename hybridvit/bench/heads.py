@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -12,12 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybridvit.backbones.resnet import ResNetConfig
-from hybridvit.bench.measure import DEVICE, Row, Run, interleaved, row
+from hybridvit.bench.measure import DEVICE, Row, Run, row, timed
 from hybridvit.bench.models import random_images
 from hybridvit.bench.sizes import Sizes
 from hybridvit.data.batch import Batch
 from hybridvit.data.synthetic.dataset import ring_of_cameras
-from hybridvit.hydra.balance.base import SumConfig
 from hybridvit.hydra.balance.gradient_methods import PCGradConfig
 from hybridvit.hydra.balance.kinds import BalanceConfig
 from hybridvit.hydra.feature_cache import FeatureCache, FrozenTrunk
@@ -35,55 +35,38 @@ STEPS = 10_000  # of the schedule; a bench takes far fewer
 
 
 def machinery(sizes: Sizes) -> Iterator[Row]:
-    """One head through tasks, balance and trainer against a classifier and a loop of six lines; then four heads."""
+    """One head through tasks, balance and trainer against a classifier and a loop of six lines; four heads; PCGrad."""
     name, pixels, count = sizes.heads
     images = random_images(count, pixels)
-    one, four, plain = trainer(sizes, 1), trainer(sizes, 4), classifier_step(name, images)
-    batch, batches = labelled(images, 1), labelled(images, 4)
-    what = f"training step, one head, against a plain classifier, {setting(name, images)}"
-    ours, peer = interleaved([lambda: one.update(batch), plain], sizes.seconds.model, sizes.pairs)
-    yield row(what, "ours/peer", 1.03, ours, peer, "classifier")
-    what = f"training step, four heads, {setting(name, images)}"
-    ours, peer = interleaved(
-        [lambda: four.update(batches), lambda: one.update(batch)], sizes.seconds.model, sizes.pairs
-    )
-    yield row(what, "ours/peer", 1.3, ours, peer, "one head")
-
-
-def gradient_balancing(sizes: Sizes) -> Iterator[Row]:
-    """PCGrad of four tasks against the plain sum of their losses."""
-    name, pixels, count = sizes.heads
-    images = random_images(count, pixels)
-    batch = labelled(images, 4)
-    pcgrad, plain = trainer(sizes, 4, PCGradConfig()), trainer(sizes, 4)
-    runs: list[Run] = [lambda: pcgrad.update(batch), lambda: plain.update(batch)]
-    ours, peer = interleaved(runs, sizes.seconds.model, sizes.pairs)
-    what = f"training step, PCGrad of four tasks, {setting(name, images)}"
-    yield row(what, "ours/peer", 2.5, ours, peer, "sum")
+    plain, one, four = classifier_step(name, images), update(name, images, 1), update(name, images, 4)
+    pcgrad = update(name, images, 4, PCGradConfig())
+    for what, limit, ours, peer, peer_name in (
+        ("one head, against a plain classifier", 1.03, one, plain, "classifier"),
+        ("four heads", 1.3, four, one, "one head"),
+        ("PCGrad of four tasks", 2.5, pcgrad, four, "sum"),
+    ):
+        what = f"training step, {what}, {setting(name, images)}"
+        yield timed(what, "ours/peer", limit, [ours, peer], peer_name, sizes.seconds.model, sizes.pairs)
 
 
 def cached_features(sizes: Sizes) -> Iterator[Row]:
     """A step of one head from a cache on disk against the same step through the frozen trunk."""
     name, pixels, count = sizes.heads
     images = random_images(count, pixels)
-    batch = labelled(images, 1)
+    batch, index = labelled(images, 1), torch.arange(count)
     backbone = create_backbone(name, pixels).to(DEVICE).eval().requires_grad_(False)
     head = task(0).head(backbone.spec).to(DEVICE)
-    through, alone = HydraNet(backbone, {"task0": head}), HydraNet(FrozenTrunk(), {"task0": head})
-    index = torch.arange(len(images))
-    with TemporaryDirectory() as folder, torch.no_grad():
-        cache = FeatureCache.write(Path(folder) / "cache", [backbone(images)], len(images))
-        trainers = [trainer_of(net, 1, SumConfig()) for net in (alone, through)]
+    alone, through = (trainer(HydraNet(trunk, {"task0": head})) for trunk in (FrozenTrunk(), backbone))
+    with TemporaryDirectory() as folder:
+        with torch.no_grad():
+            cache = FeatureCache.write(Path(folder) / "cache", [backbone(images)], count)
 
         def from_cache() -> object:
-            return trainers[0].update(batch._replace(images=cache.read(index, DEVICE)))
+            return alone.update(batch._replace(images=cache.read(index, DEVICE)))
 
-        with torch.enable_grad():
-            runs: list[Run] = [from_cache, lambda: trainers[1].update(batch)]
-            ours, peer = interleaved(runs, sizes.seconds.model, sizes.pairs)
-    yield row(
-        f"training step of one head from cached features, {setting(name, images)}", "peer/ours", 20, ours, peer, "trunk"
-    )
+        runs: list[Run] = [from_cache, partial(through.update, batch)]
+        what = f"training step of one head from cached features, {setting(name, images)}"
+        yield timed(what, "peer/ours", 20, runs, "trunk", sizes.seconds.model, sizes.pairs)
 
 
 def missing_camera(sizes: Sizes) -> Iterator[Row]:
@@ -115,36 +98,21 @@ def labelled(images: Tensor, tasks: int) -> Batch:
     return Batch(images, targets)
 
 
-def trainer(sizes: Sizes, tasks: int, balance: BalanceConfig | None = None) -> Trainer:
-    """A trainer of a fresh trunk with so many heads."""
-    name, pixels, _ = sizes.heads
-    backbone = create_backbone(name, pixels)
+def update(name: str, images: Tensor, tasks: int, balance: BalanceConfig | None = None) -> Run:
+    """A training step of a fresh trunk with so many heads."""
+    backbone = create_backbone(name, images.shape[-1])
     heads = {f"task{number}": task(number).head(backbone.spec) for number in range(tasks)}
-    return trainer_of(HydraNet(backbone, heads), tasks, balance or SumConfig())
+    return partial(trainer(HydraNet(backbone, heads), balance).update, labelled(images, tasks))
 
 
-def trainer_of(net: HydraNet, tasks: int, balance: BalanceConfig) -> Trainer:
+def trainer(net: HydraNet, balance: BalanceConfig | None = None) -> Trainer:
     """The trainer of a net, ready for single updates."""
-    every = {f"task{number}": task(number) for number in range(tasks)}
-    config, nothing = TrainConfig(steps=STEPS, precision="fp32"), _Nothing()
-    accelerator = make_accelerator("fp32", cpu=DEVICE.type == "cpu")
-    made = Trainer(net, every, config, AdamWConfig(), nothing, nothing, balance=balance, accelerator=accelerator)
+    tasks = {f"task{number}": task(number) for number in range(len(net.heads))}
+    nothing: Any = ()  # an update is handed its batch
+    config, accelerator = TrainConfig(steps=STEPS, precision="fp32"), make_accelerator("fp32", cpu=DEVICE.type == "cpu")
+    made = Trainer(net, tasks, config, AdamWConfig(), nothing, balance=balance, accelerator=accelerator)
     made.net.train()
     return made
-
-
-class _Nothing:
-    """Data of a trainer that is handed its batches."""
-
-    def batch(self, step: int) -> Batch:
-        """There is none."""
-        raise AssertionError(step)
-
-    def __len__(self) -> int:
-        return 0
-
-    def __iter__(self) -> Any:
-        return iter(())
 
 
 def classifier_step(name: str, images: Tensor) -> Run:

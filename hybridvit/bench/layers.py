@@ -10,7 +10,19 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from hybridvit.bench.measure import DEVICE, DTYPES, NOTES, Row, Run, autocast, interleaved, require_timm, row
+from hybridvit.bench.measure import (
+    DEVICE,
+    DTYPES,
+    NOTES,
+    Row,
+    Run,
+    autocast,
+    interleaved,
+    require_timm,
+    row,
+    same_weights,
+    timed,
+)
 from hybridvit.bench.memory import peak_memory
 from hybridvit.bench.sizes import Cases, Sizes
 from hybridvit.layers import GPSA, MHSA, attention
@@ -42,9 +54,9 @@ def layer_times(sizes: Sizes, layers: Layers, cases: Cases, seconds: float, of: 
     """The times of our GPSA and of its peer, on every case in fp32 and under bf16 autocast."""
     for (side, batch, limit), precision in product(cases, DTYPES):
         x = torch.randn(batch, side * side, sizes.dim).to(DEVICE).requires_grad_()
-        ours, peer = interleaved(layer_runs(layers, x, (side, side), precision), seconds, sizes.pairs)
+        runs = layer_runs(layers, x, (side, side), precision)
         what = f"GPSA against {name}, n = {side * side}, batch {batch}, {precision}"
-        yield row(what, of, limit, ours, peer, name, note=NOTES[precision])
+        yield timed(what, of, limit, runs, name, seconds, sizes.pairs, NOTES[precision])
 
 
 def kernel_choice(sizes: Sizes) -> Iterator[Row]:
@@ -67,21 +79,14 @@ def kernel_choice(sizes: Sizes) -> Iterator[Row]:
         yield row(what, "ours/peer", 1.05, times[chosen], times[best], name, note=NOTES[precision])
 
 
-def gpsa_pair(sizes: Sizes) -> tuple[GPSA, nn.Module]:
+def gpsa_pair(sizes: Sizes) -> tuple[nn.Module, nn.Module]:
     """Our GPSA near its convolutional initialisation, and timm's with the same weights; LeftOut without timm."""
     require_timm()
     from timm.models import convit
 
-    ours, theirs = GPSA(sizes.dim, sizes.num_heads), convit.GPSA(sizes.dim, sizes.num_heads)
-    with torch.no_grad():
-        for weight in (ours.qkv.weight, ours.position, ours.gate):
-            weight += 0.1 * torch.randn_like(weight)
-        theirs.qk.weight.copy_(ours.qkv.weight[: 2 * sizes.dim])
-        theirs.v.weight.copy_(ours.qkv.weight[2 * sizes.dim :])
-        theirs.pos_proj.weight.copy_(ours.position)  # its bias cancels in the softmax
-        theirs.gating_param.copy_(ours.gate)
-        theirs.proj.load_state_dict(ours.proj.state_dict())
-    return ours.to(DEVICE), theirs.to(DEVICE)
+    theirs = convit.GPSA(sizes.dim, sizes.num_heads)
+    theirs.local_init()
+    return same_weights(GPSA(sizes.dim, sizes.num_heads, qkv_bias=False), theirs)
 
 
 def layer_runs(layers: Layers, x: Tensor, grid: tuple[int, int], precision: str) -> list[Run]:

@@ -9,7 +9,9 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch import nn
 
+from hybridvit.backbones.weights import load_weights
 from hybridvit.layers import attention
 
 Row = dict[str, Any]
@@ -29,6 +31,15 @@ def require_timm() -> None:
     """LeftOut where there is no timm."""
     if util.find_spec("timm") is None:
         raise LeftOut("timm is not installed: pip install 'hybridvit[timm]'")
+
+
+def same_weights(ours: nn.Module, theirs: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Our model or layer with the weights of timm's, which are changed so that tiny ones hide no difference."""
+    with torch.no_grad():
+        for weight in theirs.parameters():
+            weight.add_(0.02 * torch.randn_like(weight))
+    load_weights(ours, theirs.state_dict())
+    return ours.to(DEVICE), theirs.to(DEVICE)
 
 
 def autocast(precision: str) -> torch.autocast:
@@ -59,6 +70,14 @@ def row(
         "peer": median(peer) if peer else None, "peer_name": name, "ratio": median(ratios) if peer else None,
         "target": target, "reached": value >= limit if least else value <= limit, "pairs": len(ours), "note": note,
     }  # fmt: skip
+
+
+def timed(
+    what: str, of: str, limit: float, runs: Sequence[Run], name: str, seconds: float, pairs: int, note: str = ""
+) -> Row:
+    """One measurement of the times of two runs, ours and the peer's."""
+    ours, peer = interleaved(runs, seconds, pairs)
+    return row(what, of, limit, ours, peer, name, note=note)
 
 
 def interleaved(runs: Sequence[Run], seconds: float, pairs: int) -> list[list[float]]:

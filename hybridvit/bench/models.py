@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hybridvit.backbones.vit import ViTConfig
-from hybridvit.backbones.weights import load_weights
-from hybridvit.bench.measure import DEVICE, NOTES, Row, Run, autocast, interleaved, require_timm, row
+from hybridvit.bench.measure import DEVICE, NOTES, Row, Run, autocast, require_timm, row, same_weights, timed
 from hybridvit.bench.memory import peak_memory
 from hybridvit.bench.sizes import ModelCase, Sizes
 from hybridvit.layers.tokenizers.patch import PatchConfig
@@ -43,9 +42,8 @@ def models_against_timm(sizes: Sizes) -> Iterator[Row]:
         for precision, limit in limits.items():
             compile_both(pair)
             runs = [training_step(model, images, precision) for model in pair]
-            ours, peer = interleaved(runs, sizes.seconds.model, sizes.pairs)
             what = f"training step, {against}, {setting(len(images), precision)}"
-            yield row(what, case.of, limit, ours, peer, "timm", note=NOTES[precision])
+            yield timed(what, case.of, limit, runs, "timm", sizes.seconds.model, sizes.pairs, NOTES[precision])
 
 
 def convit_against_deit(sizes: Sizes) -> Iterator[Row]:
@@ -58,9 +56,8 @@ def convit_against_deit(sizes: Sizes) -> Iterator[Row]:
         for what, kind in (("inference", inference), ("training step", training_step)):
             compile_both(pair)
             runs = [kind(model, images, "bf16") for model in pair]
-            ours, peer = interleaved(runs, sizes.seconds.model, sizes.pairs)
-            text = f"{what}, {name} against our DeiT, {pixels} px, {setting(len(images), 'bf16')}"
-            yield row(text, "peer/ours", limit, ours, peer, "DeiT", note=NOTES["bf16"])
+            what = f"{what}, {name} against our DeiT, {pixels} px, {setting(len(images), 'bf16')}"
+            yield timed(what, "peer/ours", limit, runs, "DeiT", sizes.seconds.model, sizes.pairs, NOTES["bf16"])
 
 
 def memory_growth(sizes: Sizes) -> Iterator[Row]:
@@ -110,12 +107,7 @@ def model_pair(case: ModelCase) -> tuple[nn.Module, nn.Module]:
     import timm
 
     theirs = timm.create_model(case.timm, img_size=case.pixels)
-    with torch.no_grad():
-        for weight in theirs.parameters():  # so that tiny initial values, as LayerScale's, hide no difference
-            weight.add_(0.02 * torch.randn_like(weight))
-    ours = create_model(case.name, image_size=case.pixels)
-    load_weights(ours, theirs.state_dict())
-    return ours.to(DEVICE), theirs.to(DEVICE)
+    return same_weights(create_model(case.name, image_size=case.pixels), theirs)
 
 
 def random_images(batch: int, pixels: int) -> Tensor:

@@ -10,7 +10,7 @@ from importlib import metadata, util
 import torch
 
 from hybridvit.bench.data import augmentation, fed_step
-from hybridvit.bench.heads import cached_features, gradient_balancing, machinery, missing_camera
+from hybridvit.bench.heads import cached_features, machinery, missing_camera
 from hybridvit.bench.layers import gpsa_against_mhsa, gpsa_against_timm, kernel_choice
 from hybridvit.bench.measure import DEVICE, LeftOut, Row
 from hybridvit.bench.models import convit_against_deit, memory_growth, models_against_timm
@@ -22,7 +22,7 @@ Subject = Callable[[Sizes], Iterator[Row]]
 PARTS: tuple[tuple[str, tuple[Subject, ...]], ...] = (
     ("layers", (gpsa_against_timm, gpsa_against_mhsa, kernel_choice)),
     ("models", (models_against_timm, convit_against_deit, memory_growth)),
-    ("heads", (machinery, gradient_balancing, cached_features, missing_camera)),
+    ("heads", (machinery, cached_features, missing_camera)),
     ("data", (augmentation, fed_step)),
     ("start-up", (start_up,)),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -142,7 +141,10 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     """
     name, *rest = words
     if name not in COMMANDS:
-        raise ValueError(f"unknown command {name!r}: {_hint(name)}")
+        from hybridvit.config import nearest
+
+        hint = f"it is now called {RENAMED[name]}" if name in RENAMED else nearest(name, COMMANDS)
+        raise ValueError(f"unknown command {name!r}: {hint}")
     parser = parser_of(name)
     if COMMANDS[name].fields:
         first = COMMANDS[name].arguments[0][0]
@@ -161,11 +163,3 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         options = parser.parse_args(rest)
     options.command_line = shlex.join(["hybridvit", *words])
     return options
-
-
-def _hint(name: str) -> str:
-    """The command that was meant."""
-    if name in RENAMED:
-        return f"it is now called {RENAMED[name]}"
-    close = get_close_matches(name, COMMANDS, n=1)
-    return f"did you mean {close[0]}?" if close else f"choose from {', '.join(COMMANDS)}"

@@ -42,7 +42,7 @@ def print_help(config: Config | type[Config], program: str) -> None:
 def _add_section(
     parser: argparse.ArgumentParser, path: str, annotation: Any, value: Any, listed: dict[type, str]
 ) -> None:
-    """A section for the configuration at a path, then one for each within it; fields of a class are listed once."""
+    """A section for the configuration at a path, then one for each within it; siblings of a class are listed once."""
     options = kinds(annotation)
     shown = next(iter(options.values())) if value is None or value is MISSING else value
     cls = shown if isinstance(shown, type) else type(shown)
@@ -70,8 +70,9 @@ def _add_section(
             settings: Any = {"metavar": words} if words else {"action": "store_true"}
             text = f"{meanings.get(name, '')} [{given}]".lstrip()
             section.add_argument(f"--{flag}", help=text.replace("%", "%%"), **settings)
+    siblings: dict[type, str] = {}
     for flag, kind, held in inner:
-        _add_section(parser, flag, kind, held, listed)
+        _add_section(parser, flag, kind, held, siblings)
 
 
 def field_docs(cls: type) -> dict[str, str]:

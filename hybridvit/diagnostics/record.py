@@ -43,23 +43,21 @@ def attention_matrices(
         raise ValueError(f"{type(model).__name__} has no self-attention over a grid of tokens")
     if not len(images):
         raise ValueError("there is no image to look at")
-    inputs: dict[int, tuple[Tensor, Grid]] = {}
+    inputs: dict[nn.Module, tuple[Tensor, Grid]] = {}
 
-    def keep(index: int) -> Any:
-        def hook(module: nn.Module, given: tuple[Any, ...]) -> None:
-            inputs[index] = given
-
-        return hook
+    def keep(module: nn.Module, given: tuple[Any, ...]) -> None:
+        inputs[module] = given
 
     was_training = model.training
-    hooks = [layer.register_forward_pre_hook(keep(index)) for index, layer in enumerate(layers)]
+    hooks = [layer.register_forward_pre_hook(keep) for layer in layers]
     try:
         model.eval()
         for start in range(0, len(images), batch_size):
             batch = slice(start, min(start + batch_size, len(images)))
             model(images[batch])
-            for index, (x, grid) in sorted(inputs.items()):
-                yield index, layers[index].weights(x, grid), grid, batch
+            for index, layer in enumerate(layers):
+                if layer in inputs:
+                    yield index, layer.weights(*inputs[layer]), inputs[layer][1], batch
             inputs.clear()
     finally:
         model.train(was_training)
