@@ -103,13 +103,7 @@ def runs_in_words(items: Iterable[str]) -> str:
 
 def to_dict(config: Any) -> Any:
     """A configuration as plain mappings, lists and scalars."""
-    if dataclasses.is_dataclass(config):
-        return {field.name: to_dict(getattr(config, field.name)) for field in dataclasses.fields(config)}
-    if isinstance(config, dict):
-        return {key: to_dict(value) for key, value in config.items()}
-    if isinstance(config, tuple):
-        return [to_dict(value) for value in config]
-    return config
+    return TypeAdapter(Any).dump_python(config, mode="json")
 
 
 def to_yaml(config: Any) -> str:

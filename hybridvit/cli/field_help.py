@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Literal
 
 from hybridvit.cli.arguments import usage
-from hybridvit.cli.flags import ROWS, element, field_values
+from hybridvit.cli.flags import ROWS, element, values_or_defaults
 from hybridvit.config import Config, alternatives, kinds, to_dict
 from hybridvit.recipe import HeadFinetuneConfig, Recipe
 from hybridvit.studies.learning_curve.study import Study
@@ -55,7 +55,7 @@ def _add_section(
         return
     listed[cls] = path
     types, meanings, inner = typing.get_type_hints(cls, include_extras=True), field_docs(cls), []
-    for name, held in field_values(shown).items():
+    for name, held in values_or_defaults(shown).items():
         kind, flag = types[name], f"{path}.{name}".lstrip(".")
         if name in ROWS or (typing.get_origin(kind) is Literal and len(typing.get_args(kind)) == 1):
             continue

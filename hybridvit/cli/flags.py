@@ -164,7 +164,7 @@ def _switched(value: dict[str, Any], owner: Any, chosen: Any, words: list[str]) 
     return {**_defaults(chosen), **kept}
 
 
-def field_values(config: Any) -> dict[str, Any]:
+def values_or_defaults(config: Any) -> dict[str, Any]:
     """The values of a configuration's fields, or of a class's their defaults; MISSING where there is none."""
     if not isinstance(config, type):
         return {field.name: getattr(config, field.name) for field in fields(config)}
@@ -176,7 +176,7 @@ def field_values(config: Any) -> dict[str, Any]:
 
 def _defaults(cls: Any) -> dict[str, Any]:
     """The fields of a configuration that have defaults, as plain mappings."""
-    return {name: to_dict(value) for name, value in field_values(cls).items() if value is not MISSING}
+    return {name: to_dict(value) for name, value in values_or_defaults(cls).items() if value is not MISSING}
 
 
 def _changed_ablation(config: Ablation, settings: list[Setting]) -> Ablation:

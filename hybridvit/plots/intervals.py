@@ -24,7 +24,7 @@ def delta_forest(rows: Sequence[tuple[str, str, Array]], theme: Theme) -> Figure
     numbers = np.array([trunks.index(trunk) for trunk, *_ in rows])
     estimates = np.array([estimate for *_, estimate in rows])
     colours = [theme.series[number % len(theme.series)] for number in numbers]
-    places = np.arange(len(rows)) + 0.5 * numbers  # a gap between trunks
+    places = (np.arange(len(rows)) + 0.5 * numbers).tolist()  # a gap between trunks
     figure, axes = row_figure(names, estimates, [f"{_signed(x, 1)} %" for x in estimates[:, 0]], colours, theme, places)
     _limits_around_zero(axes, estimates)
     axes.set_xlabel("Δm in %,  right of 0: sharing helps")
@@ -42,7 +42,7 @@ def effect_bars(rows: Sequence[tuple[str, Array, Array, int]], theme: Theme) -> 
     """
     names, estimates, seeds, signs = zip(*rows, strict=True)
     colours = [theme.series[{1: 0, -1: 1, 0: 5}[sign]] for sign in signs]
-    places, texts = np.arange(len(rows)), [_signed(value, 2) for value, *_ in estimates]
+    places, texts = range(len(rows)), [_signed(value, 2) for value, *_ in estimates]
     figure, axes = row_figure(names, estimates, texts, colours, theme, places, origin=0)
     for place, effects, colour in zip(places, seeds, colours, strict=True):
         axes.plot(effects, np.full(len(effects), place), color=colour, marker="|", ms=9, mew=1, ls="none", alpha=0.55)
@@ -66,7 +66,7 @@ def equivalence_bars(
     bounds = ["" if not bounded else "≥ " if factor > 1 else "≤ " for factor, *_, bounded in factors.values()]
     estimates = np.array([interval for *interval, _ in factors.values()])
     texts = [f"{bound}{factor:.1f}×" for bound, factor in zip(bounds, estimates[:, 0], strict=True)]
-    figure, axes = row_figure(list(factors), estimates, texts, colours, theme, np.arange(len(factors)), origin=1)
+    figure, axes = row_figure(list(factors), estimates, texts, colours, theme, range(len(factors)), origin=1)
     axes.set_xscale("log")
     axes.set_xlim(np.nanmin(estimates, initial=1) / 1.15, np.nanmax(estimates, initial=1) * 1.15)
     plain_ticks(axes.xaxis)
@@ -80,7 +80,7 @@ def row_figure(
     texts: Sequence[str],
     colours: Sequence[str],
     theme: Theme,
-    places: Array,
+    places: Sequence[float],
     origin: float | None = None,
 ) -> tuple[Figure, Axes]:
     """Estimates ``[rows, 3]`` as points with their intervals, a name on the left and a text on the right.

@@ -199,7 +199,7 @@ def test_a_loss_that_is_not_finite_fails_in_one_line(trained, capsys):
         (["evaluate", "{run}", "--checkpoint", "bset"], "has no checkpoint 'bset': did you mean best?"),
         (["evaluate", "{run}", "--split", "train"], "invalid choice: 'train'"),
         (["predict", "{run}", "nowhere.png"], "nowhere.png cannot be read as an image"),
-        (["predict", "{run}"], "images"),
+        (["predict", "{run}"], "the following arguments are required: IMAGE"),
         (["models", "convti*"], "no model matches 'convti*': did you mean convit"),
         (["bench", "--quik"], "--quik"),
     ],
