@@ -25,7 +25,8 @@ def models_against_timm(sizes: Sizes) -> Iterator[Row]:
     """Our models and timm's with the same weights: logits, peaks of extra memory (both in fp32), and times."""
     require_timm()
     for case in sizes.models:
-        limits = time_limits(case)
+        targets = {"bf16": case.compiled} if COMPILED else {"fp32": case.fp32, "bf16": case.bf16}
+        limits = {precision: limit for precision, limit in targets.items() if limit is not None}
         if not limits and case.memory is None:
             continue
         pair = model_pair(case)
@@ -81,12 +82,6 @@ def memory_growth(sizes: Sizes) -> Iterator[Row]:
     grids = f"grid {' and '.join(larger)} against {first}"
     what = f"peak memory per token, last {depth} blocks of {name}, {grids}, {tokens} tokens, fp32"
     yield row(what, "ours/peer", limit, [max(peaks[1:])], peaks[:1], first, "B")
-
-
-def time_limits(case: ModelCase) -> dict[str, float]:
-    """The precisions in which a case is timed on this device, and the limits of their ratios."""
-    limits = {"bf16": case.compiled} if COMPILED else {"fp32": case.fp32, "bf16": case.bf16}
-    return {precision: limit for precision, limit in limits.items() if limit is not None}
 
 
 def vit_config(name: str) -> ViTConfig:

@@ -86,9 +86,8 @@ def conflict_course(steps: Sequence[int], cosines: Mapping[str, Array], theme: T
 
 
 def scale_end(cosines: Array) -> float:
-    """The tenth that no cosine exceeds."""
-    known = np.abs(cosines[~np.isnan(cosines)])
-    reach = float(known.max()) if known.size else 0.0
+    """The tenth that no cosine exceeds, at least 0.1."""
+    reach = float(np.fmax.reduce(np.abs(cosines), axis=None, initial=0.0))
     return max(float(np.ceil(10 * reach - 1e-9)), 1.0) / 10
 
 
