@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
-from typing import Any
 
 import numpy as np
 import torch
@@ -97,9 +96,14 @@ def torchvision_loader(samples: Samples, batch: int, workers: int) -> DataLoader
             v2.RandomErasing(AUGMENTATION.erasing),
         )
     )
-    collate = partial(transformed, transform)
-    keep: Any = {"num_workers": workers, "persistent_workers": workers > 0}
-    return DataLoader(images, batch, shuffle=True, collate_fn=collate, **keep)  # type: ignore[arg-type]
+    return DataLoader(
+        images,  # type: ignore[arg-type]  # a tensor serves as a data set
+        batch,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=partial(transformed, transform),
+    )
 
 
 def transformed(transform: Callable[[Tensor], Tensor], images: list[Tensor]) -> Tensor:
