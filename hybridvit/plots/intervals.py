@@ -68,7 +68,8 @@ def equivalence_bars(
     texts = [f"{bound}{factor:.1f}×" for bound, factor in zip(bounds, estimates[:, 0], strict=True)]
     figure, axes = row_figure(list(factors), estimates, texts, colours, theme, range(len(factors)), origin=1)
     axes.set_xscale("log")
-    axes.set_xlim(np.nanmin(estimates, initial=1) / 1.15, np.nanmax(estimates, initial=1) * 1.15)
+    finite = estimates[np.isfinite(estimates)]
+    axes.set_xlim(finite.min(initial=1) / 1.15, finite.max(initial=1) * 1.15)
     plain_ticks(axes.xaxis)
     axes.set_xlabel(f"times the images that the {reference} needs for the same error")
     return figure

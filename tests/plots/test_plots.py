@@ -42,6 +42,8 @@ def test_equivalence_bars_say_factor_and_bound():
     assert [text.get_text() for text in axes.texts] == ["≥ 7.0×", "1.4×"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["ResNet", "ConViT"]
     assert "ViT" in axes.get_xlabel()
+    unbounded = plots.equivalence_bars({"ConViT": (1.4, 1.1, np.inf, False)}, ["ConViT"], "ViT", plots.DARK).axes[0]
+    assert 1.4 < unbounded.get_xlim()[1] < 2
 
 
 def test_gates_are_drawn_by_layer():
