@@ -16,7 +16,7 @@ from hybridvit.bench.heads import CLASSES, setting, task, trainer
 from hybridvit.bench.measure import DEVICE, Row, timed
 from hybridvit.bench.sizes import Sizes
 from hybridvit.data.augment.transforms import AugmentConfig
-from hybridvit.data.loaders.device_loader import DeviceLoader, Normalisation
+from hybridvit.data.loaders.device_loader import DeviceLoader, Normalisation, TrainingData
 from hybridvit.data.loaders.sampling import BatchSampler, SamplingConfig
 from hybridvit.data.samples import ONE_VIEW, Column, Samples
 from hybridvit.hydra.hydranet import HydraNet
@@ -80,7 +80,8 @@ def device_loader(samples: Samples, batch: int) -> DeviceLoader:
     """The loader of a training run, with the augmentation that is measured."""
     sampler = BatchSampler(samples.sources, batch, 0, SamplingConfig())
     columns = {"label0": Column("class", tuple(str(index) for index in range(CLASSES)))}
-    return DeviceLoader(samples, columns, {ONE_VIEW: NORMALISATION}, AUGMENTATION, sampler, 0, DEVICE)
+    data = TrainingData(samples, columns, {ONE_VIEW: NORMALISATION}, AUGMENTATION, sampler, 0, DEVICE)
+    return DeviceLoader(data)
 
 
 def torchvision_loader(samples: Samples, batch: int, workers: int) -> DataLoader[Tensor]:

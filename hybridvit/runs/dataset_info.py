@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from hybridvit.data.file_images import for_statistics
-from hybridvit.data.loaders.batches import evaluation_batches
+from hybridvit.data.loaders.batches import EvaluationLoader
 from hybridvit.data.loaders.device_loader import Normalisation
 from hybridvit.data.rig import Rig
 from hybridvit.data.samples import SPLITS, Column, Samples, Splits
@@ -64,7 +64,7 @@ class DatasetInfo:
 
     def evaluation_batches(self, samples: Samples, device: torch.device) -> Any:
         """All samples once, in order, without augmentation."""
-        return evaluation_batches(samples, self.columns, self.normalisation, self.evaluation_batch, device)
+        return EvaluationLoader(samples, self.columns, self.normalisation, self.evaluation_batch, device)
 
     def with_columns(
         self, columns: Mapping[str, Column], sizes: Mapping[str, tuple[int, int]] | None = None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hybridvit.config import from_yaml, nearest
 from hybridvit.data.batch import Batch
 from hybridvit.data.load import load
-from hybridvit.data.loaders.device_loader import to_device
+from hybridvit.data.loaders.device_loader import DeviceSamples
 from hybridvit.data.samples import Column, Samples, Splits
 from hybridvit.recipe import Recipe
 from hybridvit.runs.dataset_info import DatasetInfo
@@ -184,7 +184,7 @@ class LoadedRun:
             views[view] = np.stack([pixels_of(s.views[view], shape) if view in s.views else lacking for s in samples])
             present[view] = np.array([view in sample.views for sample in samples])
         device = next(self.net.parameters()).device
-        return to_device(Samples(views, {}, present), device).batch({}, self.data.normalisation)
+        return DeviceSamples.of(Samples(views, {}, present)).to(device).batch({}, self.data.normalisation)
 
 
 def load_run(folder: str | Path, checkpoint: str | None = None) -> LoadedRun:

@@ -15,6 +15,7 @@ from hybridvit.backbones.features import Backbone
 from hybridvit.data.augment.config import AugmentConfig
 from hybridvit.data.batch import Batch
 from hybridvit.data.loaders.batches import training_batches
+from hybridvit.data.loaders.device_loader import TrainingData
 from hybridvit.data.loaders.sampling import BatchSampler, seed_of
 from hybridvit.data.samples import ONE_VIEW, Samples
 from hybridvit.hydra.hydranet import HydraNet
@@ -76,7 +77,9 @@ def pretraining_batches(
     geometry = AugmentConfig(crop_padding=crop.crop_padding, crop_fill=crop.crop_fill, flip=crop.flip)
     order = BatchSampler(train.sources, config.batch_size or recipe.train.batch_size, recipe.seed, recipe.sampling)
     images = replace(train, targets={})
-    return training_batches(images, {}, data.normalisation, geometry, order, recipe.seed, device, config.steps)
+    return training_batches(
+        TrainingData(images, {}, data.normalisation, geometry, order, recipe.seed, device, config.steps)
+    )
 
 
 class MaskedBatches:

@@ -15,6 +15,7 @@ from hybridvit.config import nearest, to_yaml
 from hybridvit.data.file_images import pixels
 from hybridvit.data.load import load
 from hybridvit.data.loaders.batches import training_batches
+from hybridvit.data.loaders.device_loader import TrainingData
 from hybridvit.data.loaders.progressive import Progressive
 from hybridvit.data.loaders.sampling import BatchSampler
 from hybridvit.data.samples import Samples, Splits
@@ -143,9 +144,8 @@ class Run:
         order = BatchSampler(
             train.sources, recipe.train.batch_size, recipe.seed, recipe.sampling, recipe.augment.repeats
         )
-        self.batches = training_batches(
-            train, columns, normalisation, recipe.augment, order, recipe.seed, device, steps
-        )
+        data = TrainingData(train, columns, normalisation, recipe.augment, order, recipe.seed, device, steps)
+        self.batches = training_batches(data)
         self.unlabelled = (
             pretraining_batches(recipe.pretrain, recipe, train, self.data, device) if recipe.pretrain else None
         )

@@ -11,6 +11,7 @@ from hybridvit.config import from_yaml, to_yaml
 from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.load import load
 from hybridvit.data.loaders.batches import training_batches
+from hybridvit.data.loaders.device_loader import TrainingData
 from hybridvit.data.loaders.sampling import BatchSampler
 from hybridvit.hydra.balance.kinds import FAMOConfig
 from hybridvit.runs.cnn_teacher import CNNTeacher
@@ -55,10 +56,11 @@ class Setting:
         torch.manual_seed(recipe.seed)
         self.net = create_net(recipe, self.data, self.tasks)
         order = BatchSampler(self.splits.train.sources, recipe.train.batch_size, recipe.seed, recipe.sampling)
-        self.source = training_batches(
+        batches = TrainingData(
             self.splits.train, self.data.columns, self.data.normalisation, recipe.augment, order, recipe.seed,
             self.accelerator.device,
         )  # fmt: skip
+        self.source = training_batches(batches)
         self.teacher = CNNTeacher(config, recipe, self.data, self.tasks, self.accelerator)
 
     def train(self):

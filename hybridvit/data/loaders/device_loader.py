@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -62,41 +62,43 @@ def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, device=device)[:, None, None]
 
 
-class DeviceLoader:
-    """The training batches: each is a function of the seed and the step alone, on one kind of device.
+@dataclass(frozen=True)
+class TrainingData:
+    """What training batches are made of.
 
-    On a GPU up to eight of them are made at once.
-
-    Args:
+    Attributes:
         samples: what to draw from.
         columns: what their targets hold.
         normalisation: of each view, applied after augmentation.
         augmentation: drawn for each sample alone; the images of several cameras are left alone.
         sampler: which samples a step sees.
         seed: seed of the augmentation.
-        device: where samples live.
+        device: where batches go.
+        steps: number of batches that will be asked for; None: not known.
     """
 
-    def __init__(
-        self,
-        samples: Samples,
-        columns: Mapping[str, Column],
-        normalisation: Mapping[str, Normalisation],
-        augmentation: AugmentConfig,
-        sampler: BatchSampler,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        self.samples = to_device(samples, device)
-        self.columns = columns
-        self.normalisation = normalisation
-        self.augmentation = augmentation
-        self.sampler = sampler
-        self.seed = seed
-        self.device = device
+    samples: Samples
+    columns: Mapping[str, Column]
+    normalisation: Mapping[str, Normalisation]
+    augmentation: AugmentConfig
+    sampler: BatchSampler
+    seed: int
+    device: torch.device
+    steps: int | None = None
+
+
+class DeviceLoader:
+    """The training batches of images in memory: each is a function of the seed and the step, on one kind of device.
+
+    On a GPU up to eight of them are made at once.
+    """
+
+    def __init__(self, data: TrainingData) -> None:
+        self.data = data
+        self.samples = DeviceSamples.of(data.samples).to(data.device)
         self.ahead = 1
-        if device.type != "cpu" and self.samples.views.keys() == {ONE_VIEW}:
-            values = self.samples.views[ONE_VIEW][0].numel() * len(sampler.indices(0))
+        if data.device.type != "cpu" and self.samples.views.keys() == {ONE_VIEW}:
+            values = self.samples.views[ONE_VIEW][0].numel() * len(data.sampler.indices(0))
             self.ahead = max(1, min(AHEAD, MOST_VALUES // values))
         self._made: tuple[int, list[Batch]] = (-1, [])  # which of the groups of batches, and it
 
@@ -108,15 +110,15 @@ class DeviceLoader:
         return self._made[1][place]
 
     def _batches(self, group: int) -> list[Batch]:
-        steps = range(group * self.ahead, (group + 1) * self.ahead)
-        numbers = np.concatenate([self.sampler.indices(step) for step in steps])
-        drawn = self.samples.take(torch.from_numpy(numbers).to(self.device, non_blocking=True))
+        data, steps = self.data, range(group * self.ahead, (group + 1) * self.ahead)
+        numbers = np.concatenate([data.sampler.indices(step) for step in steps])
+        drawn = self.samples.take(torch.from_numpy(numbers).to(data.device, non_blocking=True))
         if drawn.views.keys() != {ONE_VIEW}:
-            return [drawn.batch(self.columns, self.normalisation)]
-        generator = torch.Generator(self.device).manual_seed(seed_of(self.seed, 1, group))
-        pixels, targets = augment(drawn.views[ONE_VIEW], drawn.targets, self.columns, self.augmentation, generator)
-        batch = drawn._replace(views={ONE_VIEW: pixels}, targets=targets).batch(self.columns, self.normalisation)
-        return split(erased_and_mixed(batch, self.augmentation, generator, self.ahead), self.ahead)
+            return [drawn.batch(data.columns, data.normalisation)]
+        generator = torch.Generator(data.device).manual_seed(seed_of(data.seed, 1, group))
+        pixels, targets = augment(drawn.views[ONE_VIEW], drawn.targets, data.columns, data.augmentation, generator)
+        batch = drawn._replace(views={ONE_VIEW: pixels}, targets=targets).batch(data.columns, data.normalisation)
+        return split(erased_and_mixed(batch, data.augmentation, generator, self.ahead), self.ahead)
 
 
 def erased_and_mixed(batch: Batch, config: AugmentConfig, generator: torch.Generator, batches: int = 1) -> Batch:
@@ -146,32 +148,6 @@ def split(batch: Batch, number: int) -> list[Batch]:
     ]
 
 
-class EvaluationLoader:
-    """All samples once, in order, without augmentation; arguments as for :class:`DeviceLoader`."""
-
-    def __init__(
-        self,
-        samples: Samples,
-        columns: Mapping[str, Column],
-        normalisation: Mapping[str, Normalisation],
-        batch_size: int,
-        device: torch.device,
-    ) -> None:
-        self.samples = samples
-        self.columns = columns
-        self.normalisation = normalisation
-        self.batch_size = batch_size
-        self.device = device
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self.samples), self.batch_size):
-            part = to_device(self.samples[start : start + self.batch_size], self.device)
-            yield part.batch(self.columns, self.normalisation)
-
-
 class DeviceSamples(NamedTuple):
     """:class:`Samples` as tensors on a device."""
 
@@ -179,9 +155,21 @@ class DeviceSamples(NamedTuple):
     targets: dict[str, Tensor]
     present: dict[str, Tensor]
 
+    @classmethod
+    def of(cls, samples: Samples) -> DeviceSamples:
+        """Samples whose images are in memory, where there are several views with the presence of each."""
+        parts = (samples.views, samples.targets, samples.presence)
+        return cls(*({name: torch.from_numpy(values) for name, values in part.items()} for part in parts))
+
+    def to(self, device: torch.device) -> DeviceSamples:
+        return self._each(lambda values: values.to(device, non_blocking=True))
+
     def take(self, index: Tensor) -> DeviceSamples:
         """The samples of these indices ``[b]``."""
-        return DeviceSamples(*({name: values[index] for name, values in part.items()} for part in self))
+        return self._each(lambda values: values[index])
+
+    def _each(self, function: Callable[[Tensor], Tensor]) -> DeviceSamples:
+        return DeviceSamples(*({name: function(values) for name, values in part.items()} for part in self))
 
     def batch(self, columns: Mapping[str, Column], normalisation: Mapping[str, Normalisation]) -> Batch:
         """Normalised images, and targets as tasks read them: whole numbers as int64, no label of a mask as -1."""
@@ -190,12 +178,6 @@ class DeviceSamples(NamedTuple):
         if images.keys() == {ONE_VIEW}:
             return Batch(images[ONE_VIEW], targets)
         return Batch(images, targets, self.present)
-
-
-def to_device(samples: Samples, device: torch.device) -> DeviceSamples:
-    """The samples as tensors, every view with its presence where there are several."""
-    parts = (samples.views, samples.targets, samples.presence)
-    return DeviceSamples(*({name: torch.from_numpy(values).to(device) for name, values in p.items()} for p in parts))
 
 
 def _target(kind: ColumnKind, values: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset
 from hybridvit.data.augment.config import AugmentConfig
 from hybridvit.data.augment.transforms import PLACED, augment
 from hybridvit.data.file_images import FileImages, Images
+from hybridvit.data.loaders.device_loader import DeviceSamples
 from hybridvit.data.loaders.sampling import seed_of
 from hybridvit.data.samples import ONE_VIEW, Column, Samples
 
@@ -22,24 +24,10 @@ STREAM = 4  # of random numbers; 0 and 1 are those of the sampler and of images 
 Key = tuple[int, NDArray[np.int64]]  # a step, and the samples of its batch
 
 
-class Read(NamedTuple):
-    """What a worker gives for a batch.
-
-    Attributes:
-        rows: its samples, ``[b]``.
-        views: view name -> ``[b, c, h, w]`` uint8.
-        placed: target column -> ``[b, ...]``, for targets that moved with the pixels.
-        wrong: why there is no batch; empty: there is one.
-    """
-
-    rows: Tensor
-    views: dict[str, Tensor]
-    placed: dict[str, Tensor]
-    wrong: str = ""
-
-
-class FileBatches(Dataset[Read]):
+class FileBatches(Dataset[DeviceSamples | str]):
     """The batches by step and samples, as workers read them: a function of these and the seed alone.
+
+    What cannot be read gives the reason instead of a batch: a worker's exception would come with its traceback.
 
     A single view is augmented image by image: by torchvision's transforms, or, where targets move with the pixels, as
     images in memory are.
@@ -52,54 +40,52 @@ class FileBatches(Dataset[Read]):
     """
 
     def __init__(
-        self, samples: Samples, columns: Mapping[str, Column], augmentation: AugmentConfig | None, seed: int
+        self, samples: Samples, columns: Mapping[str, Column], augmentation: AugmentConfig | None = None, seed: int = 0
     ) -> None:
-        self.views = dict(samples.views)
-        self.columns = {name: column for name, column in columns.items() if column.kind in PLACED}
-        self.targets = {name: samples.targets[name] for name in self.columns if name in samples.targets}
-        self.augmentation = augmentation if self.views.keys() == {ONE_VIEW} else None
-        config = self.augmentation
-        if config is not None and not (config.crop_padding or config.flip or config.policy != "none"):
-            self.augmentation = None
+        self.samples, self.seed = samples, seed
+        self.placed = {name: column for name, column in columns.items() if column.kind in PLACED}
+        config = augmentation if samples.views.keys() == {ONE_VIEW} else None
+        changes = config is not None and (config.crop_padding or config.flip or config.policy != "none")
+        self.augmentation = config if changes else None
         self.transform: Any = None  # torchvision's, made here so that forked workers need not import it
-        if self.augmentation is not None and not self.targets:
-            self.transform = _transform(self.augmentation, self.views[ONE_VIEW].shape[2:])
-        self.seed = seed
+        if self.augmentation is not None and not self.placed:
+            self.transform = _transform(self.augmentation, samples.views[ONE_VIEW].shape[2:])
 
-    def __getitem__(self, key: Key) -> Read:
+    def __getitem__(self, key: Key) -> DeviceSamples | str:
         step, rows = key
-        drawn = torch.from_numpy(rows)
         try:
-            views = {view: _pixels(images, rows) for view, images in self.views.items()}
+            views = {view: _pixels(images, rows) for view, images in self.samples.views.items()}
         except ValueError as error:
-            return Read(drawn, {}, {}, str(error))  # a worker's exception would come with its traceback
-        placed = {name: torch.from_numpy(values[rows]) for name, values in self.targets.items()}
+            return str(error)
+        drawn = DeviceSamples.of(replace(self.samples[rows], views=views))
         if self.augmentation is None:
-            return Read(drawn, views, placed)
-        images = views[ONE_VIEW]
+            return drawn
         seeds = [seed_of(STREAM, self.seed, step, position) for position in range(len(rows))]
         if self.transform is not None:
-            return Read(drawn, {ONE_VIEW: _transformed(images, self.transform, seeds)}, {})
-        done = [
-            augment(
-                images[position, None],
-                {name: values[position, None] for name, values in placed.items()},
-                self.columns,
-                self.augmentation,
-                torch.Generator().manual_seed(seed),
-            )
-            for position, seed in enumerate(seeds)
-        ]
-        moved = {name: torch.cat([targets[name] for _, targets in done]) for name in placed}
-        return Read(drawn, {ONE_VIEW: torch.cat([image for image, _ in done])}, moved)
+            images = _transformed(drawn.views[ONE_VIEW], self.transform, seeds)
+            return drawn._replace(views={ONE_VIEW: images})
+        return self._augmented(drawn, self.augmentation, seeds)
+
+    def _augmented(self, drawn: DeviceSamples, config: AugmentConfig, seeds: list[int]) -> DeviceSamples:
+        """One view with targets that move with the pixels, each sample augmented from its own seed."""
+        images, targets = [], []
+        for position, seed in enumerate(seeds):
+            one = drawn.take(torch.tensor([position]))
+            placed = {name: one.targets[name] for name in self.placed}
+            generator = torch.Generator().manual_seed(seed)
+            image, moved = augment(one.views[ONE_VIEW], placed, self.placed, config, generator)
+            images.append(image)
+            targets.append(moved)
+        moved = {name: torch.cat([each[name] for each in targets]) for name in self.placed}
+        return drawn._replace(views={ONE_VIEW: torch.cat(images)}, targets=drawn.targets | moved)
 
 
-def _pixels(images: Images, rows: NDArray[np.int64]) -> Tensor:
+def _pixels(images: Images, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
     """The pixels of some images, ``[b, c, h, w]``; repeated ones are read once."""
+    if not isinstance(images, FileImages):
+        return images[rows]
     different, where = np.unique(rows, return_inverse=True)
-    if isinstance(images, FileImages):
-        return torch.from_numpy(np.stack([images.read_one(row) for row in different])[where])
-    return torch.from_numpy(images[rows])
+    return np.stack([images.read_one(row) for row in different])[where]
 
 
 def _transformed(images: Tensor, transform: Callable[[Tensor], Tensor], seeds: list[int]) -> Tensor:

@@ -6,59 +6,36 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from hybridvit.data.augment.config import AugmentConfig
 from hybridvit.data.batch import Batch
-from hybridvit.data.loaders.device_loader import DeviceSamples, Normalisation, erased_and_mixed
-from hybridvit.data.loaders.file_batches import STREAM, FileBatches, Key, Read
+from hybridvit.data.loaders.device_loader import DeviceSamples, TrainingData, erased_and_mixed
+from hybridvit.data.loaders.file_batches import STREAM, FileBatches, Key
 from hybridvit.data.loaders.sampling import BatchSampler, seed_of
-from hybridvit.data.samples import ONE_VIEW, Column, Samples
+from hybridvit.data.samples import ONE_VIEW
 
 MOST_WORKERS = 8
 
 
 class FileLoader:
-    """The training batches, each a function of the seed and the step alone.
+    """The training batches of images on disk, each a function of the seed and the step alone.
 
     Workers start at the first batch and read ahead. They end with the last step, with :meth:`close`, when a batch
     fails, and when nothing refers to the loader any more.
-
-    Args:
-        samples: what to draw from, images on disk.
-        columns: what their targets hold.
-        normalisation: of each view, applied after augmentation.
-        augmentation: drawn for each sample alone; the images of several cameras are left alone.
-        sampler: which samples a step sees.
-        seed: seed of the augmentation.
-        device: where batches go.
-        steps: number of batches that will be asked for; None: not known.
     """
 
-    def __init__(
-        self,
-        samples: Samples,
-        columns: Mapping[str, Column],
-        normalisation: Mapping[str, Normalisation],
-        augmentation: AugmentConfig,
-        sampler: BatchSampler,
-        seed: int,
-        device: torch.device,
-        steps: int | None = None,
-    ) -> None:
-        self.source = FileBatches(samples, columns, augmentation, seed)
-        self.finish = _Finish(samples, columns, normalisation, device)
-        self.augmentation, self.sampler, self.seed, self.device, self.steps = augmentation, sampler, seed, device, steps
+    def __init__(self, data: TrainingData) -> None:
+        self.data = data
+        self.source = FileBatches(data.samples, data.columns, data.augmentation, data.seed)
         self._next = 0
-        self._read: Iterator[Read] | None = None
+        self._read: Iterator[DeviceSamples] | None = None
 
     def batch(self, step: int) -> Batch:
         """The batch of this step, counted from 0; quick for the one that follows the last.
@@ -66,53 +43,26 @@ class FileLoader:
         Raises:
             ValueError: naming a file that is gone or no image.
         """
+        data = self.data
         if self._read is None or step != self._next:
             self.close()
-            self._read = _read_ahead(self.source, _Steps(self.sampler, step, self.steps), self.device)
+            self._read = read_ahead(self.source, _Steps(data.sampler, step, data.steps), data.device)
         try:
-            batch = self.finish(next(self._read))
+            batch = next(self._read).to(data.device).batch(data.columns, data.normalisation)
         except BaseException:  # also an interrupt
             self.close()
             raise
         self._next = step + 1
-        if self._next == self.steps:
+        if self._next == data.steps:
             self.close()
-        if self.source.views.keys() != {ONE_VIEW}:
+        if data.samples.views.keys() != {ONE_VIEW}:
             return batch
-        generator = torch.Generator(self.device).manual_seed(seed_of(STREAM, self.seed, step))
-        return erased_and_mixed(batch, self.augmentation, generator)
+        generator = torch.Generator(data.device).manual_seed(seed_of(STREAM, data.seed, step))
+        return erased_and_mixed(batch, data.augmentation, generator)
 
     def close(self) -> None:
         """Ends the workers; the next batch starts others."""
         self._read = None
-
-
-class FileEvaluationLoader:
-    """All samples once, in order, without augmentation; arguments as for :class:`FileLoader`.
-
-    Every pass starts its own workers, which end with it.
-    """
-
-    def __init__(
-        self,
-        samples: Samples,
-        columns: Mapping[str, Column],
-        normalisation: Mapping[str, Normalisation],
-        batch_size: int,
-        device: torch.device,
-    ) -> None:
-        self.count, self.batch_size, self.device = len(samples), batch_size, device
-        self.source = FileBatches(samples, columns, None, 0)
-        self.finish = _Finish(samples, columns, normalisation, device)
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[Batch]:
-        starts = range(0, self.count, self.batch_size)
-        keys = [(0, np.arange(start, min(start + self.batch_size, self.count))) for start in starts]
-        for read in _read_ahead(self.source, keys, self.device):
-            yield self.finish(read)
 
 
 class _Steps:
@@ -127,35 +77,12 @@ class _Steps:
             yield step, self.sampler.indices(step)
 
 
-class _Finish:
-    """Makes of what workers read a batch on the device."""
+def read_ahead(source: FileBatches, keys: Iterable[Key], device: torch.device) -> Iterator[DeviceSamples]:
+    """What workers read for each key, in order; they start now, and end with the iterator.
 
-    def __init__(
-        self,
-        samples: Samples,
-        columns: Mapping[str, Column],
-        normalisation: Mapping[str, Normalisation],
-        device: torch.device,
-    ) -> None:
-        self.targets = {name: torch.from_numpy(values) for name, values in samples.targets.items()}
-        self.present = {view: torch.from_numpy(mask) for view, mask in samples.presence.items()}
-        self.columns, self.normalisation, self.device = columns, normalisation, device
-
-    def __call__(self, read: Read) -> Batch:
-        if read.wrong:
-            raise ValueError(read.wrong)
-        placed = read.placed
-        targets = {name: placed[name] if name in placed else values[read.rows] for name, values in self.targets.items()}
-        present = {view: mask[read.rows] for view, mask in self.present.items()}
-        parts = (read.views, targets, present)
-        on_device = DeviceSamples(
-            *({name: values.to(self.device, non_blocking=True) for name, values in part.items()} for part in parts)
-        )
-        return on_device.batch(self.columns, self.normalisation)
-
-
-def _read_ahead(source: FileBatches, keys: Any, device: torch.device) -> Iterator[Read]:
-    """What workers read for each key, in order; they end with the iterator."""
+    Raises:
+        ValueError: while iterating, naming a file that is gone or no image.
+    """
     workers = _workers()
     loader = DataLoader(
         source,
@@ -169,7 +96,14 @@ def _read_ahead(source: FileBatches, keys: Any, device: torch.device) -> Iterato
         generator=torch.Generator().manual_seed(0),  # else it would draw from the run's own
     )
     with _interrupts_held_back():
-        return iter(loader)
+        batches = iter(loader)
+    return map(_checked, batches)
+
+
+def _checked(read: DeviceSamples | str) -> DeviceSamples:
+    if isinstance(read, str):
+        raise ValueError(read)
+    return read
 
 
 @contextmanager

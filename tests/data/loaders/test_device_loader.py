@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from hybridvit.data.augment.transforms import AugmentConfig, crop
-from hybridvit.data.loaders.device_loader import DeviceLoader, EvaluationLoader, Normalisation
+from hybridvit.data.loaders.batches import EvaluationLoader
+from hybridvit.data.loaders.device_loader import DeviceLoader, Normalisation, TrainingData
 from hybridvit.data.loaders.sampling import BatchSampler, SamplingConfig
 from hybridvit.data.samples import Column, Samples
 
@@ -32,7 +33,7 @@ def loader(n=17, batch_size=5, seed=0, augmentation=AugmentConfig(), images=None
 def make(drawn, normalisation, augmentation, batch_size, seed, column="label"):
     order = BatchSampler(np.zeros(len(drawn)), batch_size, seed, SamplingConfig())
     columns = {column: Column("class", ())}
-    return DeviceLoader(drawn, columns, {"image": normalisation}, augmentation, order, seed, CPU)
+    return DeviceLoader(TrainingData(drawn, columns, {"image": normalisation}, augmentation, order, seed, CPU))
 
 
 def numbers(batch):

@@ -9,9 +9,9 @@ from torchvision.transforms import v2
 from hybridvit.data.augment.transforms import AugmentConfig, crop
 from hybridvit.data.file_images import FileImages
 from hybridvit.data.loaders import file_loader
-from hybridvit.data.loaders.batches import evaluation_batches, training_batches
-from hybridvit.data.loaders.device_loader import DeviceLoader, EvaluationLoader, Normalisation
-from hybridvit.data.loaders.file_loader import FileEvaluationLoader, FileLoader
+from hybridvit.data.loaders.batches import EvaluationLoader, training_batches
+from hybridvit.data.loaders.device_loader import DeviceLoader, Normalisation, TrainingData
+from hybridvit.data.loaders.file_loader import FileLoader
 from hybridvit.data.loaders.sampling import BatchSampler, SamplingConfig
 from hybridvit.data.samples import Column, Samples
 
@@ -45,8 +45,7 @@ def two(monkeypatch):
 def loader(samples, augmentation=AugmentConfig(), seed=0, columns=CLASS, steps=None, kind=FileLoader):  # noqa: B008
     order = BatchSampler(samples.sources, 4, 0, SamplingConfig(), augmentation.repeats)
     normalisation = dict.fromkeys(samples.views, AS_IS)
-    further = (steps,) if kind is FileLoader else ()
-    return kind(samples, columns, normalisation, augmentation, order, seed, CPU, *further)
+    return kind(TrainingData(samples, columns, normalisation, augmentation, order, seed, CPU, steps))
 
 
 def test_batches_are_those_of_images_in_memory(samples, two):
@@ -169,7 +168,8 @@ def test_masks_points_and_boxes_follow_their_image(tmp_path, alone):
     samples = Samples({"image": FileImages.of(paths, 1, (H, W))}, targets)
     order = BatchSampler(samples.sources, 5, 0, SamplingConfig())
     normalisation = {"image": Normalisation((0.0,), (1.0 / 255,))}
-    source = FileLoader(samples, columns, normalisation, AugmentConfig(crop_padding=2, flip=True), order, 0, CPU)
+    augmentation = AugmentConfig(crop_padding=2, flip=True)
+    source = FileLoader(TrainingData(samples, columns, normalisation, augmentation, order, 0, CPU))
     places = set()
     for step in range(9):
         batch = source.batch(step)
@@ -191,22 +191,19 @@ def test_several_cameras_with_one_missing(samples, two):
     paths = [files.path(index) if there[index] else None for index in range(N)]
     views = {"front": files, "left": FileImages.of(paths, 3, (H, W))}
     both = Samples(views, samples.targets, {"left": there})
-    for kind, expected_kind in ((loader, DeviceLoader), (None, EvaluationLoader)):
-        if kind is loader:
-            got = [loader(both).batch(2)]
-            want = [loader(both.in_memory(), kind=expected_kind).batch(2)]
-        else:
-            settings = CLASS, dict.fromkeys(views, AS_IS), 5, CPU
-            got, want = list(FileEvaluationLoader(both, *settings)), list(EvaluationLoader(both.in_memory(), *settings))
-        for one, other in zip(got, want, strict=True):
-            for view in views:
-                assert torch.equal(one.images[view], other.images[view])
-                assert torch.equal(one.present[view], other.present[view])
-            assert torch.equal(one.targets["label"], other.targets["label"])
+    settings = CLASS, dict.fromkeys(views, AS_IS), 5, CPU
+    got = [loader(both).batch(2), *EvaluationLoader(both, *settings)]
+    in_memory = both.in_memory()
+    want = [loader(in_memory, kind=DeviceLoader).batch(2), *EvaluationLoader(in_memory, *settings)]
+    for one, other in zip(got, want, strict=True):
+        for view in views:
+            assert torch.equal(one.images[view], other.images[view])
+            assert torch.equal(one.present[view], other.present[view])
+        assert torch.equal(one.targets["label"], other.targets["label"])
 
 
 def test_evaluation_shows_all_images_once_in_order(samples, two):
-    source = FileEvaluationLoader(samples, CLASS, {"image": AS_IS}, 5, CPU)
+    source = EvaluationLoader(samples, CLASS, {"image": AS_IS}, 5, CPU)
     assert len(source) == N
     for _ in range(2):
         batches = list(source)
@@ -214,15 +211,12 @@ def test_evaluation_shows_all_images_once_in_order(samples, two):
         assert torch.cat([batch.targets["label"] for batch in batches]).tolist() == list(range(N))
         expected = torch.from_numpy(samples.in_memory().views["image"]).float()
         torch.testing.assert_close(torch.cat([batch.images for batch in batches]), expected)
-    assert not list(FileEvaluationLoader(samples[:0], CLASS, {"image": AS_IS}, 5, CPU))
+    assert not list(EvaluationLoader(samples[:0], CLASS, {"image": AS_IS}, 5, CPU))
 
 
-def test_nobody_need_know_where_images_are(samples):
-    for part, train, test in (
-        (samples, FileLoader, FileEvaluationLoader),
-        (samples.in_memory(), DeviceLoader, EvaluationLoader),
-    ):
-        order = BatchSampler(part.sources, 4, 0, SamplingConfig())
-        settings = CLASS, {"image": AS_IS}
-        assert isinstance(training_batches(part, *settings, AugmentConfig(), order, 0, CPU, 9), train)
-        assert isinstance(evaluation_batches(part, *settings, 4, CPU), test)
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_nobody_need_know_where_images_are(samples, on_disk):
+    part = samples if on_disk else samples.in_memory()
+    order = BatchSampler(part.sources, 4, 0, SamplingConfig())
+    data = TrainingData(part, CLASS, {"image": AS_IS}, AugmentConfig(), order, 0, CPU, 9)
+    assert isinstance(training_batches(data), FileLoader if on_disk else DeviceLoader)

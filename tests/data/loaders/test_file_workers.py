@@ -18,8 +18,9 @@ from PIL import Image
 from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.file_images import FileImages
 from hybridvit.data.loaders import file_loader
-from hybridvit.data.loaders.device_loader import Normalisation
-from hybridvit.data.loaders.file_loader import FileEvaluationLoader, FileLoader
+from hybridvit.data.loaders.batches import EvaluationLoader
+from hybridvit.data.loaders.device_loader import Normalisation, TrainingData
+from hybridvit.data.loaders.file_loader import FileLoader
 from hybridvit.data.loaders.sampling import BatchSampler, SamplingConfig
 from hybridvit.data.samples import Column, Samples
 
@@ -45,7 +46,7 @@ def two(monkeypatch):
 
 def loader(samples, augmentation=AugmentConfig(), steps=None):  # noqa: B008
     order = BatchSampler(samples.sources, 4, 0, SamplingConfig())
-    return FileLoader(samples, *SETTINGS, augmentation, order, 0, CPU, steps)
+    return FileLoader(TrainingData(samples, *SETTINGS, augmentation, order, 0, CPU, steps))
 
 
 def workers():
@@ -60,7 +61,7 @@ def check_no_workers():
 
 
 def test_the_workers_of_an_evaluation_end_with_it(samples, two):
-    source = FileEvaluationLoader(samples, *SETTINGS, 5, CPU)
+    source = EvaluationLoader(samples, *SETTINGS, 5, CPU)
     assert len(list(source)) == 3
     check_no_workers()
     for batch in source:
@@ -82,7 +83,7 @@ def test_a_file_that_vanished_is_one_line(samples, monkeypatch, number):
     assert "\n" not in str(error.value)
     gone.write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"cannot be read as an image: no known image format$"):
-        list(FileEvaluationLoader(samples, *SETTINGS, 5, CPU))
+        list(EvaluationLoader(samples, *SETTINGS, 5, CPU))
     check_no_workers()
 
 
@@ -161,7 +162,7 @@ def test_ctrl_c_leaves_no_process_and_says_it_once(samples):
         import numpy as np
         import torch
         from hybridvit.data.loaders import file_loader
-        from hybridvit.data.loaders.device_loader import Normalisation
+        from hybridvit.data.loaders.device_loader import Normalisation, TrainingData
         from hybridvit.data.file_images import FileImages
         from hybridvit.data.loaders.sampling import BatchSampler, SamplingConfig
         from hybridvit.data.samples import Column, Samples
@@ -172,10 +173,10 @@ def test_ctrl_c_leaves_no_process_and_says_it_once(samples):
         files = FileImages({samples.views["image"].paths.tolist()!r}, 3, ({H}, {W}))
         files.paths = np.array(files.paths)
         samples = Samples({{"image": files}}, {{"label": np.arange({N})}})
-        source = file_loader.FileLoader(
+        source = file_loader.FileLoader(TrainingData(
             samples, {{"label": Column("class", ())}}, {{"image": Normalisation((0.0,) * 3, (1.0,) * 3)}},
             AugmentConfig(), BatchSampler(samples.sources, 4, 0, SamplingConfig()), 0, torch.device("cpu"),
-        )
+        ))
         source.batch(0)
         print(*(process.pid for process in multiprocessing.active_children()), flush=True)
         step = 1

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hybridvit.data.augment.mixing import mix
 from hybridvit.data.augment.transforms import AugmentConfig, augment, erase
-from hybridvit.data.loaders.device_loader import DeviceLoader, Normalisation
+from hybridvit.data.loaders.device_loader import DeviceLoader, Normalisation, TrainingData
 from hybridvit.data.loaders.sampling import BatchSampler, SamplingConfig
 from hybridvit.data.samples import Column, Samples
 
@@ -29,7 +29,7 @@ def drawn(n=N):
 def loader(augmentation, seed=7, batch_size=B, samples=None, device=CPU):
     samples = samples or drawn()
     order = BatchSampler(np.zeros(len(samples)), batch_size, seed, SamplingConfig(), augmentation.repeats)
-    return DeviceLoader(samples, COLUMNS, {"image": NORMALISATION}, augmentation, order, seed, device)
+    return DeviceLoader(TrainingData(samples, COLUMNS, {"image": NORMALISATION}, augmentation, order, seed, device))
 
 
 def test_batches_of_earlier_versions_are_kept():
