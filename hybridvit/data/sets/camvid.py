@@ -12,19 +12,7 @@ from hybridvit.data.readers.image_io import fit_mask, in_threads, read_header, r
 from hybridvit.data.samples import ONE_VIEW, VOID, Column, Samples, Splits
 from hybridvit.data.sets.data_home import find
 
-CLASSES = (
-    "sky",
-    "building",
-    "pole",
-    "road",
-    "pavement",
-    "tree",
-    "sign",
-    "fence",
-    "car",
-    "pedestrian",
-    "cyclist",
-)
+CLASSES = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "cyclist")
 UNLABELLED = len(CLASSES)  # in the files
 FEW = 16  # pixels; a class that has fewer does not count as present
 HOW = "the folder camvid of the SegNet tutorial, with train, trainannot, val, valannot, test and testannot"

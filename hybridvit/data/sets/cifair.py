@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,7 +27,7 @@ ARRAY_PARTS = {
 }
 
 
-def read_cifair(root: Path | None, name: str) -> Splits:
+def read_cifair(root: Path | None, name: Literal["cifair10", "cifair100"]) -> Splits:
     """50,000 training images, CIFAR's own, and 10,000 test images of 32x32 pixels.
 
     Columns are those of CIFAR. Read from the folders ciFAIR-10 and ciFAIR-100 as the authors publish them.
@@ -37,10 +37,8 @@ def read_cifair(root: Path | None, name: str) -> Splits:
         name: cifair10 or cifair100.
 
     Raises:
-        ValueError: the name is another, or the files are missing or damaged.
+        ValueError: the files are missing or damaged.
     """
-    if name not in FILES:
-        raise ValueError(f"{name!r} is no such data set: choose from {', '.join(FILES)}")
     folder, train, test, label = FILES[name]
     place, _ = find(root, name, (folder,), f"the folder {folder} from its authors' page {PAGE}")
     columns = COLUMNS[name.replace("cifair", "cifar")]

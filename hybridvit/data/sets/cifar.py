@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridvit.data.readers.npz import read_arrays
 from hybridvit.data.samples import ONE_VIEW, Column, Samples, Splits
-from hybridvit.data.sets.data_home import find
-from hybridvit.data.sets.download import read_downloaded
+from hybridvit.data.sets.data_home import read_train_and_test
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SUPERCLASSES = {
@@ -48,7 +46,7 @@ COLUMNS = {
 TORCHVISION = {"cifar10": ("CIFAR10", "cifar-10-batches-py"), "cifar100": ("CIFAR100", "cifar-100-python")}
 
 
-def read_cifar(root: Path | None, name: str) -> Splits:
+def read_cifar(root: Path | None, name: Literal["cifar10", "cifar100"]) -> Splits:
     """50,000 training and 10,000 test images of 32x32 pixels.
 
     CIFAR-10 has the column "label", CIFAR-100 "fine" (100 classes) and "coarse" (20 groups of five of them). Read from
@@ -59,15 +57,10 @@ def read_cifar(root: Path | None, name: str) -> Splits:
         name: cifar10 or cifar100.
 
     Raises:
-        ValueError: the name is another, or the files are missing or damaged.
+        ValueError: the files are missing or damaged.
     """
-    if name not in COLUMNS:
-        raise ValueError(f"{name!r} is no such data set: choose from {', '.join(COLUMNS)}")
-    kind, batches = TORCHVISION[name]
-    how = f"{name}.npz, or what torchvision.datasets.{kind}(folder, download=True) writes"
-    folder, file = find(root, name, (f"{name}.npz", batches), how, kind)
-    read = _from_npz if file.endswith(".npz") else _from_torchvision
-    train, test = read(folder / file, name)
+    path, pairs = read_train_and_test(root, name, *TORCHVISION[name])
+    train, test = (cifar_samples(path, COLUMNS[name], *pair) for pair in pairs)
     return Splits(name, COLUMNS[name], train, train[:0], test)
 
 
@@ -87,25 +80,3 @@ def cifar_samples(
         raise ValueError(f"{path}: labels go from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")
     pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     return Samples({ONE_VIEW: pixels}, {finest: labels, **dict.fromkeys(coarser, COARSE_OF_FINE[labels])})
-
-
-def _from_npz(path: Path, name: str) -> tuple[Samples, Samples]:
-    arrays = read_arrays(path, [f"{split}_{what}" for split in ("train", "test") for what in ("images", "labels")])
-    train, test = (
-        cifar_samples(
-            path,
-            COLUMNS[name],
-            arrays[f"{split}_images"],
-            arrays[f"{split}_labels"].astype(np.int64).reshape(-1),
-        )
-        for split in ("train", "test")
-    )
-    return train, test
-
-
-def _from_torchvision(path: Path, name: str) -> tuple[Samples, Samples]:
-    train, test = (
-        cifar_samples(path, COLUMNS[name], split.data, np.array(split.targets, dtype=np.int64))
-        for split in read_downloaded(TORCHVISION[name][0], path.parent, path)
-    )
-    return train, test

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybridvit.data.file_images import pixels
-from hybridvit.data.readers.npz import read_arrays
 from hybridvit.data.samples import ONE_VIEW, Column, Samples, Splits
-from hybridvit.data.sets.data_home import find
-from hybridvit.data.sets.download import read_downloaded
+from hybridvit.data.sets.data_home import read_train_and_test
 
 CLASSES = {
     "mnist": tuple("0123456789"),
@@ -29,11 +28,10 @@ CLASSES = {
     ),
 }
 TORCHVISION = {"mnist": "MNIST", "fashionmnist": "FashionMNIST"}
-ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 SIDE = 36  # pixels of the overlaid images: two of 28, the second 8 to the right and below
 
 
-def read_mnist_like(root: Path | None, name: str) -> Splits:
+def read_mnist_like(root: Path | None, name: Literal["mnist", "fashionmnist"]) -> Splits:
     """60,000 training and 10,000 test images of 28x28 grey pixels, with the column "label".
 
     Read from ``NAME.npz`` in the MedMNIST layout, or as torchvision stores them; downloaded where neither exists.
@@ -43,14 +41,11 @@ def read_mnist_like(root: Path | None, name: str) -> Splits:
         name: mnist (LeCun et al. 1998) or fashionmnist (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747).
 
     Raises:
-        ValueError: the name is another, or the files are missing and cannot be downloaded.
+        ValueError: the files are missing and cannot be downloaded, or they are damaged.
     """
-    if name not in CLASSES:
-        raise ValueError(f"{name!r} is no such data set: choose from {', '.join(CLASSES)}")
     kind = TORCHVISION[name]
-    how = f"{name}.npz, or what torchvision.datasets.{kind}(folder, download=True) writes"
-    folder, file = find(root, name, (f"{name}.npz", f"{kind}/raw"), how, kind)
-    train, test = _from_npz(folder / file) if file.endswith(".npz") else _from_torchvision(folder, kind)
+    path, pairs = read_train_and_test(root, name, kind, f"{kind}/raw")
+    train, test = (_samples(path, split, *pair) for split, pair in zip(("train", "test"), pairs, strict=True))
     return Splits(name, {"label": Column("class", CLASSES[name])}, train, train[:0], test)
 
 
@@ -111,25 +106,8 @@ def _endless(rng: np.random.RandomState, size: int, count: int) -> NDArray[np.in
     return np.concatenate(rounds)[:count].astype(np.int64)
 
 
-def _from_npz(path: Path) -> tuple[Samples, Samples]:
-    arrays = read_arrays(path, ARRAYS)
-    for name in ("train_images", "test_images"):
-        if arrays[name].ndim != 3 or arrays[name].dtype != np.uint8:
-            given = f"{arrays[name].dtype} {list(arrays[name].shape)}"
-            raise ValueError(f"{path}: {name} must be uint8 [n, h, w], given {given}")
-    train, test = (
-        Samples(
-            {ONE_VIEW: arrays[f"{split}_images"].astype(np.uint8, copy=False)[:, None]},
-            {"label": arrays[f"{split}_labels"].astype(np.int64).reshape(-1)},
-        )
-        for split in ("train", "test")
-    )
-    return train, test
-
-
-def _from_torchvision(folder: Path, kind: str) -> tuple[Samples, Samples]:
-    train, test = (
-        Samples({ONE_VIEW: split.data.numpy()[:, None]}, {"label": split.targets.numpy().astype(np.int64)})
-        for split in read_downloaded(kind, folder, folder / kind)
-    )
-    return train, test
+def _samples(path: Path, split: str, images: NDArray[Any], labels: NDArray[np.int64]) -> Samples:
+    if images.ndim != 3 or images.dtype != np.uint8:
+        given = f"{images.dtype} {list(images.shape)}"
+        raise ValueError(f"{path}: {split}_images must be uint8 [n, h, w], given {given}")
+    return Samples({ONE_VIEW: images[:, None]}, {"label": labels})
