@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hybridvit.data.check.duplicates import ImageSummary, groups, near_duplicates, summarise_image
+from hybridvit.data.check.duplicates import groups, near_duplicates, summarise_image
 from hybridvit.data.check.report import ROWS_KEPT, Problem, Problems, Report, ViewReport, format_report, size_text
 from hybridvit.data.check.targets import TargetCheck, target_columns
-from hybridvit.data.readers.image_io import in_threads, reason
+from hybridvit.data.readers.image_io import in_threads
 from hybridvit.data.readers.table import SPLIT, Table, listed, read_table
 from hybridvit.data.samples import SPLITS
 
@@ -33,22 +33,17 @@ class _Check:
     """The check of one table."""
 
     def __init__(self, table: Table) -> None:
-        self.table, self.root = table, table.path.parent
+        self.table = table
         self.problems = Problems(table)
         self.split, bad = table.splits()
-        self.problems.add_rows("error", SPLIT, bad)
+        self.problems.add_rows(SPLIT, bad)
         try:
             self.views = table.views()
         except ValueError as error:
             self.views = {}
             self.problems.add("error", "", [], str(error).removeprefix(f"{table.path} "))
-        files = {
-            view: [self.root / cell if cell else None for cell in table.columns[c]] for view, c in self.views.items()
-        }
-        self.files = files
-        results = in_threads(summarise_image, [path for paths in files.values() for path in paths if path])
-        self.images = {path: image for path, image in results.items() if isinstance(image, ImageSummary)}
-        self.unreadable = {path: reason(error) for path, error in results.items() if isinstance(error, Exception)}
+        self.files = {view: table.files(column) for view, column in self.views.items()}
+        self.images, self.unreadable = in_threads(summarise_image, chain(*self.files.values()))
 
     def report(self) -> Report:
         self._rows()
@@ -77,15 +72,11 @@ class _Check:
     def _view(self, view: str, column: str) -> ViewReport:
         paths = self.files[view]
         images = [self.images[path] for path in paths if path in self.images]
-        self.problems.add_rows(
-            "error",
-            column,
-            [
-                (row, f"{self.table.columns[column][row]}: {self.unreadable[path]}")
-                for row, path in enumerate(paths)
-                if path in self.unreadable
-            ],
-        )
+        cells = self.table.columns[column]
+        bad = [
+            (row, f"{cells[row]}: {self.unreadable[path]}") for row, path in enumerate(paths) if path in self.unreadable
+        ]
+        self.problems.add_rows(column, bad)
         sizes = Counter(image.size for image in images)
         if len(sizes) > 1:
             usual, often = sizes.most_common(1)[0]

@@ -52,13 +52,13 @@ class Problems:
         kept = tuple(numbers[:ROWS_KEPT])
         self.items.append(Problem(level=level, where=where, rows=kept, count=len(numbers), text=text, shown=shown))
 
-    def add_rows(self, level: Literal["error", "warning"], where: str, bad: Sequence[tuple[int, str]]) -> None:
-        """Problems by row, those with the same words together."""
+    def add_rows(self, where: str, bad: Sequence[tuple[int, str]]) -> None:
+        """Errors by row, those with the same words together."""
         together: dict[str, list[int]] = {}
         for row, text in bad:
             together.setdefault(text, []).append(row)
         for text, rows in together.items():
-            self.add(level, where, rows, text)
+            self.add("error", where, rows, text)
 
 
 @dataclass(frozen=True, kw_only=True)

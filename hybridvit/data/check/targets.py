@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,8 +16,9 @@ from hybridvit.data.check.report import ColumnReport, Problems, size_text
 from hybridvit.data.readers import parse_cells as parse
 from hybridvit.data.readers.columns import Encoded, encode, encode_several
 from hybridvit.data.readers.geometry import Fit, Size
-from hybridvit.data.readers.image_io import in_threads, read_mask, reason
+from hybridvit.data.readers.image_io import in_threads, read_mask
 from hybridvit.data.readers.infer_kind import NUMBER, infer_kind
+from hybridvit.data.readers.row_files import view_of
 from hybridvit.data.readers.table import SPLIT, Table, listed
 from hybridvit.data.samples import ONE_VIEW, SPLITS, VOID, Column, ColumnKind, labelled
 
@@ -39,10 +41,11 @@ def target_columns(table: Table) -> dict[str, dict[str, list[str]]]:
     return targets
 
 
+@dataclass(frozen=True)
 class TargetCheck:
     """Checks target columns.
 
-    Args:
+    Attributes:
         table: the manifest.
         split: which split each row is in, ``[n]``.
         files: view name -> its files.
@@ -50,47 +53,42 @@ class TargetCheck:
         problems: where what is wrong is added.
     """
 
-    def __init__(
-        self,
-        table: Table,
-        split: NDArray[np.int64],
-        files: Mapping[str, list[Path | None]],
-        images: Mapping[Path, ImageSummary],
-        problems: Problems,
-    ) -> None:
-        self.table, self.split, self.files, self.images, self.problems = table, split, files, images, problems
+    table: Table
+    split: NDArray[np.int64]
+    files: Mapping[str, list[Path | None]]
+    images: dict[Path, ImageSummary]
+    problems: Problems
 
     def column(self, name: str, columns: Mapping[str, list[str]]) -> ColumnReport:
-        train = self.split == 0
         if list(columns) != [name]:
             cells = [cell for column in columns.values() for cell in column if cell]
             kind = "multilabel" if set(cells) <= {"0", "1", "0.0", "1.0"} else "numbers"
-            return self._encoded(name, kind, encode_several(cast(ColumnKind, kind), dict(columns)))
+            return self._encoded(name, encode_several(cast(ColumnKind, kind), dict(columns)))
         (cells,) = columns.values()
         kind = infer_kind(cells)
-        if kind in ("text", "empty"):
-            filled = np.array([bool(cell) for cell in cells])
-            if kind == "empty":
-                self.problems.add("warning", name, [], "not one label")
-            return self._described(kind, filled)
         if kind == "mask":
             return self._mask(name, cells)
-        encoded = encode(cast(ColumnKind, kind), name, cells, None, train, self.table.path.parent)
+        if kind in ("text", "empty"):
+            if kind == "empty":
+                self.problems.add("warning", name, [], "not one label")
+            return self._described(kind, np.array([bool(cell) for cell in cells]))
         if kind in ("class", "multilabel"):
             self._class_names(name, cells)
-        return self._encoded(name, kind, encoded)
+        folder = self.table.path.parent
+        return self._encoded(name, encode(cast(ColumnKind, kind), name, cells, None, self.split == 0, folder))
 
     def _described(self, kind: str, filled: NDArray[np.bool_], **more: Any) -> ColumnReport:
         holds = {"classes": {}, "numbers": {}, "names": (), **more}
         by_split = {name: int((filled & (self.split == index)).sum()) for index, name in enumerate(SPLITS)}
         return ColumnReport(kind=kind, labelled=by_split, missing=float(1 - filled.mean()), **holds)
 
-    def _encoded(self, name: str, kind: str, encoded: Encoded) -> ColumnReport:
+    def _encoded(self, name: str, encoded: Encoded) -> ColumnReport:
         column, values, bad = encoded
-        self.problems.add_rows("error", name, bad)
+        kind = column.kind
+        self.problems.add_rows(name, bad)
+        filled = labelled(kind, values)
         if kind in ("points", "boxes"):
-            self._outside(name, kind, values)
-        filled = labelled(column.kind, values)
+            self._outside(name, kind, values, filled)
         self._trained(name, filled)
         if kind == "numbers":
             return self._described(kind, filled, numbers=_ranges(column, values), names=column.names)
@@ -116,26 +114,22 @@ class TargetCheck:
         if not filled[self.split == 0].any():
             self.problems.add("warning", name, [], "not one label in the training rows")
 
-    def _frame(self, name: str) -> tuple[str, list[Path | None], Fit]:
-        """The camera that a target in pixels belongs to, its files and their sizes; huge where they are not known."""
-        camera = name.partition(":")[2]
-        view = camera if camera in self.files else next(iter(self.files), "")
-        paths = self.files.get(view, [None] * len(self.table))
-        images = [self.images.get(path) if path else None for path in paths]
-        sizes = [image.size if image else (1 << 30, 1 << 30) for image in images]
-        return view, paths, Fit(np.array(sizes), (1, 1))
+    def _images(self, name: str) -> list[Path | None]:
+        """The images that a target in pixels lies on."""
+        return self.files.get(view_of(name, self.files), [None] * len(self.table))
 
-    def _outside(self, name: str, kind: str, values: NDArray[Any]) -> None:
-        view, paths, fit = self._frame(name)
-        outside = fit.points_outside(values) if kind == "points" else fit.boxes_outside(values)
-        if len(rows := np.flatnonzero(outside.any(axis=1))):
-            self.problems.add("error", name, rows.tolist(), f"{kind} outside the image")
-        if view:
-            blind = labelled(cast(ColumnKind, kind), values) & np.array([path is None for path in paths])
-            if blind.any():
-                self.problems.add(
-                    "error", name, np.flatnonzero(blind).tolist(), f"labelled, but camera {view!r} has no image"
-                )
+    def _outside(self, name: str, kind: str, values: NDArray[Any], filled: NDArray[np.bool_]) -> None:
+        """Errors where places are outside their image, or have none."""
+        paths = self._images(name)
+        unknown = (1 << 30, 1 << 30)  # a size that nothing is outside of
+        sizes = [self.images[path].size if path in self.images else unknown for path in paths]
+        outside = Fit(np.array(sizes), (1, 1)).outside(values).any(axis=1)
+        if outside.any():
+            self.problems.add("error", name, np.flatnonzero(outside), f"{kind} outside the image")
+        blind = filled & np.array([path is None for path in paths])
+        if self.files and blind.any():
+            view = view_of(name, self.files)
+            self.problems.add("error", name, np.flatnonzero(blind), f"labelled, but camera {view!r} has no image")
 
     def _class_names(self, name: str, cells: Sequence[str]) -> None:
         spelled: dict[str, set[str]] = {}
@@ -152,31 +146,27 @@ class TargetCheck:
                 self.problems.add("warning", name, [], f"spelled differently: {' and '.join(sorted(map(repr, forms)))}")
 
     def _mask(self, name: str, cells: Sequence[str]) -> ColumnReport:
-        paths = [self.table.path.parent / cell if cell else None for cell in cells]
-        results = in_threads(_pixels_of_classes, [path for path in paths if path])
+        paths = self.table.files(name)
+        masks, failures = in_threads(_pixels_of_classes, paths)
         counts = np.zeros((len(SPLITS), 256), np.int64)
         bad = []
-        _, images, _ = self._frame(name)
-        for row, path in enumerate(paths):
-            if path is None:
+        for row, (path, image) in enumerate(zip(paths, self._images(name), strict=True)):
+            if path in failures:
+                bad.append((row, f"{cells[row]}: {failures[path]}"))
+            if path not in masks:
                 continue
-            mask = results[path]
-            if isinstance(mask, Exception):
-                bad.append((row, f"{cells[row]}: {reason(mask)}"))
-                continue
-            pixels, size = mask
+            pixels, size = masks[path]
             counts[self.split[row]] += pixels
-            image = self.images.get(file) if (file := images[row]) else None
-            if image and image.size != size:
-                bad.append((row, f"the mask is {size_text(size)}, its image {size_text(image.size)} (width x height)"))
-        self.problems.add_rows("error", name, bad)
+            if image in self.images and (upright := self.images[image].size) != size:
+                bad.append((row, f"the mask is {size_text(size)}, its image {size_text(upright)} (width x height)"))
+        self.problems.add_rows(name, bad)
         used = np.flatnonzero(counts.sum(axis=0)[:VOID])
         if unknown := [index for index in used if not counts[0, index]]:
             self.problems.add("error", name, [], f"class indices that no training mask has: {listed(unknown)}")
         if used.tolist() == [0] and counts[:, VOID].any():
             self.problems.add("error", name, [], "only 0 and 255, and 255 means unlabelled: save the second class as 1")
         classes = {str(index): dict(zip(SPLITS, counts[:, index].tolist(), strict=True)) for index in used}
-        filled = np.array([path is not None and not isinstance(results[path], Exception) for path in paths])
+        filled = np.array([path in masks for path in paths])
         self._trained(name, filled)
         return self._described("mask", filled, classes=classes)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hybridvit.data.file_images import FileImages
-from hybridvit.data.readers.image_io import common_size, list_unreadable, read_headers, read_images
+from hybridvit.data.readers.image_io import common_size, in_threads, list_unreadable, read_header, read_images
 from hybridvit.data.samples import ONE_VIEW, Column, Samples, Splits
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
@@ -45,7 +45,7 @@ def read_folder(
         listed.append(_list(folder, class_names, required=folder == folders[0]))
 
     paths = [path for split in listed for path, _ in split]
-    headers, unreadable = read_headers(paths)
+    headers, unreadable = in_threads(read_header, paths)
     size = common_size(headers, image_size)
     paths = [path for path in paths if path in headers]
     files = FileImages.of(paths, 1 if all(header.grey for header in headers.values()) else 3, size)

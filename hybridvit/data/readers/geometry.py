@@ -54,16 +54,9 @@ class Fit:
         order = np.argsort(fitted[..., 0] == -1, axis=1, kind="stable")
         return np.take_along_axis(fitted, order[..., None], axis=1).astype(np.float32)
 
-    def points_outside(self, points: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which points ``[n, k]`` lie outside their image before it is cropped."""
-        size = self.before[:, None, ::-1]
+    def outside(self, places: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which points ``[n, k, 2]`` or boxes ``[n, k, 5]`` reach outside their image before it is cropped."""
+        corners = places[..., -4:].reshape(*places.shape[:2], -1, 2)
         with np.errstate(invalid="ignore"):
-            outside = (points < -ROUNDING) | (points > size + ROUNDING)
-        return np.asarray(outside.any(axis=-1))
-
-    def boxes_outside(self, boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which boxes ``[n, m]`` reach outside their image before it is cropped."""
-        size = np.tile(self.before[:, ::-1], 2)[:, None]
-        with np.errstate(invalid="ignore"):
-            beyond = np.asarray((boxes[..., 1:] < -ROUNDING) | (boxes[..., 1:] > size + ROUNDING))
-        return np.asarray(beyond.any(axis=-1) & (boxes[..., 0] >= 0))
+            beyond = (corners < -ROUNDING) | (corners > self.before[:, None, None, ::-1] + ROUNDING)
+        return np.asarray(beyond.any(axis=(2, 3)))

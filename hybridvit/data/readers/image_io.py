@@ -40,9 +40,8 @@ class Header:
     grey: bool
 
 
-def in_threads(function: Callable[[K], V], items: Iterable[K]) -> dict[K, V | Exception]:
-    """The function of every item, or the exception that it raised."""
-    different = list(dict.fromkeys(items))
+def in_threads(function: Callable[[K], V], items: Iterable[K | None]) -> tuple[dict[K, V], dict[K, str]]:
+    """The function of every different item but None, side by side; and of items for which it fails, why."""
 
     def tried(item: K) -> V | Exception:
         try:
@@ -50,8 +49,16 @@ def in_threads(function: Callable[[K], V], items: Iterable[K]) -> dict[K, V | Ex
         except Exception as error:  # PIL's decoders also raise SyntaxError, ValueError, struct.error ...
             return error
 
+    different = list(dict.fromkeys(item for item in items if item is not None))
+    results: dict[K, V] = {}
+    failures: dict[K, str] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(different, pool.map(tried, different), strict=True))
+        for item, result in zip(different, pool.map(tried, different), strict=True):
+            if isinstance(result, Exception):
+                failures[item] = _reason(result)
+            else:
+                results[item] = result
+    return results, failures
 
 
 def read_header(path: Path) -> Header:
@@ -60,13 +67,6 @@ def read_header(path: Path) -> Header:
         turned = file.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
         width, height = file.size
         return Header((width, height) if turned else (height, width), turned, file.mode in GREY_MODES)
-
-
-def read_headers(paths: Iterable[Path | None]) -> tuple[dict[Path, Header], dict[Path, str]]:
-    """The headers of files, and what is wrong with those that cannot be read."""
-    results = in_threads(read_header, [path for path in paths if path is not None])
-    headers = {path: header for path, header in results.items() if isinstance(header, Header)}
-    return headers, {path: reason(error) for path, error in results.items() if isinstance(error, Exception)}
 
 
 def common_size(headers: Mapping[Path, Header], image_size: int | tuple[int, int] | None) -> Size:
@@ -99,7 +99,7 @@ def read_image(path: Path, channels: int, size: Size) -> NDArray[np.uint8]:
         with Image.open(path) as file:
             return fit_image(file, channels, size)
     except Exception as error:
-        raise ValueError(f"{path} cannot be read as an image: {reason(error)}") from error
+        raise ValueError(f"{path} cannot be read as an image: {_reason(error)}") from error
 
 
 def fit_image(image: Image.Image, channels: int, size: Size) -> NDArray[np.uint8]:
@@ -128,8 +128,8 @@ def read_images(paths: Sequence[Path | None], channels: int, size: Size) -> tupl
         index, path = job
         images[index] = read_image(path, channels, size)
 
-    done = in_threads(fill, [(index, path) for index, path in enumerate(paths) if path is not None])
-    return images, {path: reason(error) for (_, path), error in done.items() if isinstance(error, Exception)}
+    _, failures = in_threads(fill, [(index, path) for index, path in enumerate(paths) if path is not None])
+    return images, {path: why for (_, path), why in failures.items()}
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
@@ -154,10 +154,10 @@ def fit_mask(values: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     return np.asarray(ImageOps.fit(Image.fromarray(values), (size[1], size[0]), Image.Resampling.NEAREST))
 
 
-def reason(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Why a file cannot be read, without its path."""
     if isinstance(error, ValueError) and error.__cause__ is not None and isinstance(error.__cause__, Exception):
-        return reason(error.__cause__)
+        return _reason(error.__cause__)
     if isinstance(error, UnidentifiedImageError):
         return "no known image format"
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

@@ -68,7 +68,7 @@ def target_names(path: Path) -> tuple[str, ...]:
         ValueError: the manifest cannot be read.
     """
     table = read_table(path)
-    columns = [name for name in table.columns if name not in (SPLIT, *table.views().values())]
+    columns = table.targets()
     several = [name.partition(":")[0] for name in columns if ":" in name]
     return tuple(dict.fromkeys(columns + several))
 
@@ -107,21 +107,10 @@ def read_manifest(
     if not (split == 0).any():
         raise ValueError(f"{path} has no training rows: every row's split is val or test")
     targets = {name: _target(table, name, request, split == 0) for name, request in requests.items()}
-    root = path.parent
-    images = {view: [root / cell if cell else None for cell in table.columns[name]] for view, name in views.items()}
-    table.refuse(
-        next(iter(views.values())),
-        [
-            (row, "no camera has an image")
-            for row, paths in enumerate(zip(*images.values(), strict=True))
-            if not any(paths)
-        ],
-    )
-    masks = {
-        name: [root / cell if cell else None for cell in table.columns[name]]
-        for name, request in requests.items()
-        if request.kind == "mask"
-    }
+    images = {view: table.files(name) for view, name in views.items()}
+    blind = [row for row, paths in enumerate(zip(*images.values(), strict=True)) if not any(paths)]
+    table.refuse(next(iter(views.values())), [(row, "no camera has an image") for row in blind])
+    masks = {name: table.files(name) for name, request in requests.items() if request.kind == "mask"}
     files = RowFiles(table, images, masks, image_size)
     columns: dict[str, Column] = {}
     arrays: dict[str, NDArray[Any]] = {}
@@ -159,11 +148,9 @@ def _target(table: Table, name: str, request: ColumnRequest, train: NDArray[np.b
                 raise ValueError(f"{table.path} has no column {name}:{part}; {nearest(part, columns)}")
         names = request.names or tuple(columns)
         encoded = encode_several(request.kind, {part: table.columns[columns[part]] for part in names})
-    elif name not in table.columns or name in (SPLIT, *table.views().values()):
-        choices = [column for column in table.columns if column not in (SPLIT, *table.views().values())]
-        if not choices:
-            raise ValueError(f"{table.path} has no target column {name!r}, and no other one either")
-        raise ValueError(f"{table.path} has no target column {name!r}; {nearest(name, choices)}")
+    elif name not in (choices := table.targets()):
+        hint = f"; {nearest(name, choices)}" if choices else ", and no other one either"
+        raise ValueError(f"{table.path} has no target column {name!r}{hint}")
     elif request.kind == "mask":
         return None
     else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,8 @@ from hybridvit.data.readers.image_io import (
     in_threads,
     list_unreadable,
     read_header,
-    read_headers,
     read_images,
     read_mask,
-    reason,
 )
 from hybridvit.data.readers.table import Table, listed
 from hybridvit.data.samples import VOID, Column, ColumnKind, labelled
@@ -49,7 +48,7 @@ class RowFiles:
         image_size: int | tuple[int, int] | None,
     ) -> None:
         self.table, self.images, self.masks = table, images, masks
-        self.headers, self.unreadable = read_headers(path for paths in images.values() for path in paths)
+        self.headers, self.unreadable = in_threads(read_header, chain(*images.values()))
         self.sizes: dict[str, Size] = {}
         for view, paths in images.items():
             headers = {path: self.headers[path] for path in paths if path in self.headers}
@@ -79,9 +78,7 @@ class RowFiles:
     def present(self) -> dict[str, NDArray[np.bool_]]:
         """View name -> which rows have it, ``[n]``, for those that some rows lack."""
         return {
-            view: np.array([path is not None for path in paths])
-            for view, paths in self.images.items()
-            if any(path is None for path in paths)
+            view: np.array([path is not None for path in paths]) for view, paths in self.images.items() if None in paths
         }
 
     def kept(self, skip_unreadable: bool) -> NDArray[np.bool_]:
@@ -96,30 +93,28 @@ class RowFiles:
             warnings.warn(f"{self.table.path}: skipped {len(rows)} row{'s' * (len(rows) > 1)}: {files}", stacklevel=3)
         return kept
 
-    def _frame(self, name: str) -> tuple[str, Fit, NDArray[np.bool_]]:
-        """The view that a target in pixels belongs to, how its images are cropped, and which rows have one."""
-        camera = name.partition(":")[2]
-        view = camera if camera in self.images else next(iter(self.images))
-        headers = [self.headers.get(path) if path is not None else None for path in self.images[view]]
-        size = self.sizes[view]
-        before = np.array([header.size if header else size for header in headers])
-        return view, Fit(before, size), np.array([path is not None for path in self.images[view]])
+    def _frame(self, name: str, labelled_rows: NDArray[np.bool_]) -> tuple[list[Path | None], Fit]:
+        """The images that a target in pixels lies on, and how they are cropped.
+
+        Raises:
+            ValueError: a row has the label, but no image.
+        """
+        view = view_of(name, self.images)
+        paths, size = self.images[view], self.sizes[view]
+        blind = np.flatnonzero(labelled_rows & np.array([path is None for path in paths]))
+        self.table.refuse(name, [(row, f"labelled, but camera {view!r} has no image") for row in blind.tolist()])
+        before = [self.headers[path].size if path in self.headers else size for path in paths]
+        return paths, Fit(np.array(before), size)
 
     def moved(self, name: str, kind: ColumnKind, values: NDArray[Any]) -> NDArray[Any]:
         """Points and boxes in the pixels of the resized images."""
         if kind not in IN_PIXELS:
             return values
-        view, fit, present = self._frame(name)
-        blind = np.flatnonzero(labelled(kind, values) & ~present)
-        self.table.refuse(name, [(int(row), f"labelled, but camera {view!r} has no image") for row in blind])
-        outside = fit.points_outside(values) if kind == "points" else fit.boxes_outside(values)
+        paths, fit = self._frame(name, labelled(kind, values))
         bad = [
-            (
-                row,
-                f"{_at(values[row, place])} is outside the image, {_text(fit.before[row])}",
-            )
-            for row, place in np.argwhere(outside)
-            if self.images[view][row] in self.headers
+            (row, f"{_at(values[row, place])} is outside the image, {_text(fit.before[row])}")
+            for row, place in np.argwhere(fit.outside(values))
+            if paths[row] in self.headers
         ]
         self.table.refuse(name, bad)
         return fit.points(values) if kind == "points" else fit.boxes(values)
@@ -127,24 +122,13 @@ class RowFiles:
     def mask(
         self, name: str, names: tuple[str, ...] | None, train: NDArray[np.bool_]
     ) -> tuple[Column, NDArray[np.uint8]]:
-        view, fit, present = self._frame(name)
         paths = self.masks[name]
-        self.table.refuse(
-            name,
-            [
-                (row, f"labelled, but camera {view!r} has no image")
-                for row, path in enumerate(paths)
-                if path and not present[row]
-            ],
-        )
-        headers = in_threads(read_header, [path for path in paths if path])
+        images, fit = self._frame(name, np.array([path is not None for path in paths]))
+        headers, _ = in_threads(read_header, paths)
         bad = []
-        for row, (path, image) in enumerate(zip(paths, self.images[view], strict=True)):
-            if path is None or image not in self.headers:
-                continue
-            header = headers[path]
-            if isinstance(header, Header) and header.size != self.headers[image].size:
-                bad.append((row, _sizes(header, self.headers[image])))
+        for row, (path, image) in enumerate(zip(paths, images, strict=True)):
+            if path in headers and image in self.headers and headers[path].size != self.headers[image].size:
+                bad.append((row, _sizes(headers[path], self.headers[image])))
         self.table.refuse(name, bad)
         return self._mask_pixels(name, names, train, fit.after)
 
@@ -167,8 +151,8 @@ class RowFiles:
             values_of[row] = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
             array[row] = fit_mask(values, size)
 
-        done = in_threads(fill, [(row, path) for row, path in enumerate(paths) if path])
-        self.unreadable |= {path: reason(error) for (_, path), error in done.items() if isinstance(error, Exception)}
+        _, failures = in_threads(fill, [(row, path) for row, path in enumerate(paths) if path])
+        self.unreadable |= {path: why for (_, path), why in failures.items()}
         used = set().union(*(values_of[row].tolist() for row in values_of if train[row])) if values_of else set()
         if used == {0, VOID}:
             raise ValueError(
@@ -185,6 +169,12 @@ class RowFiles:
                 )
         self.table.refuse(name, bad)
         return Column("mask", names), array
+
+
+def view_of(target: str, views: Collection[str]) -> str:
+    """The camera that a target in pixels belongs to: the one that its name ends with, else the first ("": none)."""
+    camera = target.partition(":")[2]
+    return camera if camera in views else next(iter(views), "")
 
 
 def _sizes(mask: Header, image: Header) -> str:

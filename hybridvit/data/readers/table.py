@@ -59,6 +59,14 @@ class Table:
             )
         return cameras if len(cameras) > 1 else {ONE_VIEW: next(iter(cameras.values()))}
 
+    def targets(self) -> list[str]:
+        """The columns that are neither images nor the split."""
+        return [name for name in self.columns if name not in (SPLIT, *self.views().values())]
+
+    def files(self, column: str) -> list[Path | None]:
+        """The files that a column names, relative to the table's folder."""
+        return [self.path.parent / cell if cell else None for cell in self.columns[column]]
+
     def splits(self) -> tuple[NDArray[np.int64], list[tuple[int, str]]]:
         """0 for training, 1 for validation and 2 for test rows ``[n]``; and what is wrong, by row index."""
         cells = self.columns.get(SPLIT)

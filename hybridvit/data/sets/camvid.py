@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridvit.data.readers.image_io import fit_mask, in_threads, read_header, read_images, read_mask, reason
+from hybridvit.data.readers.image_io import fit_mask, in_threads, read_header, read_images, read_mask
 from hybridvit.data.samples import ONE_VIEW, VOID, Column, Samples, Splits
 from hybridvit.data.sets.data_home import find
 
@@ -52,11 +52,11 @@ def _split(folder: Path, name: str) -> Samples:
     maps = [folder / f"{name}annot" / f"{path.stem}.png" for path in frames]
     size = read_header(frames[0]).size
     images, unreadable = read_images(frames, 3, size)
-    results = in_threads(lambda path: fit_mask(read_mask(path), size), maps)
-    unreadable |= {path: reason(error) for path, error in results.items() if isinstance(error, Exception)}
+    masks, unreadable_maps = in_threads(lambda path: fit_mask(read_mask(path), size), maps)
+    unreadable |= unreadable_maps
     for path, why in unreadable.items():
         raise ValueError(f"camvid: {path} cannot be read: {why} ({len(unreadable)} such files in {name})")
-    mask = np.stack([values for path in maps if not isinstance(values := results[path], Exception)])
+    mask = np.stack([masks[path] for path in maps])
     return Samples({ONE_VIEW: images}, _targets(mask, folder / f"{name}annot"))
 
 
