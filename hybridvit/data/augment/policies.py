@@ -15,14 +15,19 @@ from torch import Tensor
 from hybridvit.data.augment import affine, pixel_ops
 from hybridvit.data.augment.config import MAGNITUDES, AugmentConfig
 
-OPERATIONS = (
-    "identity",
-    *("shear_x", "shear_y", "translate_x", "translate_y", "rotate"),
-    *("brightness", "contrast", "posterize", "solarize", "autocontrast", "equalize"),
-    "color",
-    "sharpness",
-)
-FIRST = (0, 1, 6, 12, 13)  # of each line of these: they are worked out together
+MOVES = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")  # worked out together
+Way = Callable[[Tensor, Tensor, Tensor], Tensor]  # images, the magnitude and the operation of each -> images
+PIXEL_OPS: dict[str, Way] = {
+    "brightness": lambda images, magnitude, _: pixel_ops.brightness(images, 1 + magnitude),
+    "contrast": lambda images, magnitude, _: pixel_ops.contrast(images, 1 + magnitude),
+    "posterize": lambda images, magnitude, _: pixel_ops.posterize(images, magnitude),
+    "solarize": lambda images, magnitude, _: pixel_ops.solarize(images, 255 * magnitude),
+    "autocontrast": lambda images, *_: pixel_ops.autocontrast(images),
+    "equalize": lambda images, *_: pixel_ops.equalize(images),
+    "color": lambda images, magnitude, _: pixel_ops.saturation(images, 1 + magnitude),
+    "sharpness": lambda images, magnitude, _: pixel_ops.sharpness(images, 1 + magnitude),
+}
+OPERATIONS = ("identity", *MOVES, *PIXEL_OPS)
 
 
 class Drawn(NamedTuple):
@@ -62,9 +67,9 @@ def apply_policy(images: Tensor, config: AugmentConfig, generator: torch.Generat
 
 def apply(images: Tensor, drawn: Drawn) -> Tensor:
     """Each image of ``[b, c, h, w]`` uint8 after the operation drawn for it."""
-    family = torch.stack([drawn.operation >= first for first in FIRST[1:]]).sum(0)
-    ways = (_identity, _move, _look_up, _colour, _sharpen)
-    return _each_its_own(family, ways, images, drawn.operation, drawn.magnitude)
+    way = drawn.operation.clamp(max=1) + (drawn.operation - len(MOVES)).clamp(min=0)
+    ways: list[Way] = [lambda unchanged, *_: unchanged, _move, *PIXEL_OPS.values()]
+    return _each_its_own(way, ways, images, drawn.magnitude, drawn.operation)
 
 
 @cache
@@ -92,12 +97,12 @@ def _draw(number: int, generator: torch.Generator) -> list[Tensor]:
     return [torch.randint(count, (number,), generator=generator, device=generator.device) for count in choices]
 
 
-def _each_its_own(which: Tensor, ways: Sequence[Callable[..., Tensor]], *inputs: Tensor) -> Tensor:
+def _each_its_own(which: Tensor, ways: Sequence[Way], *inputs: Tensor) -> Tensor:
     """Sample i of ``ways[which[i]](*inputs)``, for ``which [b]`` and inputs ``[b, ...]``."""
     return (_sorted if which.device.type == "cpu" else _selected)(which, ways, *inputs)
 
 
-def _sorted(which: Tensor, ways: Sequence[Callable[..., Tensor]], *inputs: Tensor) -> Tensor:
+def _sorted(which: Tensor, ways: Sequence[Way], *inputs: Tensor) -> Tensor:
     """Each way works on its own samples alone."""
     order = which.argsort(stable=True)
     counts = which.bincount(minlength=len(ways)).tolist()
@@ -106,7 +111,7 @@ def _sorted(which: Tensor, ways: Sequence[Callable[..., Tensor]], *inputs: Tenso
     return torch.cat(done).index_select(0, order.argsort())
 
 
-def _selected(which: Tensor, ways: Sequence[Callable[..., Tensor]], *inputs: Tensor) -> Tensor:
+def _selected(which: Tensor, ways: Sequence[Way], *inputs: Tensor) -> Tensor:
     """Each way works on all samples: more work, but a device need not tell how many each has, and goes on."""
     result = ways[0](*inputs)
     for index, way in enumerate(ways[1:], start=1):
@@ -114,31 +119,6 @@ def _selected(which: Tensor, ways: Sequence[Callable[..., Tensor]], *inputs: Ten
     return result
 
 
-def _identity(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
-    return images
-
-
-def _move(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
-    names = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
-    by = (torch.where(operation == OPERATIONS.index(name), magnitude, 0) for name in names)
+def _move(images: Tensor, magnitude: Tensor, operation: Tensor) -> Tensor:
+    by = (torch.where(operation == OPERATIONS.index(name), magnitude, 0) for name in MOVES)
     return affine.warp(images, affine.matrix((images.shape[2], images.shape[3]), *by))
-
-
-def _look_up(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
-    tables = (
-        lambda pixels, strength: pixel_ops.brightness(pixels, 1 + strength),
-        lambda pixels, strength: pixel_ops.contrast(pixels, 1 + strength),
-        pixel_ops.posterize,
-        lambda pixels, strength: pixel_ops.solarize(pixels, 255 * strength),
-        lambda pixels, strength: pixel_ops.autocontrast(pixels),
-        lambda pixels, strength: pixel_ops.equalize(pixels),
-    )
-    return pixel_ops.look_up(images, _each_its_own(operation - FIRST[2], tables, images, magnitude))
-
-
-def _colour(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
-    return pixel_ops.saturation(images, 1 + magnitude)
-
-
-def _sharpen(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
-    return pixel_ops.sharpness(images, 1 + magnitude)
