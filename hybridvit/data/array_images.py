@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,15 @@ from PIL import Image
 from hybridvit.data.readers.image_io import GREY_MODES, to_8_bits
 
 MOST_CHANNELS = 4
+
+
+@contextmanager
+def naming(subject: str) -> Iterator[None]:
+    """A ValueError from within says first what it is about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{subject}: {error}") from error
 
 
 def to_array(value: Any) -> NDArray[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridvit.config import nearest
-from hybridvit.data.array_images import as_images, shape_text
+from hybridvit.data.array_images import as_images, naming, shape_text
 from hybridvit.data.array_targets import as_values, encode_values
 from hybridvit.data.samples import ONE_VIEW, SPLITS, Column, Samples, Splits, labelled
 from hybridvit.data.subset import set_apart
@@ -33,20 +33,15 @@ def from_arrays(
             raise ValueError(f"{split} must be a share in [0, 1) or a pair (images, targets), given {given!r:.60}")
     splits = splits_of(name, pairs, columns or {})
     strata = next((name for name, column in splits.columns.items() if column.kind == "class"), None)
-    parts = {"train": splits.train}
+    train, held = splits.train, {split: getattr(splits, split) for split in SPLITS[1:]}
     for split in ("test", "validation"):  # in this order a share of validation is one of what the test leaves
         if shares.get(split):
-            parts["train"], parts[split] = set_apart(parts["train"], strata, shares[split], seed)
-    if not len(parts["train"]):
+            train, held[split] = set_apart(train, strata, shares[split], seed)
+    if not len(train):
         asked = " and ".join(f"{split} {share:g}" for split, share in shares.items() if share)
         verb = "leave" if " and " in asked else "leaves"
         raise ValueError(f"{asked} {verb} none of {len(splits.train)} images to train on")
-    return replace(
-        splits,
-        train=parts["train"],
-        validation=parts.get("validation", splits.validation),
-        test=parts.get("test", splits.test),
-    )
+    return replace(splits, train=train, **held)
 
 
 def splits_of(name: str, pairs: Mapping[str, Pair], columns: Mapping[str, Column]) -> Splits:
@@ -77,12 +72,10 @@ def splits_of(name: str, pairs: Mapping[str, Pair], columns: Mapping[str, Column
     arrays: dict[str, NDArray[Any]] = {}
     for target in targets:
         values = _joined(target, {split: given[target] for split, (_, given) in filled.items()})
-        try:
+        with naming(f"target {target!r}"):
             column, array, bad = encode_values(
                 target, values, columns.get(target), of == "train", (images.shape[2], images.shape[3])
             )
-        except ValueError as error:
-            raise ValueError(f"target {target!r}: {error}") from None
         for row, message in bad:
             item = row - int(np.flatnonzero(of == of[row])[0])
             raise ValueError(f"target {target!r} of {of[row]}, item {item}: {message}")
@@ -100,10 +93,8 @@ def splits_of(name: str, pairs: Mapping[str, Pair], columns: Mapping[str, Column
 
 def _pair(split: str, images: Any, targets: Any) -> Pair:
     """Images and targets of a split; an array of targets is the column "label"."""
-    try:
+    with naming(split):
         pixels = as_images(images)
-    except ValueError as error:
-        raise ValueError(f"{split}: {error}") from None
     return pixels, targets if isinstance(targets, Mapping) else {"label": targets}
 
 
@@ -111,10 +102,8 @@ def _joined(target: str, by_split: Mapping[str, Any]) -> NDArray[Any]:
     """The values of all splits, one after the other."""
     arrays = {}
     for split, values in by_split.items():
-        try:
+        with naming(f"target {target!r} of {split}"):
             arrays[split] = as_values(values)
-        except ValueError as error:
-            raise ValueError(f"target {target!r} of {split}: {error}") from None
     first = arrays["train"]
     for split, array in arrays.items():
         if array.shape[1:] != first.shape[1:] or (array.dtype.kind == "U") != (first.dtype.kind == "U"):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset
 
-from hybridvit.data.array_images import as_image, shape_text
+from hybridvit.data.array_images import as_image, naming, shape_text
 from hybridvit.data.from_arrays import Pair, splits_of
 from hybridvit.data.loaders.memory import GIB, allowed_bytes
 from hybridvit.data.samples import Column, Splits
@@ -42,7 +42,7 @@ def _read(split: str, dataset: Any, allowed: int) -> Pair:
     images: NDArray[np.uint8] | None = None
     targets: dict[str, list[Any]] = {}
     for index in range(len(dataset)):
-        try:
+        with naming(f"item {index} of {split}"):
             image, given = _item(dataset[index])
             pixels = as_image(image)
             if images is None:
@@ -55,8 +55,6 @@ def _read(split: str, dataset: Any, allowed: int) -> Pair:
                 )
             if given.keys() != targets.keys():
                 raise ValueError(f"it has the targets {', '.join(given) or 'none'}, item 0 has {', '.join(targets)}")
-        except ValueError as error:
-            raise ValueError(f"item {index} of {split}: {error}") from error
         images[index] = pixels
         for name, target in given.items():
             targets[name].append(target)

@@ -159,14 +159,7 @@ def _with_columns(splits: Splits, requests: Mapping[str, ColumnRequest]) -> Spli
     def only(samples: Samples) -> Samples:
         return replace(samples, targets={name: samples.targets[name] for name in requests})
 
-    columns = {name: splits.columns[name] for name in requests}
-    return replace(
-        splits,
-        columns=columns,
-        train=only(splits.train),
-        validation=only(splits.validation),
-        test=only(splits.test),
-    )
+    return replace(splits, columns={name: splits.columns[name] for name in requests}).map(only)
 
 
 def _hide(samples: Samples, splits: Splits, shares: Mapping[str, float], seed: int) -> Samples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,13 +20,10 @@ def resized(splits: Splits, image_size: int | tuple[int, int] | None) -> Splits:
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     if all(shape[1:] == size for shape in splits.shapes.values()):
         return splits
-    train, validation, test = (
-        _resized(samples, splits.columns, size) for samples in (splits.train, splits.validation, splits.test)
-    )
-    return replace(splits, train=train, validation=validation, test=test)
+    return splits.map(lambda samples: _resized(samples, splits.columns, size))
 
 
-def _resized(samples: Samples, columns: Any, size: tuple[int, int]) -> Samples:
+def _resized(samples: Samples, columns: Mapping[str, Column], size: tuple[int, int]) -> Samples:
     before = next(iter(samples.views.values())).shape[-2:]
     scale = (size[0] / before[0], size[1] / before[1])
     return replace(

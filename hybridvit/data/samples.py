@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -218,6 +218,11 @@ class Splits:
         from hybridvit.data.from_datasets import from_datasets
 
         return from_datasets({"train": train, "validation": validation, "test": test}, columns, name, memory)
+
+    def map(self, function: Callable[[Samples], Samples]) -> Splits:
+        """The same data set with each split as the function gives it."""
+        train, validation, test = map(function, (self.train, self.validation, self.test))
+        return replace(self, train=train, validation=validation, test=test)
 
     @property
     def shapes(self) -> dict[str, tuple[int, int, int]]:

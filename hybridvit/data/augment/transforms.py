@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hybridvit.data.augment.config import AugmentConfig as AugmentConfig
@@ -111,11 +110,11 @@ def crop(
     Returns:
         ``[b, c, h, w]``.
     """
+    from torchvision.transforms.v2 import functional
+
     b, c, h, w = images.shape
-    if fill == "reflect":
-        padded = _reflected(_reflected(images, padding, 2), padding, 3)
-    else:
-        padded = F.pad(images, (padding,) * 4, value=value)
+    mode = "reflect" if fill == "reflect" else "constant"
+    padded = functional.pad(images, [padding] * 4, fill=value, padding_mode=mode)
     height, width = h + 2 * padding, w + 2 * padding
     rows = corner[:, :1] + torch.arange(h, device=images.device)
     first = torch.arange(b * c, device=images.device).view(b, c, 1) * height
@@ -151,12 +150,6 @@ def mirror(target: Tensor, column: Column, width: int) -> Tensor:
         return mirrored[:, partners]
     kind, x1, y1, x2, y2 = target.unbind(-1)
     return torch.where((kind == -1)[..., None], target, torch.stack([kind, width - x2, y1, width - x1, y2], dim=-1))
-
-
-def _reflected(images: Tensor, padding: int, dim: int) -> Tensor:
-    size = images.shape[dim]
-    before, after = images.narrow(dim, 1, padding), images.narrow(dim, size - 1 - padding, padding)
-    return torch.cat([before.flip(dim), images, after.flip(dim)], dim)
 
 
 def _padding(boxes: Tensor) -> Tensor:

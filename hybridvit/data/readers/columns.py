@@ -39,12 +39,15 @@ def encode(
         return _classes(cells, names, train)
     if kind == "multilabel":
         return _multilabel(cells, names, train)
-    if kind == "numbers":
-        return _numbers(target, cells, names, train)
-    if kind == "points":
-        return _points(cells, names, train)
-    assert kind == "boxes"
-    return _boxes(cells, names, train, root)
+    if kind == "boxes":
+        return _boxes(cells, names, train, root)
+    assert kind in ("numbers", "points")
+    rows, bad = _parsed(cells, parse.numbers if kind == "numbers" else parse.points)
+    if names is None:
+        names = _first_names(rows, train)
+        names = (target,) if kind == "numbers" and names == ("0",) else names
+    array, wrong = _by_name(rows, names, kind)
+    return Column(kind, names), array, sorted(bad + wrong)
 
 
 def encode_several(kind: ColumnKind, cells: dict[str, list[str]]) -> Encoded:
@@ -68,12 +71,18 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
 
 
 class ClassIndex:
-    """Class name -> index.
+    """Class name -> index, of the names given or else of those in the training rows.
 
     Whole numbers are names as well; where names are given and none of them is a whole number, they are indices.
     """
 
-    def __init__(self, given: Names, in_data: Iterable[str], in_training: Iterable[str]) -> None:
+    def __init__(self, given: Names, rows: Iterable[Iterable[str]], train: NDArray[np.bool_]) -> None:
+        in_data: set[str] = set()
+        in_training: set[str] = set()
+        for names, training in zip(rows, train, strict=True):
+            in_data.update(names)
+            if training:
+                in_training.update(names)
         self.whole = all(map(parse.WHOLE.fullmatch, in_data))
         self.given = given is not None
         self.names = ordered(map(self.canonical, in_training)) if given is None else given
@@ -116,12 +125,9 @@ def _zero_or_one(cell: str) -> float:
 
 
 def _classes(cells: list[str], names: Names, train: NDArray[np.bool_]) -> Encoded:
-    distinct = dict.fromkeys(cells)
-    distinct.pop("", None)
-    in_training = {cell for cell, training in zip(cells, train, strict=True) if training and cell}
-    index = ClassIndex(names, distinct, in_training)
+    index = ClassIndex(names, ([cell] if cell else [] for cell in cells), train)
     meaning, wrong = {"": -1}, {}
-    for cell in distinct:
+    for cell in set(cells) - {""}:
         try:
             meaning[cell] = index[cell]
         except ValueError as error:
@@ -132,8 +138,7 @@ def _classes(cells: list[str], names: Names, train: NDArray[np.bool_]) -> Encode
 
 def _multilabel(cells: list[str], names: Names, train: NDArray[np.bool_]) -> Encoded:
     rows, bad = _parsed(cells, parse.multilabel)
-    everything = [(training, name) for row, training in zip(rows, train, strict=True) for name in row or ()]
-    index = ClassIndex(names, {name for _, name in everything}, {name for training, name in everything if training})
+    index = ClassIndex(names, (row or () for row in rows), train)
     array = np.full((len(cells), len(index.names)), -1, np.int64)
     for row, labels in enumerate(rows):
         if labels is None:
@@ -147,22 +152,6 @@ def _multilabel(cells: list[str], names: Names, train: NDArray[np.bool_]) -> Enc
     return Column("multilabel", index.names), array, sorted(bad)
 
 
-def _numbers(target: str, cells: list[str], names: Names, train: NDArray[np.bool_]) -> Encoded:
-    rows, bad = _parsed(cells, parse.numbers)
-    if names is None:
-        names = _first_names(rows, train)
-        names = (target,) if len(names) == 1 and names[0] == "0" else names
-    array, wrong = _by_name(rows, names, (), "numbers")
-    return Column("numbers", names), array, sorted(bad + wrong)
-
-
-def _points(cells: list[str], names: Names, train: NDArray[np.bool_]) -> Encoded:
-    parsed, bad = _parsed(cells, parse.points)
-    names = _first_names(parsed, train) if names is None else names
-    array, wrong = _by_name(parsed, names, (2,), "points")
-    return Column("points", names), array, sorted(bad + wrong)
-
-
 def _first_names(rows: Sequence[list[Any] | dict[str, Any] | None], train: NDArray[np.bool_]) -> tuple[str, ...]:
     """Names in the first labelled training row: keys, or the places in a list."""
     for row, training in zip(rows, train, strict=True):
@@ -172,35 +161,31 @@ def _first_names(rows: Sequence[list[Any] | dict[str, Any] | None], train: NDArr
 
 
 def _by_name(
-    rows: Sequence[list[Any] | dict[str, Any] | None], names: tuple[str, ...], shape: tuple[int, ...], what: str
+    rows: Sequence[list[Any] | dict[str, Any] | None], names: tuple[str, ...], kind: ColumnKind
 ) -> tuple[NDArray[np.float32], Bad]:
-    """``[n, k, ...]`` float32, NaN where there is no label."""
+    """Numbers ``[n, k]`` or points ``[n, k, 2]``, NaN where there is no label."""
+    shape = (2,) if kind == "points" else ()
     array = np.full((len(rows), len(names), *shape), np.nan, np.float32)
     places = {name: place for place, name in enumerate(names)}
     bad: Bad = []
     for index, row in enumerate(rows):
         if row is None:
             continue
-        if isinstance(row, dict):
-            if unknown := [name for name in row if name not in places]:
-                bad.append((index, f"{unknown[0]!r} is none of the {len(names)} names; {nearest(unknown[0], names)}"))
-                continue
-            entries = [(places[name], value) for name, value in row.items()]
-        elif len(row) != len(names):
-            bad.append((index, f"{len(row)} {what} given, expected {len(names)}: {', '.join(names)}"))
-            continue
+        named = row if isinstance(row, dict) else dict(zip(names, row, strict=False))
+        if unknown := [name for name in named if name not in places]:
+            bad.append((index, f"{unknown[0]!r} is none of the {len(names)} names; {nearest(unknown[0], names)}"))
+        elif len(row) != len(names) and isinstance(row, list):
+            bad.append((index, f"{len(row)} {kind} given, expected {len(names)}: {', '.join(names)}"))
         else:
-            entries = list(enumerate(row))
-        for place, value in entries:
-            if value is not None:
-                array[index, place] = value
+            for name, value in named.items():
+                if value is not None:
+                    array[index, places[name]] = value
     return array, bad
 
 
 def _boxes(cells: list[str], names: Names, train: NDArray[np.bool_], root: Path) -> Encoded:
     rows, bad = _parsed(cells, lambda cell: parse.boxes(cell, root))
-    everything = [(training, box[0]) for row, training in zip(rows, train, strict=True) for box in row or ()]
-    index = ClassIndex(names, {name for _, name in everything}, {name for training, name in everything if training})
+    index = ClassIndex(names, ([name for name, *_ in row or ()] for row in rows), train)
     most = max((len(row) for row in rows if row), default=1)
     array = np.full((len(cells), most, 5), np.nan, np.float32)
     for row, boxes in enumerate(rows):
