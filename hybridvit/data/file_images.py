@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridvit.data.readers.geometry import Size
-from hybridvit.data.readers.image_io import list_unreadable, read_image, read_images
+from hybridvit.data.readers.image_io import in_threads, list_unreadable, read_image
 
 STATISTICS_IMAGES = 5_000  # at most, that statistics of a data set are taken from
 STATISTICS_BYTES = 2**28  # their pixels are held for a moment
@@ -72,15 +72,27 @@ class FileImages:
         return np.zeros(self.shape[1:], np.uint8) if path is None else read_image(path, self.channels, self.size)
 
     def read(self) -> NDArray[np.uint8]:
-        """The pixels of all images, ``[n, c, h, w]``, read in threads.
+        """The pixels of all images, ``[n, c, h, w]``.
 
         Raises:
             ValueError: naming the files that are gone or no images.
         """
-        pixels, wrong = read_images([self.path(index) for index in range(len(self))], self.channels, self.size)
-        if wrong:
-            raise ValueError(list_unreadable(wrong))
+        pixels, unreadable = self.read_readable()
+        if unreadable:
+            raise ValueError(list_unreadable(unreadable))
         return pixels
+
+    def read_readable(self) -> tuple[NDArray[np.uint8], dict[Path, str]]:
+        """The pixels of all images, ``[n, c, h, w]``, read in threads; and why files cannot be read."""
+        images = np.zeros(self.shape, np.uint8)
+
+        def fill(job: tuple[int, Path]) -> None:
+            index, path = job
+            images[index] = read_image(path, self.channels, self.size)
+
+        paths = [self.path(index) for index in range(len(self))]
+        _, failures = in_threads(fill, [(index, path) for index, path in enumerate(paths) if path is not None])
+        return images, {path: why for (_, path), why in failures.items()}
 
     def digest(self) -> bytes:
         """SHA-256 of which files these are, how large and from when, and of what is made of them; not of pixels."""

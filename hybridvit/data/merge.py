@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridvit.data.file_images import FileImages, Images, join_images
-from hybridvit.data.samples import SPLITS, Column, Samples, Splits, missing
+from hybridvit.data.samples import SPLITS, Column, Samples, Splits, labelled, missing
 
 
 def merge(datasets: Sequence[Splits]) -> Splits:
@@ -54,10 +54,7 @@ def _join(pieces: Sequence[Samples], columns: dict[str, Column], shapes: dict[st
         views[view] = join_images(
             [piece.views[view] if view in piece.views else _blank(len(piece), shape, on_disk) for piece in pieces]
         )
-        masks = [
-            piece.present.get(view, np.ones(len(piece), bool)) if view in piece.views else np.zeros(len(piece), bool)
-            for piece in pieces
-        ]
+        masks = [piece.present.get(view, np.full(len(piece), view in piece.views)) for piece in pieces]
         present[view] = np.concatenate(masks)
     targets = {name: _targets(name, column, pieces) for name, column in columns.items()}
     source = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
@@ -71,21 +68,18 @@ def _blank(count: int, shape: tuple[int, int, int], on_disk: bool) -> Images:
 
 
 def _targets(name: str, column: Column, pieces: Sequence[Samples]) -> NDArray[Any]:
+    """The values of all pieces, missing where a piece lacks the column; boxes padded to the same number."""
     given = [piece.targets[name] for piece in pieces if name in piece.targets]
     shape = tuple(max(sizes) for sizes in zip(*(values.shape[1:] for values in given), strict=True))
     arrays = []
     for piece in pieces:
-        if name in piece.targets:
-            values = piece.targets[name]
-            if column.kind == "boxes":
-                wide = np.zeros((len(values), *shape), values.dtype)
-                wide[..., 0] = -1
-                wide[:, : values.shape[1]] = values
-                wide[np.isnan(values).all(axis=(1, 2))] = np.nan
-                values = wide
-            arrays.append(values)
-        else:
-            arrays.append(np.full((len(piece), *shape), missing(column.kind), given[0].dtype))
+        array = piece.targets.get(name, np.full((len(piece), *shape), missing(column.kind), given[0].dtype))
+        if column.kind == "boxes":
+            padded = np.full((len(piece), *shape), np.nan, array.dtype)
+            padded[labelled(column.kind, array)] = (-1, 0, 0, 0, 0)
+            padded[:, : array.shape[1]] = array
+            array = padded
+        arrays.append(array)
     return np.concatenate(arrays)
 
 

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
+FIELDS = ("intrinsics", "rotation", "position", "size")  # of a camera, in its file
 TOLERANCE = 1e-5  # of a rotation written with six digits
 
 
@@ -134,12 +135,7 @@ class Rig:
     def to_json(self) -> str:
         """The rig as JSON text, exact to the last bit."""
         cameras = {
-            name: {
-                "intrinsics": camera.intrinsics.tolist(),
-                "rotation": camera.rotation.tolist(),
-                "position": camera.position.tolist(),
-                "size": list(camera.size),
-            }
+            name: {field: np.asarray(getattr(camera, field)).tolist() for field in FIELDS}
             for name, camera in self.cameras.items()
         }
         return json.dumps({"cameras": cameras}, indent=1) + "\n"
@@ -181,7 +177,7 @@ class Rig:
             raise ValueError(f"cameras must be a mapping from name to camera, given a {type(entries).__name__}")
         cameras = {}
         for name, entry in entries.items():
-            fields = _fields(f"camera {name!r}", entry, ("intrinsics", "rotation", "position", "size"))
+            fields = _fields(f"camera {name!r}", entry, FIELDS)
             if not isinstance(fields["size"], list):
                 raise ValueError(f"camera {name!r}: size must be [height, width], given {fields['size']!r}")
             try:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from types import TracebackType
-from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -46,7 +45,7 @@ class FileLoader:
         data = self.data
         if self._read is None or step != self._next:
             self.close()
-            self._read = read_ahead(self.source, _Steps(data.sampler, step, data.steps), data.device)
+            self._read = read_ahead(self.source, _keys(data.sampler, step, data.steps), data.device)
         try:
             batch = next(self._read).to(data.device).batch(data.columns, data.normalisation)
         except BaseException:  # also an interrupt
@@ -65,16 +64,10 @@ class FileLoader:
         self._read = None
 
 
-class _Steps:
+def _keys(sampler: BatchSampler, start: int, end: int | None) -> Iterator[Key]:
     """The samples of one step after the other."""
-
-    def __init__(self, sampler: BatchSampler, start: int, end: int | None) -> None:
-        self.sampler = sampler
-        self.steps: Iterable[int] = count(start) if end is None or end <= start else range(start, end)
-
-    def __iter__(self) -> Iterator[Key]:
-        for step in self.steps:
-            yield step, self.sampler.indices(step)
+    for step in count(start) if end is None or end <= start else range(start, end):
+        yield step, sampler.indices(step)
 
 
 def read_ahead(source: FileBatches, keys: Iterable[Key], device: torch.device) -> Iterator[DeviceSamples]:
@@ -90,7 +83,6 @@ def read_ahead(source: FileBatches, keys: Iterable[Key], device: torch.device) -
         sampler=keys,
         num_workers=workers,
         multiprocessing_context=_start_method() if workers else None,
-        collate_fn=_as_it_is,
         pin_memory=device.type == "cuda",
         worker_init_fn=_leave_ending_to_the_parent,
         generator=torch.Generator().manual_seed(0),  # else it would draw from the run's own
@@ -145,7 +137,3 @@ def _say_unless_left(kind: type[BaseException], error: BaseException, trace: Tra
     """What a worker's threads say of an error, but not that the parent broke off while a batch was handed over."""
     if not isinstance(error, EOFError | ConnectionError):
         sys.__excepthook__(kind, error, trace)
-
-
-def _as_it_is(read: Any) -> Any:
-    return read

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hybridvit.data.file_images import FileImages
-from hybridvit.data.readers.image_io import common_size, in_threads, list_unreadable, read_header, read_images
+from hybridvit.data.readers.image_io import common_size, in_threads, list_unreadable, read_header
 from hybridvit.data.samples import ONE_VIEW, Column, Samples, Splits
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
@@ -51,7 +51,7 @@ def read_folder(
     files = FileImages.of(paths, 1 if all(header.grey for header in headers.values()) else 3, size)
     images: Any = files
     if memory is None or files.nbytes <= memory:
-        images, wrong = read_images(paths, files.channels, size)
+        images, wrong = files.read_readable()
         unreadable |= wrong
     if unreadable and not skip_unreadable:
         raise ValueError(f"{list_unreadable(unreadable)} (skip them: --data.skip_unreadable)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,18 +118,6 @@ def to_8_bits(image: Image.Image, grey: bool) -> Image.Image:
         depth = 65535.0 if image.mode in DEEP_MODES or values.max() > 255 else 255.0
         image = Image.fromarray((values.clip(0, depth) * (255 / depth)).round().astype(np.uint8))
     return image.convert("L" if grey else "RGB")
-
-
-def read_images(paths: Sequence[Path | None], channels: int, size: Size) -> tuple[NDArray[np.uint8], dict[Path, str]]:
-    """Images ``[n, c, h, w]``, zeros where there is none; and why files cannot be read."""
-    images = np.zeros((len(paths), channels, *size), np.uint8)
-
-    def fill(job: tuple[int, Path]) -> None:
-        index, path = job
-        images[index] = read_image(path, channels, size)
-
-    _, failures = in_threads(fill, [(index, path) for index, path in enumerate(paths) if path is not None])
-    return images, {path: why for (_, path), why in failures.items()}
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridvit.data.samples import ONE_VIEW, Column, Samples, Splits
+from hybridvit.data.array_images import naming
+from hybridvit.data.from_arrays import Pair, splits_of
+from hybridvit.data.samples import SPLITS, Column, Splits
 
 PREFIXES = ("train", "val", "test")  # of the arrays of each split
 
@@ -23,21 +25,19 @@ def read_npz(path: Path) -> Splits:
         ValueError: naming the array that is missing or of the wrong kind.
     """
     arrays = read_arrays(path, ("train_images",))
-    train, validation, test = splits = [_samples(path, arrays, prefix) for prefix in PREFIXES]
-    filled = [samples for samples in splits if len(samples)]
-    shapes = {samples.views[ONE_VIEW].shape[1:] for samples in filled}
-    if len(shapes) > 1:
-        raise ValueError(f"{path}: train, val and test images differ in shape [c, h, w]: {sorted(shapes)}")
-    if not len(train):
-        raise ValueError(f"{path}: train_images is empty")
-    labels = [samples.targets["label"] for samples in filled]
-    classes = int(max(values.max() for values in labels)) + 1
-    names = tuple(str(name) for name in arrays.get("class_names", range(classes)))
-    if len(names) < classes:
-        raise ValueError(f"{path}: class_names has {len(names)} names, but labels go up to {classes - 1}")
-    for index in np.flatnonzero(np.bincount(labels[0][labels[0] >= 0], minlength=len(names)) == 0):
-        raise ValueError(f"{path}: class {names[index]!r} has no image in train_images")
-    return Splits(path.stem, {"label": Column("class", names)}, train, validation, test)
+    with naming(str(path)):
+        pairs = {
+            split: _pair(arrays, prefix)
+            for split, prefix in zip(SPLITS, PREFIXES, strict=True)
+            if f"{prefix}_images" in arrays
+        }
+        classes = 1 + max(int(targets["label"].max(initial=-1)) for _, targets in pairs.values())
+        names = tuple(str(name) for name in arrays.get("class_names", range(classes)))
+        splits = splits_of(path.stem, pairs, {"label": Column("class", names)})
+        train = splits.train.targets["label"]
+        for index in np.flatnonzero(np.bincount(train[train >= 0], minlength=len(names)) == 0):
+            raise ValueError(f"class {names[index]!r} has no image in train_images")
+    return splits
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
@@ -57,31 +57,18 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.generi
     return arrays
 
 
-def _samples(path: Path, arrays: dict[str, NDArray[np.generic]], name: str) -> Samples:
-    images, labels = arrays.get(f"{name}_images"), arrays.get(f"{name}_labels")
-    if images is None:
-        c, h, w = _channels_first(path, "train", arrays["train_images"]).shape[1:]
-        return Samples({ONE_VIEW: np.zeros((0, c, h, w), np.uint8)}, {"label": np.zeros(0, np.int64)})
-    if labels is None:
-        raise ValueError(f"{path} has {name}_images but no {name}_labels")
-    pixels = _channels_first(path, name, images)
+def _pair(arrays: dict[str, NDArray[np.generic]], name: str) -> Pair:
+    """Images ``[n, c, h, w]`` and labels ``[n]`` of a split."""
+    if f"{name}_labels" not in arrays:
+        raise ValueError(f"there are {name}_images but no {name}_labels")
+    images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"]
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        given = f"{images.dtype} {list(images.shape)}"
+        raise ValueError(f"{name}_images must be uint8 [n, h, w] or [n, h, w, c], given {given}")
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"{path}: {name}_labels must be whole numbers [n] or [n, 1], given {labels.dtype} {list(labels.shape)}"
-        )
-    if len(pixels) != len(labels):
-        raise ValueError(f"{path}: {len(pixels)} {name}_images but {len(labels)} {name}_labels")
-    classes = labels.astype(np.int64)
-    if len(classes) and classes.min() < -1:
-        raise ValueError(f"{path}: {name}_labels go from 0, or -1 for none, given {classes.min()}")
-    return Samples({ONE_VIEW: pixels}, {"label": classes})
-
-
-def _channels_first(path: Path, name: str, images: NDArray[np.generic]) -> NDArray[np.uint8]:
-    if images.dtype != np.uint8 or images.ndim not in (3, 4):
-        raise ValueError(
-            f"{path}: {name}_images must be uint8 [n, h, w] or [n, h, w, c], given {images.dtype} {list(images.shape)}"
-        )
+        given = f"{labels.dtype} {list(labels.shape)}"
+        raise ValueError(f"{name}_labels must be whole numbers [n] or [n, 1], given {given}")
     pixels = images.astype(np.uint8, copy=False)
-    return pixels[:, None] if pixels.ndim == 3 else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    channels_first = pixels[:, None] if pixels.ndim == 3 else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    return channels_first, {"label": labels.astype(np.int64)}

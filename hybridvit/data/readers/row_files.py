@@ -21,7 +21,6 @@ from hybridvit.data.readers.image_io import (
     in_threads,
     list_unreadable,
     read_header,
-    read_images,
     read_mask,
 )
 from hybridvit.data.readers.table import Table, listed
@@ -70,8 +69,7 @@ class RowFiles:
             for views in result:
                 for view, images in views.items():
                     assert isinstance(images, FileImages)
-                    some = [images.path(row) for row in range(len(images))]
-                    views[view], wrong = read_images(some, images.channels, images.size)
+                    views[view], wrong = images.read_readable()
                     self.unreadable |= wrong
         return result
 

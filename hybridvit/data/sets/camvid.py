@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridvit.data.readers.image_io import fit_mask, in_threads, read_header, read_images, read_mask
+from hybridvit.data.file_images import FileImages
+from hybridvit.data.readers.image_io import fit_mask, in_threads, read_header, read_mask
 from hybridvit.data.samples import ONE_VIEW, VOID, Column, Samples, Splits
 from hybridvit.data.sets.data_home import find
 
@@ -51,7 +52,7 @@ def _split(folder: Path, name: str) -> Samples:
         raise ValueError(f"camvid: {folder / name} has no frames; expected {HOW}")
     maps = [folder / f"{name}annot" / f"{path.stem}.png" for path in frames]
     size = read_header(frames[0]).size
-    images, unreadable = read_images(frames, 3, size)
+    images, unreadable = FileImages.of(frames, 3, size).read_readable()
     masks, unreadable_maps = in_threads(lambda path: fit_mask(read_mask(path), size), maps)
     unreadable |= unreadable_maps
     for path, why in unreadable.items():

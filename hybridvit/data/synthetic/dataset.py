@@ -66,47 +66,43 @@ class SyntheticConfig(Config):
 
     def build(self) -> Splits:
         """The scenes, their targets and the rig."""
-        return _render(self)
-
-
-def _render(config: SyntheticConfig) -> Splits:
-    samples, size, grid, extent, seed = config.samples, config.size, config.grid, config.extent, config.seed
-    rig = ring_of_cameras(config.cameras, size)
-    caster, cells = RayCaster(rig), bev_cells(grid, extent)
-    halves = ((extent[1] - extent[0]) / grid[0] / 2, (extent[3] - extent[2]) / grid[1] / 2)
-    views = {view: np.zeros((samples, 3, *size), np.uint8) for view in rig.cameras}
-    present = {view: np.ones(samples, np.bool_) for view in rig.cameras}
-    targets: dict[str, NDArray[Any]] = {
-        "occupancy": np.zeros((samples, *grid), np.uint8),
-        "count": np.zeros((samples, 1), np.float32),
-        "heading": np.zeros((samples, 1), np.float32),
-        **{f"nearest_{view}": np.full(samples, -1, np.int64) for view in rig.cameras},
-    }
-    for index in range(samples):
-        scene = draw_scene(np.random.default_rng([seed, index]), extent)
-        pictures = caster.pictures(scene)
-        kept = draw_cameras(np.random.default_rng([seed, index, 1]), config.cameras, config.missing)
-        pictures = {view: pictures[view] for view, keep in zip(rig.cameras, kept, strict=True) if keep}
-        for view in rig.cameras:
-            present[view][index] = view in pictures
-        for view, picture in pictures.items():
-            views[view][index] = picture.pixels
-            targets[f"nearest_{view}"][index] = nearest_kind(scene, picture)
-        targets["occupancy"][index] = occupancy(scene, cells, halves)
-        targets["count"][index] = count(scene, pictures, extent)
-        targets["heading"][index] = math.degrees(math.atan2(scene.heading[1], scene.heading[0]))
-    columns = {
-        "occupancy": Column("mask", ("free", *KINDS)),
-        "count": Column("numbers", ("solids",)),
-        "heading": Column("numbers", ("degrees",)),
-        **{f"nearest_{view}": Column("class", ("none", *KINDS)) for view in rig.cameras},
-    }
-    everything = Samples(views, targets, present)
-    held = samples // 6
-    train, validation, test = (
-        everything[part] for part in np.split(np.arange(samples), [samples - 2 * held, samples - held])
-    )
-    return Splits("synthetic_rig", columns, train, validation, test, rig)
+        samples, size, grid, extent, seed = self.samples, self.size, self.grid, self.extent, self.seed
+        rig = ring_of_cameras(self.cameras, size)
+        caster, cells = RayCaster(rig), bev_cells(grid, extent)
+        halves = ((extent[1] - extent[0]) / grid[0] / 2, (extent[3] - extent[2]) / grid[1] / 2)
+        views = {view: np.zeros((samples, 3, *size), np.uint8) for view in rig.cameras}
+        present = {view: np.ones(samples, np.bool_) for view in rig.cameras}
+        targets: dict[str, NDArray[Any]] = {
+            "occupancy": np.zeros((samples, *grid), np.uint8),
+            "count": np.zeros((samples, 1), np.float32),
+            "heading": np.zeros((samples, 1), np.float32),
+            **{f"nearest_{view}": np.full(samples, -1, np.int64) for view in rig.cameras},
+        }
+        for index in range(samples):
+            scene = draw_scene(np.random.default_rng([seed, index]), extent)
+            pictures = caster.pictures(scene)
+            kept = draw_cameras(np.random.default_rng([seed, index, 1]), self.cameras, self.missing)
+            pictures = {view: pictures[view] for view, keep in zip(rig.cameras, kept, strict=True) if keep}
+            for view in rig.cameras:
+                present[view][index] = view in pictures
+            for view, picture in pictures.items():
+                views[view][index] = picture.pixels
+                targets[f"nearest_{view}"][index] = nearest_kind(scene, picture)
+            targets["occupancy"][index] = occupancy(scene, cells, halves)
+            targets["count"][index] = count(scene, pictures, extent)
+            targets["heading"][index] = math.degrees(math.atan2(scene.heading[1], scene.heading[0]))
+        columns = {
+            "occupancy": Column("mask", ("free", *KINDS)),
+            "count": Column("numbers", ("solids",)),
+            "heading": Column("numbers", ("degrees",)),
+            **{f"nearest_{view}": Column("class", ("none", *KINDS)) for view in rig.cameras},
+        }
+        everything = Samples(views, targets, present)
+        held = samples // 6
+        train, validation, test = (
+            everything[part] for part in np.split(np.arange(samples), [samples - 2 * held, samples - held])
+        )
+        return Splits("synthetic_rig", columns, train, validation, test, rig)
 
 
 def ring_of_cameras(cameras: int, size: tuple[int, int]) -> Rig:

@@ -63,20 +63,26 @@ def test_unlabelled_images_keep_the_label_minus_one(tmp_path):
 GOOD = {"train_images": images(3), "train_labels": labels(0, 1, 0)}
 WRONG = {
     "no train_images; it has test_images": ({"test_images": images(2)}, "no array train_images; it has test_images"),
-    "no labels": ({"train_images": images(3)}, "has train_images but no train_labels"),
-    "no test labels": ({**GOOD, "test_images": images(2)}, "has test_images but no test_labels"),
+    "no labels": ({"train_images": images(3)}, "there are train_images but no train_labels"),
+    "no test labels": ({**GOOD, "test_images": images(2)}, "there are test_images but no test_labels"),
     "floats": ({**GOOD, "train_images": np.ones((3, 3, 5))}, r"must be uint8 .*given float64 \[3, 3, 5\]"),
     "flat": ({**GOOD, "train_images": images(3, 7)}, r"must be uint8 \[n, h, w\].*given uint8 \[3, 7\]"),
     "float labels": ({**GOOD, "train_labels": np.zeros(3)}, r"train_labels must be whole numbers.*float64 \[3\]"),
     "wide labels": ({**GOOD, "train_labels": np.zeros((3, 2), int)}, r"train_labels must be .*int64 \[3, 2\]"),
-    "lengths": ({**GOOD, "train_labels": labels(0, 1)}, "3 train_images but 2 train_labels"),
-    "label -2": ({**GOOD, "train_labels": labels(0, -2, 1)}, "go from 0, or -1 for none, given -2"),
+    "lengths": ({**GOOD, "train_labels": labels(0, 1)}, "train has 3 images, but 2 values of target 'label'"),
+    "label -2": (
+        {**GOOD, "train_labels": labels(0, -2, 1)},
+        "label' of train, item 1: -2 in class: expected 0 to 1, or -1 for no label",
+    ),
     "a class is missing": ({**GOOD, "train_labels": labels(0, 2, 0)}, "class '1' has no image in train_images"),
-    "names": ({**GOOD, "class_names": np.array(["ant"])}, "class_names has 1 names, but labels go up to 1"),
-    "empty": ({"train_images": images(0), "train_labels": np.zeros(0, int)}, "train_images is empty"),
+    "names": (
+        {**GOOD, "class_names": np.array(["ant"])},
+        "label' of train, item 1: 1 in class: expected 0 to 0, or -1 for no label",
+    ),
+    "empty": ({"train_images": images(0), "train_labels": np.zeros(0, int)}, "train has no images"),
     "shapes": (
         {**GOOD, "test_images": images(2, 5, 3), "test_labels": labels(0, 1)},
-        r"differ in shape \[c, h, w\]: \[\(1, 3, 5\), \(1, 5, 3\)\]",
+        "test images are 1 channel of 5x3 pixels, train images 1 channel of 3x5 pixels",
     ),
     "pickles": ({"train_images": np.array([[1], None], dtype=object)}, "cannot be read as .npz: .*allow_pickle"),
 }
