@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from hybridvit.config import Config, Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt, Probability
 from hybridvit.data.loaders.memory import allowed_bytes
-from hybridvit.data.readers.manifest import ColumnRequest
-from hybridvit.data.readers.roots import read_roots
+from hybridvit.data.merge import merge
+from hybridvit.data.readers.folder import read_folder
+from hybridvit.data.readers.manifest import ColumnRequest, read_manifest, target_names
+from hybridvit.data.readers.npz import read_npz
 from hybridvit.data.resize import resized
+from hybridvit.data.rig import Rig
 from hybridvit.data.samples import Samples, Splits, missing
 from hybridvit.data.sets.named import NAMED, DatasetName
 from hybridvit.data.subset import set_apart, strata, stratified_order
@@ -138,7 +141,33 @@ def _read(config: DataConfig, requests: Mapping[str, ColumnRequest], memory: int
     roots = [Path(root).expanduser() for root in ((config.root,) if isinstance(config.root, str) else config.root)]
     if not roots:
         raise ValueError("data.root names no files")
-    return read_roots(roots, requests, config.image_size, config.skip_unreadable, memory)
+    datasets: list[Splits] = []
+    left = memory
+    for root in roots:
+        dataset = _read_root(root, config, requests, left)
+        if dataset.train.on_disk and len(roots) > 1:  # either all are in memory or none is
+            return merge([_read_root(each, config, requests, 0) for each in roots])
+        datasets.append(dataset)
+        left -= dataset.train.nbytes + dataset.validation.nbytes + dataset.test.nbytes
+    return merge(datasets)
+
+
+def _read_root(root: Path, config: DataConfig, requests: Mapping[str, ColumnRequest], memory: int) -> Splits:
+    """The samples of one root; where their images take more than ``memory`` bytes, they stay on disk."""
+    if not root.exists():
+        raise ValueError(f"data.root {str(root)!r} is not there")
+    if root.is_dir():
+        return read_folder(root, config.image_size, config.skip_unreadable, memory)
+    if root.suffix == ".npz":
+        return resized(read_npz(root), config.image_size)
+    if root.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"data.root {str(root)!r} is neither a folder nor a .csv, .parquet or .npz file")
+    if isinstance(config.root, tuple) and len(config.root) > 1:  # one of them has what another one lacks
+        available = target_names(root)
+        requests = {name: request for name, request in requests.items() if name in available}
+    splits = read_manifest(root, requests, config.image_size, config.skip_unreadable, memory)
+    rig = root.with_name("rig.json")
+    return replace(splits, rig=Rig.read(rig, splits.shapes)) if rig.is_file() else splits
 
 
 def _with_columns(splits: Splits, requests: Mapping[str, ColumnRequest]) -> Splits:

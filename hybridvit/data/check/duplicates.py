@@ -63,29 +63,20 @@ def near_duplicates(small: NDArray[np.uint8], splits: NDArray[np.int64]) -> NDAr
     values = small.astype(np.float32)
     contrast = values.std(axis=(1, 2))
     allowed = np.minimum(DIFFERENCE, CONTRAST * contrast)
-    some = np.flatnonzero(allowed > 0.2)
+    clear = allowed > 0.2
     width = SIDE // BLOCKS
-    blocks = values[some].reshape(-1, BLOCKS, width, BLOCKS, width).mean(axis=(2, 4)).reshape(-1, BLOCKS**2)
-    matches = []
+    blocks = values.reshape(-1, BLOCKS, width, BLOCKS, width).mean(axis=(2, 4)).reshape(-1, BLOCKS**2)
+    pairs = [np.zeros((0, 2), np.int64)]
     for split in range(int(splits.max(initial=0))):
-        one, rest = np.flatnonzero(splits[some] == split), np.flatnonzero(splits[some] > split)
-        if not len(one) or not len(rest):
-            continue
+        one, rest = np.flatnonzero(clear & (splits == split)), np.flatnonzero(clear & (splits > split))
         # blocks are means, so their root mean square difference is never above that of the copies
-        tree = cKDTree(blocks[one])
-        near = tree.query_ball_point(blocks[rest], DIFFERENCE * BLOCKS)
-        pairs = np.array([(some[one[i]], some[rest[j]]) for j, close in enumerate(near) for i in close], np.int64)
-        matches.append(_alike(values, allowed, pairs.reshape(-1, 2)))
-    return np.concatenate(matches) if matches else np.zeros((0, 2), np.int64)
-
-
-def _alike(values: NDArray[np.float32], allowed: NDArray[np.float32], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    kept = []
-    for start in range(0, len(pairs), 10_000):
-        some = pairs[start : start + 10_000]
-        difference = np.sqrt(((values[some[:, 0]] - values[some[:, 1]]) ** 2).mean(axis=(1, 2)))
-        kept.append(some[difference <= allowed[some].min(axis=1)])
-    return np.concatenate(kept) if kept else pairs
+        trees = cKDTree(blocks[rest]), cKDTree(blocks[one])
+        near = np.sort(trees[0].sparse_distance_matrix(trees[1], DIFFERENCE * BLOCKS, output_type="ndarray"))
+        candidates = np.stack([one[near["j"]], rest[near["i"]]], axis=1)
+        for some in np.array_split(candidates, len(candidates) // 10_000 + 1):  # their differences fit in memory
+            difference = np.sqrt(((values[some[:, 0]] - values[some[:, 1]]) ** 2).mean(axis=(1, 2)))
+            pairs.append(some[difference <= allowed[some].min(axis=1)])
+    return np.concatenate(pairs)
 
 
 def groups(keys: Sequence[object]) -> list[list[int]]:

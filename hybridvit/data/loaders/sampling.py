@@ -80,8 +80,6 @@ class BatchSampler:
         return np.repeat(self._distinct(step), self.repeats)
 
     def _distinct(self, step: int) -> NDArray[np.int64]:
-        if len(self.members) == 1:
-            return self._draw(0, step * self.distinct, self.distinct)
         if self.round_robin:
             turn, source = divmod(step, len(self.members))
             return self._draw(source, turn * self.distinct, self.distinct)

@@ -40,7 +40,7 @@ from hybridvit.config import nearest
 from hybridvit.data.readers.columns import Encoded, encode, encode_several
 from hybridvit.data.readers.row_files import RowFiles
 from hybridvit.data.readers.table import SPLIT, Table, read_table
-from hybridvit.data.samples import Column, ColumnKind, Samples, Splits, labelled
+from hybridvit.data.samples import SPLITS, Column, ColumnKind, Samples, Splits, labelled
 
 
 @dataclass(frozen=True)
@@ -101,17 +101,12 @@ def read_manifest(
         number, message = table.ragged[0]
         more = f" (and {len(table.ragged) - 1} more such rows)" if len(table.ragged) > 1 else ""
         raise ValueError(f"{path}, row {number}: {message}{more}")
-    views = table.views()
     split, bad = table.splits()
     table.refuse(SPLIT, bad)
     if not (split == 0).any():
         raise ValueError(f"{path} has no training rows: every row's split is val or test")
     targets = {name: _target(table, name, request, split == 0) for name, request in requests.items()}
-    images = {view: table.files(name) for view, name in views.items()}
-    blind = [row for row, paths in enumerate(zip(*images.values(), strict=True)) if not any(paths)]
-    table.refuse(next(iter(views.values())), [(row, "no camera has an image") for row in blind])
-    masks = {name: table.files(name) for name, request in requests.items() if request.kind == "mask"}
-    files = RowFiles(table, images, masks, image_size)
+    files = RowFiles(table, image_size)
     columns: dict[str, Column] = {}
     arrays: dict[str, NDArray[Any]] = {}
     for name, request in requests.items():
@@ -119,19 +114,14 @@ def read_manifest(
             columns[name], arrays[name] = encoded[0], files.moved(name, request.kind, encoded[1])
         else:
             columns[name], arrays[name] = files.mask(name, request.names, split == 0)
-    present = files.present()
-    rows = [np.flatnonzero(split == index) for index in range(3)]
-    train, validation, test = (
-        Samples(
-            pixels,
-            {name: values[some] for name, values in arrays.items()},
-            {view: mask[some] for view, mask in present.items()},
-        )
-        for some, pixels in zip(rows, files.pixels(rows, memory), strict=True)
-    )
+    everything = Samples(files.views(), arrays, files.present())
+    parts = [everything[split == index] for index in range(len(SPLITS))]
+    if memory is None or everything.nbytes <= memory:
+        parts = [files.read(samples) for samples in parts]
     kept = files.kept(skip_unreadable)
     if not kept.all():
-        train, validation, test = train[kept[rows[0]]], validation[kept[rows[1]]], test[kept[rows[2]]]
+        parts = [samples[kept[split == index]] for index, samples in enumerate(parts)]
+    train, validation, test = parts
     if not len(train):
         raise ValueError(f"{path} has no training row whose files can be read")
     for name, column in columns.items():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from hybridvit.data.file_images import FileImages, Images
 from hybridvit.data.loaders.memory import GIB, free_host_bytes
 from hybridvit.data.readers.geometry import Fit, Size
 from hybridvit.data.readers.image_io import (
-    Header,
     common_size,
     fit_mask,
     in_threads,
@@ -24,7 +24,7 @@ from hybridvit.data.readers.image_io import (
     read_mask,
 )
 from hybridvit.data.readers.table import Table, listed
-from hybridvit.data.samples import VOID, Column, ColumnKind, labelled
+from hybridvit.data.samples import VOID, Column, ColumnKind, Samples, labelled
 
 IN_PIXELS = ("points", "boxes")
 
@@ -35,43 +35,42 @@ class RowFiles:
     Files that cannot be read are collected while reading, so ``kept`` comes last.
 
     Attributes:
+        images: view -> the file of each row.
+        masks: target -> the file of each row, for masks that were read.
         unreadable: file -> why it cannot be read.
         sizes: view -> height and width that its images get.
     """
 
-    def __init__(
-        self,
-        table: Table,
-        images: Mapping[str, list[Path | None]],
-        masks: Mapping[str, list[Path | None]],
-        image_size: int | tuple[int, int] | None,
-    ) -> None:
-        self.table, self.images, self.masks = table, images, masks
-        self.headers, self.unreadable = in_threads(read_header, chain(*images.values()))
+    def __init__(self, table: Table, image_size: int | tuple[int, int] | None) -> None:
+        self.table = table
+        views = table.views()
+        self.images = {view: table.files(column) for view, column in views.items()}
+        self.masks: dict[str, list[Path | None]] = {}
+        blind = [row for row, paths in enumerate(zip(*self.images.values(), strict=True)) if not any(paths)]
+        table.refuse(next(iter(views.values())), [(row, "no camera has an image") for row in blind])
+        self.headers, self.unreadable = in_threads(read_header, chain(*self.images.values()))
         self.sizes: dict[str, Size] = {}
-        for view, paths in images.items():
+        for view, paths in self.images.items():
             headers = {path: self.headers[path] for path in paths if path in self.headers}
             self.sizes[view] = common_size(headers, image_size)
 
-    def pixels(self, splits: Sequence[NDArray[np.int64]], memory: int | None) -> list[dict[str, Images]]:
-        """For each split, given by its rows: view name -> ``[n, c, h, w]``, zeros where there is no image.
-
-        A view is grey if all its images are. Images that take more than ``memory`` bytes stay on disk.
-        """
-        result: list[dict[str, Images]] = [{} for _ in splits]
+    def views(self) -> dict[str, Images]:
+        """View name -> the images of all rows, on disk; grey if all of them are, and missing where unreadable."""
+        views: dict[str, Images] = {}
         for view, paths in self.images.items():
             readable = [path if path in self.headers else None for path in paths]
             grey = all(self.headers[path].grey for path in readable if path)
-            files = FileImages.of(readable, 1 if grey else 3, self.sizes[view])
-            for views, rows in zip(result, splits, strict=True):
-                views[view] = files[rows]
-        if memory is None or sum(images.nbytes for views in result for images in views.values()) <= memory:
-            for views in result:
-                for view, images in views.items():
-                    assert isinstance(images, FileImages)
-                    views[view], wrong = images.read_readable()
-                    self.unreadable |= wrong
-        return result
+            views[view] = FileImages.of(readable, 1 if grey else 3, self.sizes[view])
+        return views
+
+    def read(self, samples: Samples) -> Samples:
+        """The same samples with their images read, zeros where there is none."""
+        views: dict[str, Images] = {}
+        for view, images in samples.views.items():
+            assert isinstance(images, FileImages)
+            views[view], unreadable = images.read_readable()
+            self.unreadable |= unreadable
+        return replace(samples, views=views)
 
     def present(self) -> dict[str, NDArray[np.bool_]]:
         """View name -> which rows have it, ``[n]``, for those that some rows lack."""
@@ -120,38 +119,35 @@ class RowFiles:
     def mask(
         self, name: str, names: tuple[str, ...] | None, train: NDArray[np.bool_]
     ) -> tuple[Column, NDArray[np.uint8]]:
-        paths = self.masks[name]
+        """The column of masks, and their pixels as large as the resized images."""
+        paths = self.masks[name] = self.table.files(name)
         images, fit = self._frame(name, np.array([path is not None for path in paths]))
-        headers, _ = in_threads(read_header, paths)
-        bad = []
-        for row, (path, image) in enumerate(zip(paths, images, strict=True)):
-            if path in headers and image in self.headers and headers[path].size != self.headers[image].size:
-                bad.append((row, _sizes(headers[path], self.headers[image])))
-        self.table.refuse(name, bad)
-        return self._mask_pixels(name, names, train, fit.after)
-
-    def _mask_pixels(
-        self, name: str, names: tuple[str, ...] | None, train: NDArray[np.bool_], size: Size
-    ) -> tuple[Column, NDArray[np.uint8]]:
-        paths = self.masks[name]
-        needed, free = len(paths) * size[0] * size[1], free_host_bytes()
+        height, width = fit.after
+        needed, free = len(paths) * height * width, free_host_bytes()
         if needed > free:
             raise ValueError(
                 f"{self.table.path}: masks of column {name!r} are held in memory and take {needed / GIB:.1f} GiB, but "
                 f"only {free / GIB:.1f} GiB are free: use a smaller data.image_size"
             )
-        array = np.full((len(paths), *size), VOID, np.uint8)
-        values_of: dict[int, NDArray[np.intp]] = {}
+        array = np.full((len(paths), height, width), VOID, np.uint8)
 
-        def fill(job: tuple[int, Path]) -> None:
+        def fill(job: tuple[int, Path]) -> tuple[tuple[int, ...], NDArray[np.intp]]:
             row, path = job
             values = read_mask(path)
-            values_of[row] = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
-            array[row] = fit_mask(values, size)
+            array[row] = fit_mask(values, fit.after)
+            return values.shape, np.flatnonzero(np.bincount(values.ravel(), minlength=256))
 
-        _, failures = in_threads(fill, [(row, path) for row, path in enumerate(paths) if path])
+        done, failures = in_threads(fill, [(row, path) for row, path in enumerate(paths) if path])
         self.unreadable |= {path: why for (_, path), why in failures.items()}
-        used = set().union(*(values_of[row].tolist() for row in values_of if train[row])) if values_of else set()
+        bad = []
+        for (row, _), (size, _) in done.items():
+            image = images[row]
+            if image in self.headers and (header := self.headers[image]).size != size:
+                turned = " once turned as its EXIF orientation says" if header.turned else ""
+                bad.append((row, f"the mask is {_text(size)}, its image {_text(header.size)}{turned}"))
+        self.table.refuse(name, bad)
+        values_of = {row: values for (row, _), (_, values) in done.items()}
+        used = set().union(*(values.tolist() for row, values in values_of.items() if train[row]))
         if used == {0, VOID}:
             raise ValueError(
                 f"{self.table.path}: masks of column {name!r} hold only 0 and 255, and 255 means unlabelled: "
@@ -160,7 +156,7 @@ class RowFiles:
         if names is None:
             names = tuple(str(index) for index in range(max(used - {VOID}, default=-1) + 1))
         bad = []
-        for row, values in sorted(values_of.items()):
+        for row, values in values_of.items():
             if len(unknown := values[(values >= len(names)) & (values != VOID)]):
                 bad.append(
                     (row, f"class index {unknown[0]} in {paths[row]} is not below {len(names)}, the number of classes")
@@ -173,11 +169,6 @@ def view_of(target: str, views: Collection[str]) -> str:
     """The camera that a target in pixels belongs to: the one that its name ends with, else the first ("": none)."""
     camera = target.partition(":")[2]
     return camera if camera in views else next(iter(views), "")
-
-
-def _sizes(mask: Header, image: Header) -> str:
-    turned = " once turned as its EXIF orientation says" if image.turned else ""
-    return f"the mask is {_text(mask.size)}, its image {_text(image.size)}{turned}"
 
 
 def _text(size: Any) -> str:

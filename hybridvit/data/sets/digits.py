@@ -82,9 +82,7 @@ def _slant(ink: NDArray[np.float64], centre: NDArray[np.float64]) -> NDArray[np.
 
 def _box(strokes: NDArray[np.uint8]) -> NDArray[np.int64]:
     """x1, y1, x2, y2 of the pixels that are not 0, ``[n, 4]``."""
-    corners = []
-    for axis in (1, 2):  # what is left are columns, then rows
-        some = np.asarray(strokes.any(axis=axis))
-        corners.append((some.argmax(axis=1), some.shape[1] - some[:, ::-1].argmax(axis=1)))
-    (x1, x2), (y1, y2) = corners
-    return np.stack([x1, y1, x2, y2], axis=1)
+    from scipy.ndimage import find_objects
+
+    places = [find_objects(image)[0] for image in strokes]
+    return np.array([(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in places])
