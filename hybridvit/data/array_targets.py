@@ -58,17 +58,8 @@ def _described(array: NDArray[Any]) -> str:
     return f"{'text' if array.dtype.kind == 'U' else array.dtype} of shape {list(array.shape)}"
 
 
-def infer_column(name: str, values: NDArray[Any], size: tuple[int, int]) -> Column:
-    """What a column holds: the rule that :meth:`Splits.from_arrays` documents. A class column has no names yet.
-
-    Args:
-        name: of the column, which is also the name of a single number.
-        values: of the training samples, ``[n, ...]``.
-        size: height and width of the images.
-
-    Raises:
-        ValueError: the rule says nothing about such values.
-    """
+def _infer_column(name: str, values: NDArray[Any], size: tuple[int, int]) -> Column:
+    """What a column holds: the rule that :meth:`Splits.from_arrays` documents. A class column has no names yet."""
     kind, axes = values.dtype.kind, values.ndim
     if kind in "iuU" and axes == 1:
         return Column("class", ())
@@ -100,7 +91,7 @@ def encode_values(
     Raises:
         ValueError: the array has not the shape or type that the column wants.
     """
-    column = column or infer_column(name, values[train], size)
+    column = column or _infer_column(name, values[train], size)
     kind, names = column.kind, column.names
     if kind == "numbers" and values.ndim == 1:
         values = values[:, None]

@@ -60,13 +60,7 @@ def augment(
 
 
 def erase(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """Normalised images with random rectangles and squares set to 0, the mean colour.
-
-    Args:
-        images: ``[b, c, h, w]`` floats; they are left alone.
-        config: random erasing, then cutout, where they are set.
-        generator: lives on the images' device.
-    """
+    """Normalised images ``[b, c, h, w]`` with random rectangles, then squares, set to 0, the mean colour."""
     size = (images.shape[2], images.shape[3])
     if config.erasing:
         images = images * keep(draw_rectangles(len(images), size, config.erasing, generator), size).to(images.dtype)

@@ -122,14 +122,7 @@ class DeviceLoader:
 
 
 def erased_and_mixed(batch: Batch, config: AugmentConfig, generator: torch.Generator, batches: int = 1) -> Batch:
-    """What augmentation does to normalised images of one view; the generator lives on their device.
-
-    Args:
-        batch: images ``[b, c, h, w]`` of one batch, or of several of one size, one after the other.
-        config: what is done.
-        generator: lives on the images' device.
-        batches: how many they are; images are mixed within each.
-    """
+    """What augmentation does to normalised images of one view; ``batches`` as for :func:`mix`."""
     images = erase(batch.images, config, generator)
     if not (config.mixup or config.cutmix):
         return batch._replace(images=images)

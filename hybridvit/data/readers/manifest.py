@@ -87,11 +87,9 @@ def read_manifest(
     Args:
         path: a .csv or .parquet file.
         requests: target column -> what it should hold.
-        image_size: size in pixels that images are cropped (centre) and resized to; None: those of a view must be
-            of one size.
+        image_size: as for :func:`read_folder`; None: those of a view must be of one size.
         skip_unreadable: leave out rows whose files cannot be read, with a warning, instead of refusing them.
-        memory: bytes that the images' pixels may take; images that take more stay on disk, where only their headers
-            are read (masks are always in memory); None: any number.
+        memory: as for :func:`read_folder`; masks are always in memory.
 
     Raises:
         ValueError: naming rows as a spreadsheet numbers them (the header is row 1), for whatever is not as above.

@@ -30,11 +30,8 @@ ARRAY_PARTS = {
 def read_cifair(root: Path | None, name: Literal["cifair10", "cifair100"]) -> Splits:
     """50,000 training images, CIFAR's own, and 10,000 test images of 32x32 pixels.
 
-    Columns are those of CIFAR. Read from the folders ciFAIR-10 and ciFAIR-100 as the authors publish them.
-
-    Args:
-        root: the folder that holds them; None: the one that the variable HYBRIDVIT_DATA names.
-        name: cifair10 or cifair100.
+    Columns are those of CIFAR. Read from the folders ciFAIR-10 and ciFAIR-100 as the authors publish them; ``root`` is
+    the folder that holds them, as for :func:`find`.
 
     Raises:
         ValueError: the files are missing or damaged.

@@ -50,11 +50,8 @@ def read_cifar(root: Path | None, name: Literal["cifar10", "cifar100"]) -> Split
     """50,000 training and 10,000 test images of 32x32 pixels.
 
     CIFAR-10 has the column "label", CIFAR-100 "fine" (100 classes) and "coarse" (20 groups of five of them). Read from
-    ``NAME.npz`` in the MedMNIST layout (labels are the fine ones), or as torchvision stores them.
-
-    Args:
-        root: the folder that holds it; None: the one that the variable HYBRIDVIT_DATA names.
-        name: cifar10 or cifar100.
+    ``NAME.npz`` in the MedMNIST layout (labels are the fine ones), or as torchvision stores them; ``root`` is the
+    folder that holds it, as for :func:`find`.
 
     Raises:
         ValueError: the files are missing or damaged.

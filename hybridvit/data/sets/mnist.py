@@ -37,7 +37,7 @@ def read_mnist_like(root: Path | None, name: Literal["mnist", "fashionmnist"]) -
     Read from ``NAME.npz`` in the MedMNIST layout, or as torchvision stores them; downloaded where neither exists.
 
     Args:
-        root: the folder that holds it; None: the one that the variable HYBRIDVIT_DATA names, or ~/.cache/hybridvit.
+        root: the folder that holds it, as for :func:`find`.
         name: mnist (LeCun et al. 1998) or fashionmnist (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747).
 
     Raises:
