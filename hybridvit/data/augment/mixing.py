@@ -36,7 +36,7 @@ def mix(images: Tensor, config: AugmentConfig, generator: torch.Generator, batch
     own = share.to(images.dtype)[:, None, None]  # of each pixel
     if config.cutmix:
         row, column = (torch.randint(side, (b,), generator=generator, device=device) for side in (h, w))
-        rows, columns = box(share, row, column, (h, w))
+        rows, columns = covered(share, row, h), covered(share, column, w)
         inside = (rows & cut[:, None]).to(images.dtype)[:, :, None] * columns.to(images.dtype)[:, None, :]
         own = torch.where(cut[:, None, None], 1.0, own) * (1 - inside)
         share = torch.where(cut, 1 - rows.sum(dim=1) * columns.sum(dim=1) / (h * w), share)
@@ -53,19 +53,14 @@ def beta(alpha: Tensor, generator: torch.Generator) -> Tensor:
     return one / (one + other)
 
 
-def box(share: Tensor, row: Tensor, column: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The rows and columns of the image that a box of the image's proportions covers, bool ``[b, h]`` and ``[b, w]``.
+def covered(share: Tensor, centre: Tensor, length: int) -> Tensor:
+    """The rows (or columns) of an image that a box of the image's proportions covers, bool ``[b, length]``.
 
     Args:
         share: of the image's area outside the box, if it lies wholly within, ``[b]``; else the box is cut at the edge.
-        row: of the pixel whose upper left corner is the box's centre, ``[b]``.
-        column: of the same pixel, ``[b]``.
-        size: height and width.
+        centre: row (or column) of the pixel whose upper left corner is the box's centre, ``[b]``.
+        length: height (or width) of the image.
     """
-    return _covered(share, row, size[0]), _covered(share, column, size[1])
-
-
-def _covered(share: Tensor, centre: Tensor, length: int) -> Tensor:
     half = ((1 - share).sqrt() * (0.5 * length)).long()
     at = torch.arange(length, device=share.device)
     return (at >= (centre - half)[:, None]) & (at < (centre + half)[:, None])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,25 +43,24 @@ class Drawn(NamedTuple):
     magnitude: Tensor
 
 
-def draw_trivial(number: int, size: tuple[int, int], generator: torch.Generator) -> Drawn:
-    """TrivialAugmentWide for so many images of this height and width: any operation, any magnitude, any sign."""
-    operation, sign, level = _draw(number, generator)
-    return Drawn(operation, magnitudes("trivial", size, generator.device)[operation, sign, level])
+def draw(config: AugmentConfig, number: int, size: tuple[int, int], generator: torch.Generator) -> Drawn:
+    """One operation for each of so many images of this height and width, any operation with any sign.
 
-
-def draw_rand(number: int, size: tuple[int, int], magnitude: int, generator: torch.Generator) -> Drawn:
-    """One round of RandAugment for so many images of this height and width: any operation, any sign."""
-    operation, sign, _ = _draw(number, generator)
-    return Drawn(operation, magnitudes("rand", size, generator.device)[:, :, magnitude][operation, sign])
+    With TrivialAugmentWide the magnitude is any as well; with RandAugment it is the configured one.
+    """
+    choices = (len(OPERATIONS), 2, MAGNITUDES)
+    operation, sign, level = (
+        torch.randint(count, (number,), generator=generator, device=generator.device) for count in choices
+    )
+    table = magnitudes(config.policy, size, generator.device)
+    magnitude = table[operation, sign, level if config.policy == "trivial" else config.rand_magnitude]
+    return Drawn(operation, magnitude)
 
 
 def apply_policy(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Images ``[b, c, h, w]`` uint8, of 1 or 3 channels, after their own operations."""
-    size = (images.shape[2], images.shape[3])
-    if config.policy == "trivial":
-        return apply(images, draw_trivial(len(images), size, generator))
-    for _ in range(config.rand_ops):
-        images = apply(images, draw_rand(len(images), size, config.rand_magnitude, generator))
+    for _ in range(config.rand_ops if config.policy == "rand" else 1):
+        images = apply(images, draw(config, len(images), (images.shape[2], images.shape[3]), generator))
     return images
 
 
@@ -73,8 +72,8 @@ def apply(images: Tensor, drawn: Drawn) -> Tensor:
 
 
 @cache
-def magnitudes(policy: Literal["trivial", "rand"], size: tuple[int, int], device: torch.device) -> Tensor:
-    """Strengths of all operations on images of this height and width, with either sign, ``[14, 2, 31]`` float64."""
+def magnitudes(policy: str, size: tuple[int, int], device: torch.device) -> Tensor:
+    """Strengths of all operations of "trivial" or "rand" on images of this size, with either sign, ``[14, 2, 31]``."""
     wide = policy == "trivial"
     slope, degrees, factor, lost_bits = (0.99, 135.0, 0.99, 6) if wide else (0.3, 30.0, 0.9, 4)
     down, right = (32.0, 32.0) if wide else (150 / 331 * size[0], 150 / 331 * size[1])
@@ -89,12 +88,6 @@ def magnitudes(policy: Literal["trivial", "rand"], size: tuple[int, int], device
     table[OPERATIONS.index("posterize")] = (8 - torch.arange(MAGNITUDES) / ((MAGNITUDES - 1) / lost_bits)).round()
     table[OPERATIONS.index("solarize")] = torch.linspace(1.0, 0.0, MAGNITUDES)
     return table.double().to(device)
-
-
-def _draw(number: int, generator: torch.Generator) -> list[Tensor]:
-    """Operation, sign and level of each image, each evenly, ``[b]``."""
-    choices = (len(OPERATIONS), 2, MAGNITUDES)
-    return [torch.randint(count, (number,), generator=generator, device=generator.device) for count in choices]
 
 
 def _each_its_own(which: Tensor, ways: Sequence[Way], *inputs: Tensor) -> Tensor:

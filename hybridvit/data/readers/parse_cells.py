@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 NO_CLASS = "none"  # a multilabel cell that is labelled, with no class
 WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
@@ -22,6 +23,7 @@ def _refuse(constant: str) -> NoReturn:
 
 JSON = json.JSONDecoder(parse_constant=_refuse)  # made once: manifests have many cells
 
+V = TypeVar("V")
 Point = tuple[float, float] | None
 Box = tuple[str, float, float, float, float]
 
@@ -50,18 +52,12 @@ def numbers(cell: str) -> list[float] | dict[str, float]:
     """One number, a JSON list of numbers, or a JSON object name -> number; null is a missing one (NaN)."""
     if not cell.startswith(("[", "{")):
         return [number(cell)]
-    values = _json(cell)
-    if isinstance(values, dict):
-        return {key: math.nan if value is None else number(value) for key, value in values.items()}
-    return [math.nan if value is None else number(value) for value in values]
+    return _entries(cell, lambda value: math.nan if value is None else number(value))
 
 
 def points(cell: str) -> list[Point] | dict[str, Point]:
     """A JSON list of [x, y] or null, or a JSON object name -> [x, y] or null; in pixels."""
-    values = _json(cell)
-    if isinstance(values, dict):
-        return {key: _point(value) for key, value in values.items()}
-    return [_point(value) for value in values]
+    return _entries(cell, _point)
 
 
 def boxes(cell: str, folder: Path) -> list[Box]:
@@ -118,6 +114,13 @@ def _json(cell: str) -> Any:
     if not isinstance(value, list | dict):
         raise ValueError(f"{shortened(cell)} is neither a JSON list nor a JSON object")
     return value
+
+
+def _entries(cell: str, parse: Callable[[Any], V]) -> list[V] | dict[str, V]:
+    values = _json(cell)
+    if isinstance(values, dict):
+        return {key: parse(value) for key, value in values.items()}
+    return [parse(value) for value in values]
 
 
 def _point(value: Any) -> Point:

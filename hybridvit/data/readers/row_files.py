@@ -15,14 +15,7 @@ from numpy.typing import NDArray
 from hybridvit.data.file_images import FileImages, Images
 from hybridvit.data.loaders.memory import GIB, free_host_bytes
 from hybridvit.data.readers.geometry import Fit, Size
-from hybridvit.data.readers.image_io import (
-    common_size,
-    fit_mask,
-    in_threads,
-    list_unreadable,
-    read_header,
-    read_mask,
-)
+from hybridvit.data.readers.image_io import common_size, fit_mask, in_threads, list_unreadable, read_header, read_mask
 from hybridvit.data.readers.table import Table, listed
 from hybridvit.data.samples import VOID, Column, ColumnKind, Samples, labelled
 

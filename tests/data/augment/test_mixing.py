@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 from torchvision.transforms import v2
 
-from hybridvit.data.augment.mixing import beta, box, mix
+from hybridvit.data.augment.mixing import beta, covered, mix
 from hybridvit.data.augment.transforms import AugmentConfig
 
 B, C, H, W = 5, 3, 11, 7
@@ -41,7 +41,7 @@ def test_boxes_and_shares_equal_torchvisions_for_the_same_draws(size):
         torch.manual_seed(seed)  # the same draws once more, in its order
         share = peer._dist.sample(()).double()
         column, row = (torch.randint(length, (1,)) for length in (size[1], size[0]))
-        rows, columns = box(share.view(1), row, column, size)
+        rows, columns = (covered(share.view(1), *axis) for axis in zip((row, column), size, strict=True))
         inside = rows[0, :, None] & columns[0]
         assert inside.shape == size
         assert 1 - float(inside.double().mean()) == pytest.approx(params["lam_adjusted"], abs=1e-6)

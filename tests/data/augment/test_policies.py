@@ -20,9 +20,8 @@ def generator(seed=0):
 
 
 def draw(policy, number, magnitude=9, size=(H, W)):
-    if policy == "trivial":
-        return policies.draw_trivial(number, size, generator())
-    return policies.draw_rand(number, size, magnitude, generator())
+    strength = {"rand_magnitude": magnitude} if policy == "rand" else {}
+    return policies.draw(AugmentConfig(policy=policy, **strength), number, size, generator())
 
 
 def space(peer, size=(H, W)):
@@ -102,7 +101,7 @@ def test_operations_of_rand_augment_follow_each_other():
     found = policies.apply_policy(images, config, generator(1))
     expected, source = images, generator(1)
     for _ in range(3):
-        expected = policies.apply(expected, policies.draw_rand(50, (H, W), 20, source))
+        expected = policies.apply(expected, policies.draw(config, 50, (H, W), source))
     assert torch.equal(found, expected)
 
 
