@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -121,6 +122,20 @@ class Samples:
             {name: present[index] for name, present in self.present.items()},
             None if self.source is None else self.source[index],
         )
+
+
+def read_all(several: Sequence[Samples]) -> tuple[list[Samples], dict[Path, str]]:
+    """The same samples with the images of their files in memory, zeros for files that cannot be read; and why not."""
+    read = []
+    unreadable: dict[Path, str] = {}
+    for samples in several:
+        views = dict(samples.views)
+        for view, images in samples.views.items():
+            if isinstance(images, FileImages):
+                views[view], wrong = images.read_readable()
+                unreadable |= wrong
+        read.append(replace(samples, views=views))
+    return read, unreadable
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hybridvit.data.file_images import FileImages
 from hybridvit.data.readers.image_io import common_size, in_threads, list_unreadable, read_header
-from hybridvit.data.samples import ONE_VIEW, Column, Samples, Splits
+from hybridvit.data.samples import ONE_VIEW, Column, Samples, Splits, read_all
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FOLDERS = ("train", "val", "test")  # of the splits
@@ -35,37 +34,30 @@ def read_folder(
     """
     folders = [root / name for name in FOLDERS] if (root / "train").is_dir() else [root]
     class_names = _class_folders(folders[0])
-    listed: list[list[tuple[Path, int]]] = []
-    for folder in folders:
-        if not folder.is_dir():
-            listed.append([])
-            continue
-        if unknown := set(_class_folders(folder)) - set(class_names):
-            raise ValueError(f"{folder} has classes that {folders[0]} lacks: {', '.join(sorted(unknown))}")
-        listed.append(_list(folder, class_names, required=folder == folders[0]))
-
-    paths = [path for split in listed for path, _ in split]
-    headers, unreadable = in_threads(read_header, paths)
-    size = common_size(headers, image_size)
-    paths = [path for path in paths if path in headers]
-    files = FileImages.of(paths, 1 if all(header.grey for header in headers.values()) else 3, size)
-    images: Any = files
+    listed: list[tuple[Path, int, int]] = []  # file, class and split
+    for index, folder in enumerate(folders):
+        if folder.is_dir():
+            listed += [(path, label, index) for path, label in _list(folder, class_names, folders[0])]
+    headers, unreadable = in_threads(read_header, [path for path, _, _ in listed])
+    listed = [entry for entry in listed if entry[0] in headers]
+    paths = [path for path, _, _ in listed]
+    labels, split = (np.array([entry[place] for entry in listed], np.int64) for place in (1, 2))
+    grey = all(header.grey for header in headers.values())
+    files = FileImages.of(paths, 1 if grey else 3, common_size(headers, image_size))
+    everything = Samples({ONE_VIEW: files}, {"label": labels})
+    splits = [everything[split == index] for index in range(len(FOLDERS))]
     if memory is None or files.nbytes <= memory:
-        images, wrong = files.read_readable()
+        splits, wrong = read_all(splits)
         unreadable |= wrong
     if unreadable and not skip_unreadable:
         raise ValueError(f"{list_unreadable(unreadable)} (skip them: --data.skip_unreadable)")
     if unreadable:
         warnings.warn(f"skipped unreadable files: {list_unreadable(unreadable)}", stacklevel=2)
-    kept = {path: index for index, path in enumerate(paths) if path not in unreadable}
-    if not kept:
+    kept = np.array([path not in unreadable for path in paths], bool)
+    if not kept.any():
         raise ValueError(f"{root}: not one image can be read")
-    splits: list[Samples] = []
-    for split in [*listed, [], []][:3]:
-        rows = [kept[path] for path, _ in split if path in kept]
-        labels = np.array([label for path, label in split if path in kept], dtype=np.int64)
-        whole = slice(rows[0], rows[-1] + 1) if rows and rows[-1] - rows[0] + 1 == len(rows) else np.array(rows, int)
-        splits.append(Samples({ONE_VIEW: images[whole]}, {"label": labels}))
+    if not kept.all():
+        splits = [samples[kept[split == index]] for index, samples in enumerate(splits)]
     for missing in np.flatnonzero(np.bincount(splits[0].targets["label"], minlength=len(class_names)) == 0):
         name = class_names[missing]
         raise ValueError(f"{folders[0] / name}: class {name!r} has no image that can be read")
@@ -80,11 +72,13 @@ def _class_folders(folder: Path) -> list[str]:
     return names
 
 
-def _list(folder: Path, class_names: list[str], required: bool) -> list[tuple[Path, int]]:
+def _list(folder: Path, class_names: list[str], train: Path) -> list[tuple[Path, int]]:
+    if unknown := set(_class_folders(folder)) - set(class_names):
+        raise ValueError(f"{folder} has classes that {train} lacks: {', '.join(sorted(unknown))}")
     files = []
     for label, name in enumerate(class_names):
         paths = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in SUFFIXES)
-        if required and not paths:
+        if folder == train and not paths:
             raise ValueError(f"{folder / name}: class {name!r} has no images (looked for {' '.join(SUFFIXES)})")
         files += [(path, label) for path in paths]
     return files

@@ -40,7 +40,7 @@ from hybridvit.config import nearest
 from hybridvit.data.readers.columns import Encoded, encode, encode_several
 from hybridvit.data.readers.row_files import RowFiles
 from hybridvit.data.readers.table import SPLIT, Table, read_table
-from hybridvit.data.samples import SPLITS, Column, ColumnKind, Samples, Splits, labelled
+from hybridvit.data.samples import SPLITS, Column, ColumnKind, Samples, Splits, labelled, read_all
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ def read_manifest(
     everything = Samples(files.views(), arrays, files.present())
     parts = [everything[split == index] for index in range(len(SPLITS))]
     if memory is None or everything.nbytes <= memory:
-        parts = [files.read(samples) for samples in parts]
+        parts, unreadable = read_all(parts)
+        files.unreadable |= unreadable
     kept = files.kept(skip_unreadable)
     if not kept.all():
         parts = [samples[kept[split == index]] for index, samples in enumerate(parts)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from hybridvit.data.loaders.memory import GIB, free_host_bytes
 from hybridvit.data.readers.geometry import Fit, Size
 from hybridvit.data.readers.image_io import common_size, fit_mask, in_threads, list_unreadable, read_header, read_mask
 from hybridvit.data.readers.table import Table, listed
-from hybridvit.data.samples import VOID, Column, ColumnKind, Samples, labelled
+from hybridvit.data.samples import VOID, Column, ColumnKind, labelled
 
 IN_PIXELS = ("points", "boxes")
 
@@ -55,15 +54,6 @@ class RowFiles:
             grey = all(self.headers[path].grey for path in readable if path)
             views[view] = FileImages.of(readable, 1 if grey else 3, self.sizes[view])
         return views
-
-    def read(self, samples: Samples) -> Samples:
-        """The same samples with their images read, zeros where there is none."""
-        views: dict[str, Images] = {}
-        for view, images in samples.views.items():
-            assert isinstance(images, FileImages)
-            views[view], unreadable = images.read_readable()
-            self.unreadable |= unreadable
-        return replace(samples, views=views)
 
     def present(self) -> dict[str, NDArray[np.bool_]]:
         """View name -> which rows have it, ``[n]``, for those that some rows lack."""
