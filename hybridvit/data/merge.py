@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridvit.data.array_images import shape_text
 from hybridvit.data.file_images import FileImages, Images, join_images
 from hybridvit.data.samples import SPLITS, Column, Samples, Splits, labelled, missing
 
@@ -34,8 +35,8 @@ def merge(datasets: Sequence[Splits]) -> Splits:
         for view, shape in dataset.shapes.items():
             if shapes.setdefault(view, shape) != shape:
                 raise ValueError(
-                    f"view {view!r} is {_text(shapes[view])} in one data set and {_text(shape)} in {dataset.name}: "
-                    "say which size to use, as in --data.image_size 64"
+                    f"view {view!r} is {shape_text(shapes[view])} in one data set and {shape_text(shape)} in "
+                    f"{dataset.name}: say which size to use, as in --data.image_size 64"
                 )
     if len({dataset.rig.to_json() if dataset.rig is not None else None for dataset in datasets}) > 1:
         raise ValueError("the data sets have different rigs: one geometry goes with one model")
@@ -81,7 +82,3 @@ def _targets(name: str, column: Column, pieces: Sequence[Samples]) -> NDArray[An
             array = padded
         arrays.append(array)
     return np.concatenate(arrays)
-
-
-def _text(shape: tuple[int, int, int]) -> str:
-    return f"{shape[1]}x{shape[2]} pixels with {shape[0]} channels"

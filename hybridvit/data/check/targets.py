@@ -92,14 +92,15 @@ class TargetCheck:
         self._trained(name, filled)
         if kind == "numbers":
             return self._described(kind, filled, numbers=_ranges(column, values), names=column.names)
-        counts: dict[str, dict[str, int]] = {label: {} for label in column.names if kind != "points"}
-        for place, split in enumerate(SPLITS):
-            some = values[self.split == place]
-            for index, label in enumerate(counts):
-                if kind == "boxes":
-                    counts[label][split] = int((some[..., 0] == index).sum())
-                else:
-                    counts[label][split] = int((some[:, index] == 1 if kind == "multilabel" else some == index).sum())
+        labels = column.names if kind != "points" else ()
+        if kind == "boxes":
+            values = values[..., 0]
+        elif kind == "multilabel":
+            values = np.where(values == 1, np.arange(len(labels)), -1)
+        counts = {
+            label: {split: int((values[self.split == place] == index).sum()) for place, split in enumerate(SPLITS)}
+            for index, label in enumerate(labels)
+        }
         self._everywhere(name, counts)
         return self._described(kind, filled, classes=counts, names=column.names)
 
