@@ -124,9 +124,18 @@ class Rig:
             if (height, width) != tuple(size):
                 raise ValueError(f"camera {view!r} takes {height}x{width} pixels, its images have {size[0]}x{size[1]}")
 
-    def bev_cells(self, grid: tuple[int, int], extent: tuple[float, float, float, float]) -> Floats:
-        """The cells of a bird's-eye view in the vehicle's coordinates, as :func:`bev_cells`."""
-        return bev_cells(grid, extent)
+    @staticmethod
+    def bev_cells(grid: tuple[int, int], extent: tuple[float, float, float, float]) -> Floats:
+        """Centres (x, y) of the cells of a bird's-eye view in the vehicle, in metres: ``[rows, columns, 2]``.
+
+        Args:
+            grid: rows, from front to back, and columns, from left to right.
+            extent: where the grid begins and ends along x, then along y, in metres.
+        """
+        (rows, columns), (back, front, right, left) = grid, extent
+        x = front - (np.arange(rows) + 0.5) * ((front - back) / rows)
+        y = left - (np.arange(columns) + 0.5) * ((left - right) / columns)
+        return np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1)
 
     def write(self, path: Path) -> None:
         """Writes the JSON file."""
@@ -185,19 +194,6 @@ class Rig:
             except ValueError as error:
                 raise ValueError(f"camera {name!r}: {error}") from error
         return cls(cameras)
-
-
-def bev_cells(grid: tuple[int, int], extent: tuple[float, float, float, float]) -> Floats:
-    """Centres (x, y) of the cells of a bird's-eye view, in metres: ``[rows, columns, 2]``.
-
-    Args:
-        grid: rows, from front to back, and columns, from left to right.
-        extent: where the grid begins and ends along x, then along y, in metres.
-    """
-    (rows, columns), (back, front, right, left) = grid, extent
-    x = front - (np.arange(rows) + 0.5) * ((front - back) / rows)
-    y = left - (np.arange(columns) + 0.5) * ((left - right) / columns)
-    return np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1)
 
 
 def _numbers(name: str, values: Any, shape: tuple[int, ...]) -> Floats:

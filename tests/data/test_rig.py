@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from hybridvit.data.rig import Camera, Rig, bev_cells
+from hybridvit.data.rig import Camera, Rig
 
 K = [[100.0, 0.0, 60.0], [0.0, 80.0, 35.0], [0.0, 0.0, 1.0]]
 AHEAD = [[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]  # columns: the camera's right, down, forward
@@ -77,7 +77,7 @@ def test_projection_is_the_matrix_product_of_the_textbook():
 
 
 def test_ground_cells_run_from_front_left():
-    cells = bev_cells((2, 3), (-4.0, 8.0, -3.0, 6.0))
+    cells = Rig.bev_cells((2, 3), (-4.0, 8.0, -3.0, 6.0))
     assert cells[..., 0].tolist() == [[5, 5, 5], [-1, -1, -1]]
     assert cells[..., 1].tolist() == [[4.5, 1.5, -1.5]] * 2
 

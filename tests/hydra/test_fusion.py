@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hybridvit.backbones.features import FeatureSpec
-from hybridvit.data.rig import Camera, Rig, bev_cells
+from hybridvit.data.rig import Camera, Rig
 from hybridvit.data.synthetic.dataset import ring_of_cameras
 from hybridvit.hydra.fusion import AttentionFusion, BEVFusion
 from hybridvit.hydra.views import ViewsConfig
@@ -38,7 +38,7 @@ def bev(depth=1):
     rng = np.random.default_rng(5)
     cameras = {view: camera(rng.standard_normal((*grid, 3)), rng.standard_normal(3)) for view, grid in GRIDS.items()}
     fields = config(depth, fusion="bev", extent=(-2.0, 9.0, -4.0, 3.0))
-    return BEVFusion(fields, SPECS, SimpleNamespace(cameras=cameras, bev_cells=bev_cells))
+    return BEVFusion(fields, SPECS, SimpleNamespace(cameras=cameras, bev_cells=Rig.bev_cells))
 
 
 def camera(rays, position):

@@ -11,7 +11,7 @@ from annotated_types import Interval
 from numpy.typing import NDArray
 
 from hybridvit.config import Config, Fraction, NonNegativeInt, PositiveInt
-from hybridvit.data.rig import Camera, Rig, bev_cells
+from hybridvit.data.rig import Camera, Rig
 from hybridvit.data.samples import Column, Samples, Splits
 from hybridvit.data.synthetic.ray_caster import NOTHING, Picture, RayCaster
 from hybridvit.data.synthetic.scene import KINDS, Extent, Scene, draw_scene, occupancy
@@ -68,7 +68,7 @@ class SyntheticConfig(Config):
         """The scenes, their targets and the rig."""
         samples, size, grid, extent, seed = self.samples, self.size, self.grid, self.extent, self.seed
         rig = ring_of_cameras(self.cameras, size)
-        caster, cells = RayCaster(rig), bev_cells(grid, extent)
+        caster, cells = RayCaster(rig), Rig.bev_cells(grid, extent)
         halves = ((extent[1] - extent[0]) / grid[0] / 2, (extent[3] - extent[2]) / grid[1] / 2)
         views = {view: np.zeros((samples, 3, *size), np.uint8) for view in rig.cameras}
         present = {view: np.ones(samples, np.bool_) for view in rig.cameras}

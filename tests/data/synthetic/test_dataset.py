@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hybridvit.data.rig import bev_cells
+from hybridvit.data.rig import Rig
 from hybridvit.data.samples import Samples
 from hybridvit.data.synthetic.dataset import (
     CAMERA_NAMES,
@@ -56,7 +56,7 @@ def inside(thing, points):
 
 def test_a_cell_is_occupied_exactly_where_sampled_points_of_it_are_covered():
     """Points can miss a corner that is thinner than their distance, but no more."""
-    cells, halves = bev_cells((8, 7), EXTENT), (1.0, 1.0)
+    cells, halves = Rig.bev_cells((8, 7), EXTENT), (1.0, 1.0)
     offsets = np.stack(np.meshgrid(*[np.linspace(-1, 1, 31)] * 2, indexing="ij"), axis=-1)
     points = cells[:, :, None, None] + offsets
     occupied = 0
@@ -74,7 +74,7 @@ def test_a_cell_is_occupied_exactly_where_sampled_points_of_it_are_covered():
 
 
 def test_hand_computed_occupancy():
-    cells = bev_cells((4, 4), (-4.0, 4.0, -4.0, 4.0))  # cells of 2 m; row 0 is x 2..4, column 0 is y 2..4
+    cells = Rig.bev_cells((4, 4), (-4.0, 4.0, -4.0, 4.0))  # cells of 2 m; row 0 is x 2..4, column 0 is y 2..4
     found = occupancy(scene(solid("box", 3.0, 1.5, (0.4, 0.9)), solid("sphere", -2.9, -2.9)), cells, (1.0, 1.0))
     assert found.tolist() == [[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 3]]
     turned = occupancy(scene(solid("box", 0.0, 0.0, (2.5, 0.1), math.pi / 4)), cells, (1.0, 1.0))
@@ -83,7 +83,7 @@ def test_hand_computed_occupancy():
 
 
 def test_a_cell_of_two_solids_goes_to_the_one_whose_centre_is_nearer():
-    cells = bev_cells((1, 1), (-2.0, 2.0, -2.0, 2.0))
+    cells = Rig.bev_cells((1, 1), (-2.0, 2.0, -2.0, 2.0))
     near, far = solid("box", 0.5, 0.0), solid("cylinder", -1.5, 0.0)
     assert occupancy(scene(near, far), cells, (2.0, 2.0)).item() == 1
     assert occupancy(scene(far, near), cells, (2.0, 2.0)).item() == 1
