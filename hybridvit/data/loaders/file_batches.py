@@ -43,7 +43,9 @@ class FileBatches(Dataset[DeviceSamples | str]):
         self, samples: Samples, columns: Mapping[str, Column], augmentation: AugmentConfig | None = None, seed: int = 0
     ) -> None:
         self.samples, self.seed = samples, seed
-        self.placed = {name: column for name, column in columns.items() if column.kind in PLACED}
+        self.placed = {
+            name: column for name, column in columns.items() if column.kind in PLACED and name in samples.targets
+        }
         config = augmentation if samples.views.keys() == {ONE_VIEW} else None
         changes = config is not None and (config.crop_padding or config.flip or config.policy != "none")
         self.augmentation = config if changes else None
