@@ -113,10 +113,7 @@ def gpu(monkeypatch):
             monkeypatch.setattr(mixing, "beta", lambda alpha, generator: torch.rand_like(alpha.double()))  # nor drawn
             monkeypatch.setattr(nn.Module, "to", moved)
             monkeypatch.setattr(torch, "Generator", Generator)
-            held = run.batches
-            run.batches.__init__(
-                run.splits.train, held.columns, held.normalisation, held.augmentation, held.sampler, held.seed, CUDA
-            )
+            run.batches.__init__(replace(run.batches.data, device=CUDA))
             trainer = Trainer(
                 run.net, run.tasks, recipe.train, recipe.optim, run.trainer.train, accelerator=Gpu(run.net)
             )
