@@ -19,7 +19,7 @@ from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.file_images import FileImages
 from hybridvit.data.loaders import file_loader
 from hybridvit.data.loaders.batches import EvaluationLoader
-from hybridvit.data.loaders.device_loader import Normalisation, TrainingData
+from hybridvit.data.loaders.device_loader import DeviceSamples, Normalisation, TrainingData
 from hybridvit.data.loaders.file_loader import FileLoader
 from hybridvit.data.loaders.sampling import BatchSampler, SamplingConfig
 from hybridvit.data.samples import Column, Samples
@@ -76,7 +76,7 @@ def test_a_file_that_vanished_is_one_line(samples, monkeypatch, number):
     monkeypatch.setattr(file_loader, "_workers", lambda: number)
     source = loader(samples)
     source.batch(0)
-    gone = samples.views["image"].path(int(source.sampler.indices(12)[1]))
+    gone = samples.views["image"].path(int(source.data.sampler.indices(12)[1]))
     gone.unlink()
     with pytest.raises(ValueError, match=rf"^{gone} cannot be read as an image: No such file") as error:
         source.batch(12)
@@ -121,10 +121,10 @@ def test_an_interrupt_while_waiting_ends_the_workers(samples, two, monkeypatch):
     source = loader(samples)
     source.batch(0)
 
-    def interrupt(read):
+    def interrupt(drawn, device):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(source, "finish", interrupt)
+    monkeypatch.setattr(DeviceSamples, "to", interrupt)
     with pytest.raises(KeyboardInterrupt):
         source.batch(1)
     check_no_workers()
@@ -142,7 +142,7 @@ def test_nor_one_that_comes_before_they_are_ready(samples, two, monkeypatch):
     prepare = file_loader._leave_ending_to_the_parent
     monkeypatch.setattr(file_loader, "_leave_ending_to_the_parent", lambda worker: (time.sleep(1), prepare(worker)))
     source = loader(samples)
-    read_ahead, mask = file_loader._read_ahead, signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    read_ahead, mask = file_loader.read_ahead, signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
     def interrupted(*arguments):
         reads = read_ahead(*arguments)
@@ -150,7 +150,7 @@ def test_nor_one_that_comes_before_they_are_ready(samples, two, monkeypatch):
             os.kill(worker.pid, signal.SIGINT)
         return reads
 
-    monkeypatch.setattr(file_loader, "_read_ahead", interrupted)
+    monkeypatch.setattr(file_loader, "read_ahead", interrupted)
     assert [len(source.batch(step).images) for step in range(9)] == [4] * 9
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
 
