@@ -190,7 +190,7 @@ def test_random_numbers_go_on_as_if_nothing_had_been(parts):
 def test_images_are_moved_as_in_the_training_and_not_mixed(parts):
     recipe, train, data = parts
     source = pretraining_batches(CONFIG, recipe, train, data, torch.device("cpu"))
-    assert source.augmentation == AugmentConfig(crop_padding=1)
+    assert source.data.augmentation == AugmentConfig(crop_padding=1)
     batch = source.batch(0)
     assert batch.images.shape == (8, 1, 8, 8)
     assert batch.mix is None
