@@ -138,15 +138,13 @@ def from_dict(cls: type[C], data: Any) -> C:
         raise ValueError(message(cls, error)) from error
 
 
-def field_paths(config: Any, prefix: str = "") -> list[str]:
-    """The dotted names of all fields of a configuration that hold no further fields."""
-    if dataclasses.is_dataclass(config):
-        items = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    elif isinstance(config, dict):
-        items = config
-    else:
-        return [prefix]
-    return [path for name, value in items.items() for path in field_paths(value, f"{prefix}.{name}".lstrip("."))]
+def field_values(config: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of a configuration's fields that hold no further fields, plain, by their dotted names."""
+    values: dict[str, Any] = {}
+    for name, value in to_dict(config).items():
+        path = f"{prefix}{name}"
+        values |= field_values(value, f"{path}.") if isinstance(value, dict) else {path: value}
+    return values
 
 
 def message(cls: type, error: ValidationError) -> str:

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hybridvit.backbones.features import SOCKETS, Backbone, image_size_pair
 from hybridvit.backbones.model_kinds import ModelConfig, named_model
 from hybridvit.backbones.variants import VARIANTS, usual_image_size
-from hybridvit.config import Config, runs_in_words, to_dict
+from hybridvit.config import Config, field_values, runs_in_words
 from hybridvit.tasks.classification import Classifier
 
 
@@ -94,15 +94,15 @@ def summary(name: str, image_size: int | tuple[int, int] | None = None) -> dict[
     config = model_config(name)
     size = usual_image_size(name) if image_size is None else image_size
     params, multiply_adds = cost(config, size)
-    about = (VARIANTS[name].__doc__ or "").splitlines()[0] if name in VARIANTS else "from timm"
-    papers = re.findall(r"arXiv (\d{4}\.\d{4,5})", about)
+    about = VARIANTS[name].about if name in VARIANTS else "from timm"
+    paper = re.search(r"arXiv \d{4}\.\d{4,5}", about)
     return {
         "name": name,
         "params": params,
         "multiply_adds": multiply_adds,
         "image_size": list(image_size_pair(size)),
         "sockets": config.sockets(),
-        "paper": f"arXiv {papers[0]}" if papers else None,
+        "paper": paper.group() if paper else None,
         "about": about,
     }
 
@@ -122,10 +122,8 @@ def difference(first: str, second: str) -> list[tuple[str, Any, Any]]:
 
     A field that only one of them has is None in the other.
     """
-    flat = [_flat(to_dict(model_config(name))) for name in (first, second)]
-    names = list(dict.fromkeys([*flat[0], *flat[1]]))
-    rows = [(name, flat[0].get(name), flat[1].get(name)) for name in names]
-    return [row for row in rows if row[1] != row[2]]
+    one, other = (field_values(model_config(name)) for name in (first, second))
+    return [(name, one.get(name), other.get(name)) for name in one | other if one.get(name) != other.get(name)]
 
 
 def summaries(names: Sequence[str], image_size: int | tuple[int, int] | None = None) -> Iterator[dict[str, Any]]:
@@ -177,10 +175,3 @@ def format_difference(first: str, second: str, rows: list[tuple[str, Any, Any]])
     lines = [("field", first, second), *((name, text(a), text(b)) for name, a, b in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-
-
-def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in fields.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat

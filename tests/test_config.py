@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from hybridvit.backbones import ConvConfig, ResNetConfig, ViTConfig
-from hybridvit.config import field_paths, from_dict, from_yaml, kinds, nearest, to_dict, to_yaml
+from hybridvit.config import field_values, from_dict, from_yaml, kinds, nearest, to_dict, to_yaml
 from hybridvit.data.augment.transforms import AugmentConfig
 from hybridvit.data.load import DataConfig
 from hybridvit.data.loaders.progressive import ProgressiveConfig
@@ -324,7 +324,7 @@ def test_nearest_names():
     assert nearest("zzz", ["a", "b"]) == "choose from a, b"
 
 
-def test_field_paths_are_dotted_names_of_leaves():
+def test_field_values_are_the_leaves_by_their_dotted_names():
     @dataclass(frozen=True)
     class Inner:
         x: int = 1
@@ -335,9 +335,9 @@ def test_field_paths_are_dotted_names_of_leaves():
         inner: Inner = Inner()
         sizes: tuple[int, ...] = (1, 2)
 
-    assert field_paths(Outer()) == ["inner.x", "inner.kind", "sizes"]
-    assert {"model.tokenizer.strides", "optim.lr", "seed"} <= set(field_paths(FULL))
-    assert {"models.cnn.width", "launch.backend"} <= set(field_paths(study()))
+    assert list(field_values(Outer()).items()) == [("inner.x", 1), ("inner.kind", "inner"), ("sizes", [1, 2])]
+    assert {"model.tokenizer.strides", "optim.lr", "seed"} <= set(field_values(FULL))
+    assert {"models.cnn.width", "launch.backend"} <= set(field_values(study()))
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ MODELS = [
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant_comes_back_from_yaml(name):
-    config = Recipe(name="1e3", model=VARIANTS[name]())
+    config = Recipe(name="1e3", model=VARIANTS[name].config)
     assert from_yaml(Recipe, to_yaml(config)) == config
 
 

@@ -67,7 +67,7 @@ def test_summary_at_another_size():
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_model_names_its_five_sockets_and_a_paper(name):
-    row = VARIANTS[name]().sockets()
+    row = VARIANTS[name].config.sockets()
     assert list(row) == ["tokenizer", "position", "attention", "feedforward", "pooling"]
     assert all(row.values())
 
@@ -80,17 +80,20 @@ def test_every_model_names_its_five_sockets_and_a_paper(name):
         (replace(TINY, position="sincos2d", position_dim=4), {"position": "sincos2d beside 4"}),
         (replace(TINY, class_token_layer=2, distilled=True), {"pooling": "cls at 2 + distilled"}),
         (replace(TINY, attention=("lsa", "mhsa", "mhsa")), {"attention": "lsa, mhsa x2"}),
-        (VARIANTS["dhvt_style_tiny"](), {"tokenizer": "conv 96-192", "feedforward": "conv x4", "position": "none"}),
-        (VARIANTS["cait_s24"](), {"attention": "talking_heads x24", "pooling": "class_attention x2"}),
-        (VARIANTS["convit_small"](), {"attention": "gpsa x10, mhsa x2", "pooling": "cls at 10"}),
-        (VARIANTS["cct_7_7x2"](), {"tokenizer": "conv_pool 7x2", "feedforward": "mlp x2", "pooling": "seq"}),
-        (VARIANTS["t2t_vit_14"](), {"tokenizer": "t2t performer", "position": "sincos1d"}),
-        (VARIANTS["hybrid_r_tiny"](), {"tokenizer": "std_resnet stem, patch 8"}),
-        (VARIANTS["hybrid_r50_base"](), {"tokenizer": "std_resnet 3-4-9"}),
-        (VARIANTS["hybrid_resnet18_tiny"](), {"tokenizer": "resnet 2-2-2"}),
-        (VARIANTS["botnet50"](), {"tokenizer": "resnet 3-4-6-3", "attention": "in stage 4", "pooling": "mean"}),
-        (VARIANTS["resnet18_attention"](), {"attention": "after stage 3", "feedforward": "none"}),
-        (VARIANTS["densenet121"](), {"tokenizer": "torchvision densenet121", "pooling": "mean"}),
+        (
+            VARIANTS["dhvt_style_tiny"].config,
+            {"tokenizer": "conv 96-192", "feedforward": "conv x4", "position": "none"},
+        ),
+        (VARIANTS["cait_s24"].config, {"attention": "talking_heads x24", "pooling": "class_attention x2"}),
+        (VARIANTS["convit_small"].config, {"attention": "gpsa x10, mhsa x2", "pooling": "cls at 10"}),
+        (VARIANTS["cct_7_7x2"].config, {"tokenizer": "conv_pool 7x2", "feedforward": "mlp x2", "pooling": "seq"}),
+        (VARIANTS["t2t_vit_14"].config, {"tokenizer": "t2t performer", "position": "sincos1d"}),
+        (VARIANTS["hybrid_r_tiny"].config, {"tokenizer": "std_resnet stem, patch 8"}),
+        (VARIANTS["hybrid_r50_base"].config, {"tokenizer": "std_resnet 3-4-9"}),
+        (VARIANTS["hybrid_resnet18_tiny"].config, {"tokenizer": "resnet 2-2-2"}),
+        (VARIANTS["botnet50"].config, {"tokenizer": "resnet 3-4-6-3", "attention": "in stage 4", "pooling": "mean"}),
+        (VARIANTS["resnet18_attention"].config, {"attention": "after stage 3", "feedforward": "none"}),
+        (VARIANTS["densenet121"].config, {"tokenizer": "torchvision densenet121", "pooling": "mean"}),
         (WideResNetConfig(), {"tokenizer": "wide_resnet 28-10", "attention": "none", "position": "none"}),
     ],
 )

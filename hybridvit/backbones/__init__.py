@@ -1,41 +1,24 @@
 """Backbones: images in, features out."""
 
-from hybridvit.backbones.features import Backbone, Features, FeatureSpec
-from hybridvit.backbones.hybrid import StagesConfig
-from hybridvit.backbones.resnet import ResNet, ResNetConfig
-from hybridvit.backbones.std_resnet import StdResNet, StdResNetConfig
-from hybridvit.backbones.timm_backbone import TimmBackbone, TimmConfig
-from hybridvit.backbones.torchvision_cnn import TorchvisionCNN, TorchvisionConfig
-from hybridvit.backbones.vit import ViT, ViTConfig
-from hybridvit.backbones.wide_resnet import WideResNet, WideResNetConfig
-from hybridvit.layers.tokenizers.conv import ConvConfig
-from hybridvit.layers.tokenizers.conv_pool import ConvPoolConfig
-from hybridvit.layers.tokenizers.overlap import OverlapConfig
-from hybridvit.layers.tokenizers.patch import PatchConfig
-from hybridvit.layers.tokenizers.shifted_patch import ShiftedPatchConfig
-from hybridvit.layers.tokenizers.t2t import T2TConfig
-
-__all__ = [
-    "Backbone",
-    "ConvConfig",
-    "ConvPoolConfig",
-    "FeatureSpec",
-    "Features",
-    "OverlapConfig",
-    "PatchConfig",
-    "ResNet",
-    "ResNetConfig",
-    "ShiftedPatchConfig",
-    "StagesConfig",
-    "StdResNet",
-    "StdResNetConfig",
-    "T2TConfig",
-    "TimmBackbone",
-    "TimmConfig",
-    "TorchvisionCNN",
-    "TorchvisionConfig",
-    "ViT",
-    "ViTConfig",
-    "WideResNet",
-    "WideResNetConfig",
-]
+from hybridvit.backbones.features import Backbone as Backbone
+from hybridvit.backbones.features import Features as Features
+from hybridvit.backbones.features import FeatureSpec as FeatureSpec
+from hybridvit.backbones.hybrid import StagesConfig as StagesConfig
+from hybridvit.backbones.resnet import ResNet as ResNet
+from hybridvit.backbones.resnet import ResNetConfig as ResNetConfig
+from hybridvit.backbones.std_resnet import StdResNet as StdResNet
+from hybridvit.backbones.std_resnet import StdResNetConfig as StdResNetConfig
+from hybridvit.backbones.timm_backbone import TimmBackbone as TimmBackbone
+from hybridvit.backbones.timm_backbone import TimmConfig as TimmConfig
+from hybridvit.backbones.torchvision_cnn import TorchvisionCNN as TorchvisionCNN
+from hybridvit.backbones.torchvision_cnn import TorchvisionConfig as TorchvisionConfig
+from hybridvit.backbones.vit import ViT as ViT
+from hybridvit.backbones.vit import ViTConfig as ViTConfig
+from hybridvit.backbones.wide_resnet import WideResNet as WideResNet
+from hybridvit.backbones.wide_resnet import WideResNetConfig as WideResNetConfig
+from hybridvit.layers.tokenizers.conv import ConvConfig as ConvConfig
+from hybridvit.layers.tokenizers.conv_pool import ConvPoolConfig as ConvPoolConfig
+from hybridvit.layers.tokenizers.overlap import OverlapConfig as OverlapConfig
+from hybridvit.layers.tokenizers.patch import PatchConfig as PatchConfig
+from hybridvit.layers.tokenizers.shifted_patch import ShiftedPatchConfig as ShiftedPatchConfig
+from hybridvit.layers.tokenizers.t2t import T2TConfig as T2TConfig

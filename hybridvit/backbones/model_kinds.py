@@ -28,7 +28,7 @@ def named_model(name: Any) -> Any:
         return TimmConfig(name=name.removeprefix(TIMM))
     if name not in VARIANTS:
         raise ValueError(f"there is no model {name!r}: {nearest(name, VARIANTS)} (or timm/NAME for one of timm's)")
-    return VARIANTS[name]()
+    return VARIANTS[name].config
 
 
 ModelConfig = Annotated[

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from hybridvit.config import Config, alternatives, field_paths, from_dict, kinds, nearest, to_dict
+from hybridvit.config import Config, alternatives, field_values, from_dict, kinds, nearest, to_dict
 from hybridvit.recipe import Recipe
 from hybridvit.studies.ablation.study import Ablation
 
@@ -76,7 +76,7 @@ def _changed(cls: type[Config], data: dict[str, Any], settings: Iterable[Setting
         try:
             data = _with(cls, data, path, words)
         except _UnknownField as hint:
-            raise ValueError(f"unknown field {path}: {str(hint) or _nearest_path(path, field_paths(data))}") from None
+            raise ValueError(f"unknown field {path}: {str(hint) or _nearest_path(path, data)}") from None
         except ValueError as error:
             raise ValueError(f"{path} {error}") from None
     return data
@@ -218,8 +218,9 @@ def _hint(path: str, owner: Any, options: dict[str, Any]) -> str:
     return f"{owner.kind} has none, but kind {' or '.join(others)} has" if others else ""
 
 
-def _nearest_path(path: str, names: list[str]) -> str:
+def _nearest_path(path: str, data: dict[str, Any]) -> str:
     """The nearest field: by its own name wherever it stands, or by its whole path."""
+    names = list(field_values(data))
     path = path.replace("-", "_")
     last = path.rpartition(".")[2]
     exact = [name for name in names if name.rpartition(".")[2] == last]

@@ -19,7 +19,7 @@ CONVIT = replace(VIT, attention=("gpsa", "mhsa"), class_token_layer=1, qkv_bias=
 
 
 def narrow(name, **changes):
-    return replace(VARIANTS[name](), **TINY, **changes)
+    return replace(VARIANTS[name].config, **TINY, **changes)
 
 
 # One model of every family, and images of a few tokens.

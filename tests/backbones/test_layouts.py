@@ -162,7 +162,7 @@ def test_cct(name, kernel, stride, hidden, tokens, positions):
     if hidden:
         state = {key: tensor * (0.3 if "conv_layers" in key else 1) for key, tensor in state.items()}
     expected = cct(state, images, pool=True, stride=stride, padding=kernel // 2)
-    report = check_same_logits(replace(VARIANTS[name](), **SMALL, position=positions), state, expected, images)
+    report = check_same_logits(replace(VARIANTS[name].config, **SMALL, position=positions), state, expected, images)
     assert set(report.left_out) == ({"pos_embed"} if positions == "sincos1d" else set())
 
 
@@ -171,7 +171,7 @@ def test_cvt_and_vit_lite(name, class_token):
     state = cct_state(3, 4, 15, bias=True, class_token=class_token)
     images = torch.randn(2, 3, 12, 20, dtype=torch.float64)
     expected = cct(state, images, pool=False, stride=4, padding=0)
-    check_same_logits(replace(VARIANTS[name](), **SMALL), state, expected, images)
+    check_same_logits(replace(VARIANTS[name].config, **SMALL), state, expected, images)
 
 
 @pytest.mark.parametrize("inner", ["performer", "transformer"])
@@ -198,7 +198,7 @@ def test_t2t(inner, scale):
     state = drawn(shapes | linear("head", CLASSES, DIM)) | {"pos_embed": sines(7, DIM)[None]}
     images = torch.randn(2, 3, 32, 48, dtype=torch.float64)
     tokenizer = hv.T2TConfig(token_dim=token, inner=inner)
-    config = replace(VARIANTS["t2t_vit_7"](), **SMALL, qk_scale=scale, tokenizer=tokenizer)
+    config = replace(VARIANTS["t2t_vit_7"].config, **SMALL, qk_scale=scale, tokenizer=tokenizer)
     report = check_same_logits(config, state, t2t(state, images, scale), images)
     assert set(report.left_out) == {"pos_embed"}
 

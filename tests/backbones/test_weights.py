@@ -45,7 +45,7 @@ def randomised(model, seed=0):
 
 
 def theirs_and_ours(name, timm_name, size, channels=3, depth=None, classes=7):
-    extra, config = {"img_size": size[0] if "convit" in timm_name else size}, VARIANTS[name]()
+    extra, config = {"img_size": size[0] if "convit" in timm_name else size}, VARIANTS[name].config
     if depth and "convit" in name:  # the last block is the only one that is no GPSA
         extra |= {"depth": depth, "local_up_to_layer": depth - 1}
         kinds = ("gpsa",) * (depth - 1) + ("mhsa",)

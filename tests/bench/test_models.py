@@ -89,7 +89,7 @@ def test_without_a_limit_there_is_no_row(monkeypatch):
     ("name", "depth", "entry"), [("convit_tiny", 4, 2), ("convit_tiny", 1, 0), ("vit_tiny_16", 3, 0)]
 )
 def test_last_blocks_keep_their_kind_and_the_place_of_the_class_token(name, depth, entry):
-    whole = VARIANTS[name]()
+    whole = VARIANTS[name].config
     config = models.last_blocks(whole, depth)
     assert config.layer_attention == whole.layer_attention[-depth:]
     assert config.class_token_layer == entry

@@ -6,7 +6,7 @@ import pytest
 
 from hybridvit.cli import DONE, main
 from hybridvit.cli.field_help import field_docs
-from hybridvit.config import field_paths
+from hybridvit.config import field_values
 from hybridvit.recipe_file import read_recipe
 from hybridvit.training.optimisers.kinds import SGDConfig
 
@@ -33,7 +33,7 @@ def test_the_fields_of_a_recipe_are_listed(helped, command, name):
     assert text.startswith(f"usage: hybridvit {command} {path} [--FIELD VALUE ...]")
     recipe = read_recipe(path, "recipe" if command == "train" else "study")
     repeated = ("models.", "tasks.", "base.tasks.", "data.names", "data.hide", "base.data.hide")  # listed once a class
-    for field in field_paths(recipe):
+    for field in field_values(recipe):
         assert f"--{field}" in text or field.startswith(repeated), field
 
 

@@ -65,7 +65,7 @@ def test_images_need_be_neither_square_nor_coloured(name):
 
 def test_a_configuration_serves_as_well_as_a_name():
     config = model_config("vit_tiny_16", patch_size=4)
-    assert config == replace(VARIANTS["vit_tiny_16"](), tokenizer=PatchConfig(patch_size=4))
+    assert config == replace(VARIANTS["vit_tiny_16"].config, tokenizer=PatchConfig(patch_size=4))
     torch.manual_seed(1)
     by_name = create_model("vit_tiny_16", num_classes=3, image_size=8, patch_size=4)
     torch.manual_seed(1)
