@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 Pooling = Literal["cls", "mean", "seq"]
-LARGE_IMAGE = 96  # pixels of the shorter side from which on a CNN has the stem of ImageNet
 SOCKETS = ("tokenizer", "position", "attention", "feedforward", "pooling")
 
 
@@ -182,20 +181,6 @@ def tokens_of(x: Tensor, maps: Mapping[int, Tensor] | None = None) -> Features:
     """A feature map ``[b, d, gh, gw]`` as Features: its cells are the tokens, row by row."""
     tokens = rearrange(x, "b d gh gw -> b (gh gw) d")
     return Features(tokens, tokens[:, :0], (x.shape[-2], x.shape[-1]), maps or {})
-
-
-def cnn_sockets(stages: str, attention: str = "none") -> dict[str, str]:
-    """The five sockets of a CNN: it has only stages and pooling, and perhaps attention between them."""
-    return dict(zip(SOCKETS, (stages, "none", attention, "none", "mean"), strict=True))
-
-
-def stem_for(image_size: tuple[int, int]) -> Literal["small", "imagenet"]:
-    """The stem that the papers give a CNN for images of this size, in pixels.
-
-    On CIFAR's 32 and Tiny ImageNet's 64 pixels it is one 3x3 convolution at full resolution, on larger images
-    ImageNet's, which divides both sides by 4 before the first stage.
-    """
-    return "small" if min(image_size) < LARGE_IMAGE else "imagenet"
 
 
 def image_size_pair(image_size: int | tuple[int, int]) -> tuple[int, int]:

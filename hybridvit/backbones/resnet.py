@@ -9,7 +9,8 @@ from annotated_types import MinLen
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from hybridvit.backbones.features import Backbone, Embedded, Features, FeatureSpec, cnn_sockets, stem_for, tokens_of
+from hybridvit.backbones.cnn import CNN, cnn_sockets, map_grid, stem_for
+from hybridvit.backbones.features import Embedded, Features
 from hybridvit.config import Config, PositiveInt
 from hybridvit.layers.bottleneck_attention import BottleneckAttention, ResidualAttention
 
@@ -78,19 +79,10 @@ class ResNetConfig(Config):
         return cnn_sockets(self.describe(), ", ".join(places) or "none")
 
 
-class ResNet(Backbone):
+class ResNet(CNN):
     """A :class:`ResNetConfig` as a module; parameters are named as in torchvision's ``resnet``.
 
     Attention in place of a convolution is ``layer4.0.conv2.0``, attention after a stage ``attention4``.
-    Tokens are the cells of the last map, row by row; maps of all stages are given by their stride.
-
-    Args:
-        config: what to build.
-        image_size: height and width of the images, in pixels.
-        in_channels: channels of the images.
-
-    Raises:
-        ValueError: the image has fewer pixels on a side than the stride of the last stage.
     """
 
     stem_parts = ("conv1", "bn1")
@@ -105,37 +97,24 @@ class ResNet(Backbone):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool, total_stride = _stem_pool(stem)
         self.pool_first = stem == "pool"
-        self.strides: list[int] = []
         map_channels: dict[int, int] = {}
         channels = config.width
         for index, depth in enumerate(config.depths):
             step = 1 if index == 0 else 2
-            before = _grid(image_size, total_stride)
+            before = map_grid(image_size, total_stride)
             total_stride *= step
             width = config.width * 2**index
             blocks, channels = _stage(BLOCKS[config.block], channels, width, depth, step)
             self.add_module(f"layer{index + 1}", blocks)
             if index + 1 in config.attention_stages:
                 for position, block in enumerate(blocks):
-                    grid = before if position == 0 else _grid(image_size, total_stride)
+                    grid = before if position == 0 else map_grid(image_size, total_stride)
                     block.conv2 = _attention(width, config.num_heads, grid, step if position == 0 else 1)
             if index + 1 in config.attention_after:
                 self.add_module(f"attention{index + 1}", ResidualAttention(channels, config.num_heads))
-            self.strides.append(total_stride)
             map_channels[total_stride] = channels
-        if min(image_size) < total_stride:
-            raise ValueError(
-                f"images of {image_size[0]}x{image_size[1]} pixels are smaller than the stride {total_stride} "
-                f"of a ResNet with {len(config.depths)} stages and the {stem} stem"
-            )
-        self.spec = FeatureSpec(channels, _grid(image_size, total_stride), 0, "mean", map_channels)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, images: Tensor) -> Features:
-        """images ``[b, c, h, w]`` -> :class:`Features`."""
-        return self.encode(*self.embed(images))
+        self.declare_maps(f"a ResNet with {len(config.depths)} stages and the {stem} stem", image_size, map_channels)
+        self.init_convolutions()
 
     def embed(self, images: Tensor) -> Embedded:
         """images ``[b, c, h, w]`` -> the map before the first stage."""
@@ -146,11 +125,10 @@ class ResNet(Backbone):
 
     def encode(self, x: Tensor, grid: tuple[int, int], maps: Mapping[int, Tensor]) -> Features:
         """What :meth:`embed` gives -> :class:`Features`."""
-        maps = dict(zip(self.strides, self._stages(x), strict=True))
-        return tokens_of(maps[self.strides[-1]], maps)
+        return self.features_of(self._stages(x))
 
-    def layer_features(self, images: Tensor) -> list[Features]:
-        return [tokens_of(x) for x in self._stages(self.embed(images).x)]
+    def stage_maps(self, images: Tensor) -> list[Tensor]:
+        return self._stages(self.embed(images).x)
 
     def parameter_layers(self) -> list[tuple[str, ...]]:
         stages = range(1, len(self.strides) + 1)
@@ -195,8 +173,3 @@ def _attention(channels: int, num_heads: int, grid: tuple[int, int], stride: int
     """Self-attention in place of a 3x3 convolution of this stride: mixed at full size, then averaged."""
     attention = BottleneckAttention(channels, num_heads, grid)
     return nn.Sequential(attention, *([nn.AvgPool2d(2, ceil_mode=True)] if stride == 2 else []))
-
-
-def _grid(image_size: tuple[int, int], stride: int) -> tuple[int, int]:
-    """Rows and columns of the map at a stride; every convolution and pool rounds up."""
-    return -(-image_size[0] // stride), -(-image_size[1] // stride)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from annotated_types import MultipleOf
 from torch import Tensor, nn
 
-from hybridvit.backbones.features import Backbone, Features, FeatureSpec, cnn_sockets, tokens_of
+from hybridvit.backbones.cnn import CNN, cnn_sockets
 from hybridvit.config import Config, PositiveInt
 
 GROUPS = 32
@@ -124,31 +124,20 @@ class StdBottleneck(nn.Module):
         return F.relu(self.norm3(self.conv3(y)) + self.downsample(x))
 
 
-class StdResNet(Backbone):
+class StdResNet(CNN):
     """A :class:`StdResNetConfig` as a module.
 
-    Tokens are the cells of the last map, row by row. Named as timm's ``ResNetV2``, less the ``blocks``
-    between a stage and its blocks: ``stages.0.1.conv2.weight``.
-
-    Args:
-        config: what to build.
-        image_size: height and width of the images, in pixels.
-        in_channels: channels of the images.
-
-    Raises:
-        ValueError: the image has fewer pixels on a side than the stride of the last stage.
+    Named as timm's ``ResNetV2``, less the ``blocks`` between a stage and its blocks: ``stages.0.1.conv2.weight``.
     """
 
     def __init__(self, config: StdResNetConfig, image_size: tuple[int, int], in_channels: int) -> None:
         super().__init__()
         self.in_channels = in_channels
-        self.strides = [4 * 2**index for index in range(max(len(config.depths), 1))]
-        stride = self.strides[-1]
-        if min(image_size) < stride:
-            raise ValueError(
-                f"images of {image_size[0]}x{image_size[1]} pixels are smaller than the stride {stride} "
-                f"of a weight-standardised ResNet with {len(config.depths)} stages"
-            )
+        widths = [config.width * 2**index for index in range(len(config.depths))]
+        channels = [config.width, *(EXPANSION * width for width in widths)]
+        map_channels = {4 * 2**index: count for index, count in enumerate(channels[1:] or channels)}
+        name = f"a weight-standardised ResNet with {len(config.depths)} stages"
+        self.declare_maps(name, image_size, map_channels)
         stem = OrderedDict[str, nn.Module](
             conv=StdConv(in_channels, config.width, 7, stride=2),
             norm=nn.GroupNorm(GROUPS, config.width),
@@ -156,36 +145,18 @@ class StdResNet(Backbone):
             pool=MaxPoolSame(),
         )
         self.stem = nn.Sequential(stem)
-        widths = [config.width * 2**index for index in range(len(config.depths))]
-        channels = [config.width, *(EXPANSION * width for width in widths)]
         self.stages = nn.ModuleList()
         for index, (before, after) in enumerate(pairwise(channels)):
             blocks = [StdBottleneck(before, widths[index], stride=1 if index == 0 else 2)]
             blocks += [StdBottleneck(after, widths[index], stride=1) for _ in range(config.depths[index] - 1)]
             self.stages.append(nn.Sequential(*blocks))
-
-        grid = (-(-image_size[0] // stride), -(-image_size[1] // stride))
-        map_channels = dict(zip(self.strides, channels[1:] or channels, strict=True))
-        self.spec = FeatureSpec(channels[-1], grid, 0, "mean", map_channels)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, images: Tensor) -> Features:
-        """images ``[b, c, h, w]`` -> :class:`Features`."""
-        maps = self._stage_maps(images)
-        return tokens_of(maps[-1], dict(zip(self.strides, maps, strict=True)))
-
-    def layer_features(self, images: Tensor) -> list[Features]:
-        return [tokens_of(x) for x in self._stage_maps(images)]
+        self.init_convolutions()
 
     def parameter_layers(self) -> list[tuple[str, ...]]:
         return [("stem",), *((f"stages.{index}",) for index in range(len(self.stages)))]
 
-    def _stage_maps(self, images: Tensor) -> list[Tensor]:
-        """The map of every stage; without stages, of the stem."""
+    def stage_maps(self, images: Tensor) -> list[Tensor]:
+        """images ``[b, c, h, w]`` -> the map of every stage, first to last; without stages, of the stem."""
         self.check_images(images)
-        maps = [self.stem(images)]
-        for stage in self.stages:
-            maps.append(self.run_layer(stage, maps[-1]))
-        return maps[1:] or maps
+        x = self.stem(images)
+        return self.run_stages(self.stages, x) or [x]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from math import prod
+from operator import mul
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from hybridvit.backbones.features import Backbone, Features, FeatureSpec, cnn_sockets, stem_for, tokens_of
+from hybridvit.backbones.cnn import CNN, cnn_sockets, stem_for
+from hybridvit.backbones.features import FeatureSpec
 from hybridvit.config import Config
 
 # Initialisation as in torchvision: which side of a filter keeps the variance; None: those of nn.Conv2d.
@@ -57,21 +60,13 @@ class TorchvisionConfig(Config):
         return cnn_sockets(f"torchvision {self.name}")
 
 
-class TorchvisionCNN(Backbone):
+class TorchvisionCNN(CNN):
     """A :class:`TorchvisionConfig` as a module, randomly initialised as torchvision does.
 
     It is the trunk without torchvision's classifier; the head is this package's, the mean of all cells and
     one linear layer, so AlexNet and VGG are without their wide hidden layers. Parameters are named as
     torchvision's, ``features.*``. A layer starts at every max pool, every transition of DenseNet and every
-    stage of EfficientNet; tokens are the cells of the last map, after DenseNet's closing ReLU.
-
-    Args:
-        config: what to build.
-        image_size: height and width of the images, in pixels.
-        in_channels: channels of the images.
-
-    Raises:
-        ValueError: the image is too small for the trunk.
+    stage of EfficientNet; the last map is taken after DenseNet's closing ReLU.
     """
 
     def __init__(self, config: TorchvisionConfig, image_size: tuple[int, int], in_channels: int) -> None:
@@ -81,10 +76,7 @@ class TorchvisionCNN(Backbone):
             self.features = _trunk(config.name, config.stem_at(image_size), in_channels)
         starts = [0, *(index for index, child in enumerate(self.features) if index and _starts_layer(child))]
         self.bounds = list(zip(starts, [*starts[1:], len(self.features)], strict=True))
-        self.strides: list[int] = []
-        for layer in self._layers():
-            before = self.strides[-1] if self.strides else 1
-            self.strides.append(before * _stride(layer))
+        self.strides = list(accumulate(map(_stride, self._layers()), mul))
         if not all(_side(self.features, side) for side in image_size):
             raise ValueError(self._too_small(config, image_size))
         shapes = self._shapes(image_size)
@@ -94,14 +86,6 @@ class TorchvisionCNN(Backbone):
         self.features.to_empty(device=torch.get_default_device())
         _init(self.features, KAIMING_MODES[config.name])
 
-    def forward(self, images: Tensor) -> Features:
-        """images ``[b, c, h, w]`` -> :class:`Features`; of several maps at one stride, the last."""
-        maps = self._layer_maps(images)
-        return tokens_of(maps[-1], dict(zip(self.strides, maps, strict=True)))
-
-    def layer_features(self, images: Tensor) -> list[Features]:
-        return [tokens_of(x) for x in self._layer_maps(images)]
-
     def parameter_layers(self) -> list[tuple[str, ...]]:
         layers = [layer for layer in self._layers() if list(layer.parameters())]
         return [tuple(f"features.{name}" for name, _ in layer.named_children()) for layer in layers]
@@ -109,20 +93,16 @@ class TorchvisionCNN(Backbone):
     def _layers(self) -> list[nn.Sequential]:
         return [self.features[start:stop] for start, stop in self.bounds]
 
-    def _layer_maps(self, images: Tensor) -> list[Tensor]:
+    def stage_maps(self, images: Tensor) -> list[Tensor]:
         self.check_images(images)
-        x, maps = images, []
-        for layer in self._layers():
-            x = self.run_layer(layer, x)
-            maps.append(x)
-        return maps
+        return self.run_stages(self._layers(), images)
 
     def _shapes(self, image_size: tuple[int, int]) -> list[tuple[int, ...]]:
         """Channels, rows and columns of every layer's map, while the trunk has no values yet."""
         images = torch.empty(1, self.in_channels, *image_size, device="meta")
         self.features.eval()  # batch norm refuses a single cell in training mode
         with torch.no_grad():
-            shapes = [tuple(x.shape[1:]) for x in self._layer_maps(images)]
+            shapes = [tuple(x.shape[1:]) for x in self.stage_maps(images)]
         self.features.train()
         return shapes
 

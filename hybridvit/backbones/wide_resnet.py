@@ -7,7 +7,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybridvit.backbones.features import Backbone, Features, FeatureSpec, cnn_sockets, tokens_of
+from hybridvit.backbones.cnn import CNN, cnn_sockets
 from hybridvit.config import Config, Fraction, PositiveInt
 
 STRIDES = (1, 2, 4)
@@ -74,64 +74,29 @@ class WideBlock(nn.Module):
         return y + (x if self.shortcut is None else self.shortcut(active))
 
 
-class WideResNet(Backbone):
-    """A :class:`WideResNetConfig` as a module.
-
-    Tokens are the cells of the last map, row by row, after the final batch norm and ReLU, which belong
-    to the last stage; maps of all stages are given by their stride.
-
-    Args:
-        config: what to build.
-        image_size: height and width of the images, in pixels.
-        in_channels: channels of the images.
-
-    Raises:
-        ValueError: the image has fewer than 4 pixels on a side.
-    """
+class WideResNet(CNN):
+    """A :class:`WideResNetConfig` as a module; the final batch norm and ReLU belong to the last stage."""
 
     def __init__(self, config: WideResNetConfig, image_size: tuple[int, int], in_channels: int) -> None:
         super().__init__()
-        if min(image_size) < STRIDES[-1]:
-            raise ValueError(
-                f"images of {image_size[0]}x{image_size[1]} pixels are smaller than the stride {STRIDES[-1]} "
-                f"of a wide ResNet"
-            )
         self.in_channels = in_channels
+        map_channels = {stride: 16 * config.width_factor * stride for stride in STRIDES}
+        self.declare_maps("a wide ResNet", image_size, map_channels)
         self.conv = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         self.stages = nn.ModuleList()
         channels = 16
-        map_channels: dict[int, int] = {}
-        for total_stride in STRIDES:
-            out = 16 * config.width_factor * total_stride
+        for total_stride, out in map_channels.items():
             blocks = [WideBlock(channels, out, min(total_stride, 2), config.dropout)]
             blocks += [WideBlock(out, out, 1, config.dropout) for _ in range((config.depth - 4) // 6 - 1)]
             self.stages.append(nn.Sequential(*blocks))
-            channels = map_channels[total_stride] = out
+            channels = out
         self.norm = nn.BatchNorm2d(channels)
-        grid = (-(-image_size[0] // STRIDES[-1]), -(-image_size[1] // STRIDES[-1]))
-        self.spec = FeatureSpec(channels, grid, 0, "mean", map_channels)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, images: Tensor) -> Features:
-        """images ``[b, c, h, w]`` -> :class:`Features`."""
-        maps = self._stage_maps(images)
-        return tokens_of(maps[-1], dict(zip(STRIDES, maps, strict=True)))
-
-    def layer_features(self, images: Tensor) -> list[Features]:
-        return [tokens_of(x) for x in self._stage_maps(images)]
+        self.init_convolutions()
 
     def parameter_layers(self) -> list[tuple[str, ...]]:
         return [("conv",), ("stages.0",), ("stages.1",), ("stages.2", "norm")]
 
-    def _stage_maps(self, images: Tensor) -> list[Tensor]:
-        """The map of every stage, the last one normed and activated."""
+    def stage_maps(self, images: Tensor) -> list[Tensor]:
         self.check_images(images)
-        x = self.conv(images)
-        maps = []
-        for stage in self.stages:
-            x = self.run_layer(stage, x)
-            maps.append(x)
-        maps[-1] = F.relu(self.norm(x), inplace=True)
-        return maps
+        *maps, last = self.run_stages(self.stages, self.conv(images))
+        return [*maps, F.relu(self.norm(last), inplace=True)]
