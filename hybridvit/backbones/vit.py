@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from hybridvit.backbones.features import Backbone, Embedded, Features, FeatureSpec
 from hybridvit.backbones.tokenizer_kinds import TokenizerConfig
 from hybridvit.config import Config, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, plain, runs_in_words
-from hybridvit.layers.attention import AttentionOptions
+from hybridvit.layers.attention import Attention
 from hybridvit.layers.attention_kinds import ATTENTION, POSITIONAL, AttentionKind
 from hybridvit.layers.block import Block
 from hybridvit.layers.class_attention import ClassAttentionBlock
 from hybridvit.layers.feedforward_kinds import FEEDFORWARD, FeedForwardKind
-from hybridvit.layers.positions import POSITION, PositionKind
+from hybridvit.layers.initialisation import init_mimetic
+from hybridvit.layers.positions import POSITION, NoPosition, PositionKind
+from hybridvit.layers.psa import PSA, check_heads
+from hybridvit.layers.relative import RelativeBias
 from hybridvit.layers.tokenizers.base import Tokenizer
 from hybridvit.layers.tokenizers.patch import PatchConfig
 
@@ -116,8 +119,8 @@ class ViTConfig(Config):
                 f"given {len(self.attention)}"
             )
         on_grid = [index for index, kind in enumerate(self.layer_attention) if kind in POSITIONAL]
-        for kind in set(self.attention):
-            ATTENTION[kind].check_heads(self.num_heads)
+        if on_grid:
+            check_heads(self.num_heads)
         if on_grid and self.pooling == "cls" and on_grid[-1] >= self.class_token_layer:
             raise ValueError(
                 f"the class token must enter after the last block of {' or '.join(POSITIONAL)}: given "
@@ -180,27 +183,29 @@ class ViTConfig(Config):
     def block(self, index: int, grid: tuple[int, int]) -> Block:
         """One of the blocks, for tokens on this grid."""
         prefix = self.pooling == "cls" and index >= self.class_token_layer
-        options = AttentionOptions(
-            self.embed_dim,
-            self.num_heads,
-            self.qkv_bias,
-            self.qk_norm,
-            self.qk_scale,
-            grid,
-            self.position == "relative",
-            self.initialisation,
-            self.locality_strength,
-        )
         hidden = round(self.embed_dim * self.mlp_ratio)
         return Block(
             self.embed_dim,
-            ATTENTION[self.layer_attention[index]].build(options),
+            self.attention_layer(index, grid),
             FEEDFORWARD[self.feedforward](self.embed_dim, hidden, self.dropout, prefix),
             drop_path=self.drop_path * index / max(self.depth - 1, 1),
             layer_scale=self.layer_scale,
             mlp_residual=self.mlp_residual,
             norm_eps=self.norm_eps,
         )
+
+    def attention_layer(self, index: int, grid: tuple[int, int]) -> Attention:
+        """The attention of one of the blocks."""
+        layer = ATTENTION[self.layer_attention[index]]
+        dim, heads, norm, scale = self.embed_dim, self.num_heads, self.qk_norm, self.qk_scale
+        if issubclass(layer, PSA):
+            strength = None if self.initialisation == "random" else self.locality_strength
+            return layer(dim, heads, self.qkv_bias, qk_norm=norm, qk_scale=scale, locality_strength=strength)
+        bias = RelativeBias(heads, grid) if self.position == "relative" else None
+        attention = layer(dim, heads, self.qkv_bias, qk_norm=norm, qk_scale=scale, bias=bias)
+        if self.initialisation == "mimetic":
+            init_mimetic(attention.qkv, attention.proj, heads)
+        return attention
 
     def class_block(self) -> ClassAttentionBlock:
         """One of the class-attention blocks."""
@@ -241,7 +246,8 @@ class ViT(Backbone):
         width, concat = config.position_dim or config.embed_dim, config.position_dim > 0
         first = config.prefix_tokens if config.pooling == "cls" and config.class_token_layer == 0 else 0
         self.tokenizer = tokenizer
-        self.position = POSITION[config.position].build(width, grid, concat, first)
+        position = POSITION.get(config.position)
+        self.position = position(width, grid, concat, first) if position else NoPosition()
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(blocks)
         class_depth = config.class_attention_depth if config.pooling == "class_attention" else 0

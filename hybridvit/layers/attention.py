@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from hybridvit.layers.initialisation import init_mimetic, linear
+from hybridvit.layers.initialisation import linear
 from hybridvit.layers.relative import RelativeBias
 
 
@@ -94,32 +94,6 @@ def merge_heads(x: Tensor) -> Tensor:
     return rearrange(x, "b h n d -> b n (h d)")
 
 
-class AttentionOptions(NamedTuple):
-    """What a transformer gives to each of its attentions; a kind takes what it has a use for.
-
-    Attributes:
-        dim: width of the tokens.
-        num_heads: number of heads.
-        qkv_bias: whether the query, key and value projections have a bias.
-        qk_norm: layer norm of queries and keys.
-        qk_scale: what q · k is multiplied by; None: 1 / √(width of a head).
-        grid: rows and columns of the tokens.
-        relative: a learned relative position bias on the scores.
-        initialisation: "default", as the kind's paper; "random", without a convolutional initialisation; "mimetic".
-        locality_strength: α of a convolutional initialisation.
-    """
-
-    dim: int
-    num_heads: int
-    qkv_bias: bool
-    qk_norm: bool
-    qk_scale: float | None
-    grid: tuple[int, int]
-    relative: bool
-    initialisation: Literal["default", "random", "mimetic"]
-    locality_strength: float
-
-
 class Attention(nn.Module):
     """What every attention is made of: projections, a fast exact ``mix``, and the explicit ``matrix``.
 
@@ -130,24 +104,9 @@ class Attention(nn.Module):
         qk_norm: layer norm of every query and key over the width of a head (arXiv 2302.05442, §2).
         qk_scale: what q · k is multiplied by; None: 1 / √(width of a head).
 
-    Attributes:
-        positional: whether it has positions of its own, so that it needs tokens that fill their grid and has no use
-            for a relative position bias.
-
     Raises:
         ValueError: ``dim`` is not divisible by ``num_heads``.
     """
-
-    positional: ClassVar[bool] = False
-
-    @classmethod
-    def check_heads(cls, num_heads: int) -> None:
-        """Refuses a number of heads that this kind cannot have."""
-
-    @classmethod
-    def build(cls, options: AttentionOptions) -> Self:
-        """A layer as a transformer wants it."""
-        raise TypeError(f"{cls.__name__} is no attention of its own")
 
     def __init__(
         self,
@@ -228,15 +187,10 @@ class MHSA(Attention):
     ) -> None:
         super().__init__(dim, num_heads, qkv_bias, qk_norm=qk_norm, qk_scale=qk_scale)
         self.bias = bias
+        self.add_parameters()
 
-    @classmethod
-    def build(cls, options: AttentionOptions) -> Self:
-        dim, heads, bias, norm, scale, grid, *_ = options
-        relative = RelativeBias(heads, grid) if options.relative else None
-        layer = cls(dim, heads, bias, qk_norm=norm, qk_scale=scale, bias=relative)
-        if options.initialisation == "mimetic":
-            init_mimetic(layer.qkv, layer.proj, heads)
-        return layer
+    def add_parameters(self) -> None:
+        """Adds what a kind of its own has beside this."""
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, kernel: Kernel, grid: tuple[int, int] | None) -> Tensor:
         return attend(q, k, v, kernel, self.scale, self.score_bias(v.shape[-2], grid, kernel.dtype))

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from hybridvit.layers.attention import MHSA, Attention
+from hybridvit.layers.attention import MHSA
 from hybridvit.layers.gpsa import GPSA
 from hybridvit.layers.lsa import LSA
 from hybridvit.layers.psa import PSA
@@ -10,11 +10,11 @@ from hybridvit.layers.talking_heads import TalkingHeads
 
 AttentionKind = Literal["mhsa", "gpsa", "psa", "lsa", "talking_heads"]
 
-ATTENTION: dict[AttentionKind, type[Attention]] = {
+ATTENTION: dict[AttentionKind, type[MHSA] | type[PSA]] = {
     "mhsa": MHSA,
     "gpsa": GPSA,
     "psa": PSA,
     "lsa": LSA,
     "talking_heads": TalkingHeads,
 }
-POSITIONAL = tuple(kind for kind, layer in ATTENTION.items() if layer.positional)  # with positions of their own
+POSITIONAL = tuple(kind for kind, layer in ATTENTION.items() if issubclass(layer, PSA))  # with positions of their own

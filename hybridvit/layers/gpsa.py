@@ -67,20 +67,8 @@ class GPSA(PSA):
         ValueError: ``num_heads`` is no perfect square, or ``dim`` is not divisible by it.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        qkv_bias: bool = False,
-        *,
-        qk_norm: bool = False,
-        qk_scale: float | None = None,
-        locality_strength: float | None = 1.0,
-    ) -> None:
-        super().__init__(
-            dim, num_heads, qkv_bias, qk_norm=qk_norm, qk_scale=qk_scale, locality_strength=locality_strength
-        )
-        self.gate = nn.Parameter(torch.ones(num_heads))  # λ_h
+    def add_parameters(self) -> None:
+        self.gate = nn.Parameter(torch.ones(self.num_heads))  # λ_h
 
     def init_convolutional(self, locality_strength: float = 1.0) -> None:
         """v_h = α·(2Δx, 2Δy, -1) for the head's offset Δ, W_v = identity, λ = 1 (§3 of the paper)."""

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from hybridvit.layers.attention import MHSA, Kernel, attend, attention_scores
-from hybridvit.layers.relative import RelativeBias
 
 
 class LSA(MHSA):
@@ -19,18 +18,8 @@ class LSA(MHSA):
             temperatures start.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        qkv_bias: bool = True,
-        *,
-        qk_norm: bool = False,
-        qk_scale: float | None = None,
-        bias: RelativeBias | None = None,
-    ) -> None:
-        super().__init__(dim, num_heads, qkv_bias, qk_norm=qk_norm, qk_scale=qk_scale, bias=bias)
-        self.temperature = nn.Parameter(torch.full((num_heads,), self.scale))  # multiplies q · k
+    def add_parameters(self) -> None:
+        self.temperature = nn.Parameter(torch.full((self.num_heads,), self.scale))  # multiplies q · k
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, kernel: Kernel, grid: tuple[int, int] | None) -> Tensor:
         return attend(self.tempered(q), k, v, kernel, 1.0, self.score_bias(v.shape[-2], grid, kernel.dtype))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -45,16 +45,12 @@ class Position(nn.Module):
         dim: width of the vectors.
         grid: rows and columns of the usual grid.
         concat: put them beside the tokens instead of adding them.
+        first: number of prefix tokens before the first patch, which only :class:`SinCos1DPosition` counts.
     """
 
-    def __init__(self, dim: int, grid: tuple[int, int], concat: bool = False) -> None:
+    def __init__(self, dim: int, grid: tuple[int, int], concat: bool = False, first: int = 0) -> None:
         super().__init__()
-        self.dim, self.grid, self.concat = dim, grid, concat
-
-    @classmethod
-    def build(cls, dim: int, grid: tuple[int, int], concat: bool, first: int) -> Self:
-        """A layer as a transformer wants it; ``first`` is the number of prefix tokens before the first patch."""
-        return cls(dim, grid, concat)
+        self.dim, self.grid, self.concat, self.first = dim, grid, concat, first
 
     def table(self, grid: tuple[int, int]) -> Tensor:
         """The vectors of a grid, ``[gh·gw, dim]``."""
@@ -70,11 +66,11 @@ class LearnedPosition(Position):
     """One learned vector per grid cell (ViT, arXiv 2010.11929, §3.1), resampled (bicubic) for another grid.
 
     Args:
-        dim, grid, concat: as in :class:`Position`; the grid is the one it is learned on.
+        dim, grid, concat, first: as in :class:`Position`; the grid is the one it is learned on.
     """
 
-    def __init__(self, dim: int, grid: tuple[int, int], concat: bool = False) -> None:
-        super().__init__(dim, grid, concat)
+    def __init__(self, dim: int, grid: tuple[int, int], concat: bool = False, first: int = 0) -> None:
+        super().__init__(dim, grid, concat, first)
         self.embedding = nn.Parameter(torch.empty(grid[0] * grid[1], dim))
         nn.init.normal_(self.embedding, std=dim**-0.5)  # as in the authors' code: a vector of length 1
 
@@ -82,55 +78,43 @@ class LearnedPosition(Position):
         return self.embedding if grid == self.grid else resample(self.embedding, self.grid, grid)
 
 
-class SinCosPosition(Position):
-    """The fixed embedding of :func:`sincos2d`, for any grid.
+class FixedPosition(Position):
+    """A table that is computed, for any grid.
 
     Args:
-        dim, grid, concat: as in :class:`Position`; ``dim`` is divisible by 4.
-    """
-
-    embedding: Tensor
-
-    def __init__(self, dim: int, grid: tuple[int, int], concat: bool = False) -> None:
-        super().__init__(dim, grid, concat)
-        self.register_buffer("embedding", sincos2d(dim, grid), persistent=False)
-
-    def table(self, grid: tuple[int, int]) -> Tensor:
-        return self.embedding if grid == self.grid else sincos2d(self.dim, grid).to(self.embedding)
-
-
-class SinCos1DPosition(Position):
-    """The fixed embedding of :func:`sincos1d` over the tokens row by row, for any grid.
-
-    Args:
-        dim, grid, concat: as in :class:`Position`.
-        first: position of the first patch token, the number of prefix tokens before it.
+        dim, grid, concat, first: as in :class:`Position`.
     """
 
     embedding: Tensor
 
     def __init__(self, dim: int, grid: tuple[int, int], concat: bool = False, first: int = 0) -> None:
-        super().__init__(dim, grid, concat)
-        self.first = first
-        self.register_buffer("embedding", sincos1d(dim, grid[0] * grid[1], first), persistent=False)
+        super().__init__(dim, grid, concat, first)
+        self.register_buffer("embedding", self.compute(grid), persistent=False)
 
-    @classmethod
-    def build(cls, dim: int, grid: tuple[int, int], concat: bool, first: int) -> Self:
-        return cls(dim, grid, concat, first)
+    def compute(self, grid: tuple[int, int]) -> Tensor:
+        """The vectors of a grid in fp32, ``[gh·gw, dim]``."""
+        raise TypeError(f"{type(self).__name__} has no formula")
 
     def table(self, grid: tuple[int, int]) -> Tensor:
-        if grid == self.grid:
-            return self.embedding
-        return sincos1d(self.dim, grid[0] * grid[1], self.first).to(self.embedding)
+        return self.embedding if grid == self.grid else self.compute(grid).to(self.embedding)
+
+
+class SinCosPosition(FixedPosition):
+    """The embedding of :func:`sincos2d`; its width is divisible by 4."""
+
+    def compute(self, grid: tuple[int, int]) -> Tensor:
+        return sincos2d(self.dim, grid)
+
+
+class SinCos1DPosition(FixedPosition):
+    """The embedding of :func:`sincos1d` over the tokens row by row, prefix tokens counted."""
+
+    def compute(self, grid: tuple[int, int]) -> Tensor:
+        return sincos1d(self.dim, grid[0] * grid[1], self.first)
 
 
 class NoPosition(nn.Module):
     """Leaves the tokens as they are: only the tokenizer and the attention know where things are."""
-
-    @classmethod
-    def build(cls, dim: int, grid: tuple[int, int], concat: bool, first: int) -> Self:
-        """As of the other positions; there is nothing to choose."""
-        return cls()
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """tokens ``[b, n, dim]`` -> the same tokens."""
@@ -139,12 +123,11 @@ class NoPosition(nn.Module):
 
 PositionKind = Literal["learned", "sincos1d", "sincos2d", "relative", "none"]
 
-POSITION: dict[PositionKind, type[Position] | type[NoPosition]] = {
+# Relative positions are a bias on the scores of every attention that has none of its own, and nothing here.
+POSITION: dict[PositionKind, type[Position]] = {
     "learned": LearnedPosition,
     "sincos1d": SinCos1DPosition,
     "sincos2d": SinCosPosition,
-    "relative": NoPosition,  # a bias on the scores of every attention that has no positions of its own
-    "none": NoPosition,
 }
 
 

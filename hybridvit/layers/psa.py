@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Self
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from hybridvit.layers.attention import Attention, AttentionOptions, Kernel, attend, attention_scores
+from hybridvit.layers.attention import Attention, Kernel, attend, attention_scores
 
 
 def axis_scores(offset: Tensor, square: Tensor, size: int) -> Tensor:
@@ -42,18 +41,6 @@ class PSA(Attention):
         ValueError: ``num_heads`` is no perfect square, or ``dim`` is not divisible by it.
     """
 
-    positional = True
-
-    @classmethod
-    def check_heads(cls, num_heads: int) -> None:
-        check_heads(num_heads)
-
-    @classmethod
-    def build(cls, options: AttentionOptions) -> Self:
-        dim, heads, bias, norm, scale, *_ = options
-        strength = None if options.initialisation == "random" else options.locality_strength
-        return cls(dim, heads, bias, qk_norm=norm, qk_scale=scale, locality_strength=strength)
-
     def __init__(
         self,
         dim: int,
@@ -67,10 +54,14 @@ class PSA(Attention):
         super().__init__(dim, num_heads, qkv_bias, qk_norm=qk_norm, qk_scale=qk_scale)
         check_heads(num_heads)
         self.position = nn.Parameter(torch.empty(num_heads, 3))  # v_h, over (δx, δy, δx² + δy²)
+        self.add_parameters()
         if locality_strength is not None:
-            PSA.init_convolutional(self, locality_strength)  # what a subclass adds to it is not there yet
+            self.init_convolutional(locality_strength)
         else:
             nn.init.trunc_normal_(self.position, std=0.02)
+
+    def add_parameters(self) -> None:
+        """Adds what a kind of its own has beside this."""
 
     @torch.no_grad()
     def init_convolutional(self, locality_strength: float = 1.0) -> None:

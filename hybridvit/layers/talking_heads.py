@@ -7,7 +7,6 @@ from torch import Tensor
 
 from hybridvit.layers.attention import MHSA, Kernel
 from hybridvit.layers.initialisation import linear
-from hybridvit.layers.relative import RelativeBias
 
 
 class TalkingHeads(MHSA):
@@ -20,19 +19,9 @@ class TalkingHeads(MHSA):
         dim, num_heads, qkv_bias, qk_norm, qk_scale, bias: as in :class:`MHSA`.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        qkv_bias: bool = True,
-        *,
-        qk_norm: bool = False,
-        qk_scale: float | None = None,
-        bias: RelativeBias | None = None,
-    ) -> None:
-        super().__init__(dim, num_heads, qkv_bias, qk_norm=qk_norm, qk_scale=qk_scale, bias=bias)
-        self.mix_scores = linear(num_heads, num_heads, bias=False)
-        self.mix_weights = linear(num_heads, num_heads)
+    def add_parameters(self) -> None:
+        self.mix_scores = linear(self.num_heads, self.num_heads, bias=False)
+        self.mix_weights = linear(self.num_heads, self.num_heads)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, kernel: Kernel, grid: tuple[int, int] | None) -> Tensor:
         q, k, v = q.to(kernel.dtype), k.to(kernel.dtype), v.to(kernel.dtype)
