@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import prod
 
 from torch import Tensor, nn
 
@@ -35,6 +36,31 @@ class Tokenizer(nn.Module):
 
     def set_grad_checkpointing(self, enable: bool) -> None:
         """Recompute what lies inside in the backward pass; most tokenizers keep too little for that to matter."""
+
+
+class WindowTokenizer(Tokenizer):
+    """A tokenizer of zero padded windows, one layer of them after the other.
+
+    Args:
+        in_channels: channels of the images.
+        windows: side, stride and padding of every layer's windows, in cells of its input.
+    """
+
+    def __init__(self, in_channels: int, windows: Sequence[tuple[int, int, int]]) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.windows = tuple(windows)
+        self.stride = prod(stride for _, stride, _ in self.windows)
+
+    def grids(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Rows and columns behind every layer, for an image of this size in pixels; errors as :meth:`grid`."""
+        grids = [(height, width)]
+        for window in self.windows:
+            grids.append(window_grid(*window, *grids[-1]))
+        return grids[1:]
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        return self.grids(height, width)[-1]
 
 
 def patch_grid(patch_size: int, height: int, width: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from hybridvit.config import Config, PositiveInt
-from hybridvit.layers.tokenizers.base import Tokenizer, window_grid
+from hybridvit.layers.tokenizers.base import WindowTokenizer
 
 
 class ConvConfig(Config):
@@ -37,7 +37,7 @@ class ConvConfig(Config):
         return f"conv {'-'.join(map(str, self.channels))}"
 
 
-class ConvTokenizer(Tokenizer):
+class ConvTokenizer(WindowTokenizer):
     """3x3 convolutions, each with batch norm and ReLU, then a 1x1 map to the tokens.
 
     The stem of "Early Convolutions Help Transformers See Better" (arXiv 2106.14881, §4), whose
@@ -51,25 +51,16 @@ class ConvTokenizer(Tokenizer):
     """
 
     def __init__(self, in_channels: int, dim: int, channels: Sequence[int], strides: Sequence[int]) -> None:
-        super().__init__()
-        self.in_channels = in_channels
-        self.strides = tuple(strides)
-        self.stride = 1
+        super().__init__(in_channels, [(3, stride, 1) for stride in strides])
         layers: list[nn.Module] = []
         width = in_channels
         for out, stride in zip(channels, strides, strict=True):
             conv = nn.Conv2d(width, out, 3, stride=stride, padding=1, bias=False)
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
             layers += [conv, nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
-            width, self.stride = out, self.stride * stride
+            width = out
         self.convs = nn.Sequential(*layers)
         self.proj = nn.Conv2d(width, dim, 1)
-
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of tokens for an image of this size, in pixels (every stride rounds up)."""
-        for stride in self.strides:
-            height, width = window_grid(3, stride, 1, height, width)
-        return height, width
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """images ``[b, c, h, w]`` -> tokens ``[b, gh·gw, d]`` and the grid."""

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from hybridvit.config import Config, PositiveInt
-from hybridvit.layers.tokenizers.base import Tokenizer, window_grid
+from hybridvit.layers.tokenizers.base import WindowTokenizer
 
 
 class ConvPoolConfig(Config):
@@ -39,7 +39,7 @@ class ConvPoolConfig(Config):
         return f"conv_pool {self.kernel_size}x{self.layers}"
 
 
-class ConvPoolTokenizer(Tokenizer):
+class ConvPoolTokenizer(WindowTokenizer):
     """Convolution, ReLU and max pooling, once or more: the tokenizer of CCT (arXiv 2104.05704, §3.4).
 
     Every convolution has no bias and a padding of ``kernel_size // 2``; every pooling takes 3x3 windows
@@ -60,25 +60,14 @@ class ConvPoolTokenizer(Tokenizer):
     def __init__(
         self, in_channels: int, dim: int, kernel_size: int = 3, stride: int = 1, layers: int = 1, hidden_dim: int = 64
     ) -> None:
-        super().__init__()
+        super().__init__(in_channels, [(kernel_size, stride, kernel_size // 2), (3, 2, 1)] * layers)
         if layers < 1:
             raise ValueError(f"a tokenizer of {layers} convolutions makes no tokens: choose layers 1 or more")
-        self.in_channels = in_channels
-        self.kernel_size = kernel_size
-        self.conv_stride = stride
-        self.stride = (2 * stride) ** layers
         self.convs = nn.ModuleList()
         for width, out in pairwise([in_channels, *[hidden_dim] * (layers - 1), dim]):
             conv = nn.Conv2d(width, out, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
             nn.init.kaiming_normal_(conv.weight)
             self.convs.append(conv)
-
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of tokens for an image of this size, in pixels; an empty one is a ValueError."""
-        for _ in self.convs:
-            height, width = window_grid(self.kernel_size, self.conv_stride, self.kernel_size // 2, height, width)
-            height, width = window_grid(3, 2, 1, height, width)
-        return height, width
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """images ``[b, c, h, w]`` -> tokens ``[b, gh·gw, d]`` and the grid."""

@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from hybridvit.config import Config, PositiveInt
-from hybridvit.layers.tokenizers.base import Tokenizer, window_grid
+from hybridvit.layers.tokenizers.base import WindowTokenizer
 
 
 class OverlapConfig(Config):
@@ -37,7 +37,7 @@ class OverlapConfig(Config):
         return f"overlap {self.kernel_size}/{self.stride}"
 
 
-class OverlapTokenizer(Tokenizer):
+class OverlapTokenizer(WindowTokenizer):
     """Patches that overlap, through one zero padded convolution (PVTv2, arXiv 2106.13797, §3.2; CvT, 2103.15808, §3.1).
 
     Both papers put a LayerNorm behind it; it is not part of this layer, as our blocks normalise first.
@@ -53,20 +53,13 @@ class OverlapTokenizer(Tokenizer):
     """
 
     def __init__(self, in_channels: int, dim: int, kernel_size: int, stride: int) -> None:
-        super().__init__()
+        super().__init__(in_channels, [(kernel_size, stride, kernel_size // 2)])
         if kernel_size < stride:
             raise ValueError(
                 f"kernel_size {kernel_size} with stride {stride} skips pixels: "
                 f"choose kernel_size {stride} or more, or stride {kernel_size}"
             )
-        self.in_channels = in_channels
-        self.kernel_size = kernel_size
-        self.stride = stride
         self.proj = nn.Conv2d(in_channels, dim, kernel_size, stride=stride, padding=kernel_size // 2)
-
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of tokens for an image of this size, in pixels; an empty one is a ValueError."""
-        return window_grid(self.kernel_size, self.stride, self.kernel_size // 2, height, width)
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """images ``[b, c, h, w]`` -> tokens ``[b, gh·gw, d]`` and the grid."""

@@ -59,7 +59,6 @@ class ShiftedPatchTokenizer(Tokenizer):
         self.proj = linear(5 * in_channels * patch_size**2, dim)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of tokens for an image of this size, in pixels; a ValueError if patches do not tile it."""
         return patch_grid(self.stride, height, width)
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:

@@ -14,7 +14,7 @@ from hybridvit.config import Config
 from hybridvit.layers.attention import attend, choose_kernel, no_autocast
 from hybridvit.layers.feedforward import MLP
 from hybridvit.layers.initialisation import linear
-from hybridvit.layers.tokenizers.base import Tokenizer, window_grid
+from hybridvit.layers.tokenizers.base import WindowTokenizer
 
 # The three soft splits: side, stride and padding of their windows, in cells of their input.
 SPLITS = ((7, 4, 2), (3, 2, 1), (3, 2, 1))
@@ -116,7 +116,7 @@ class TokenPerformer(TokenTransformer):
         return (x @ w.T - x.square().sum(dim=-1, keepdim=True) / 2).exp()
 
 
-class T2TTokenizer(Tokenizer):
+class T2TTokenizer(WindowTokenizer):
     """The tokens-to-token module of T2T-ViT (arXiv 2101.11986, §3.1).
 
     Three soft splits, overlapping windows flattened to tokens, of 7, 3 and 3 cells a side; behind the first
@@ -140,33 +140,16 @@ class T2TTokenizer(Tokenizer):
         token_dim: int = 64,
         inner: Literal["performer", "transformer"] = "performer",
     ) -> None:
-        super().__init__()
+        super().__init__(in_channels, SPLITS)
         layers = {"performer": TokenPerformer, "transformer": TokenTransformer}
         if inner not in layers:
             nearest = "transformer" if str(inner).lower().startswith("t") else "performer"
             raise ValueError(f"inner {inner!r} is no token layer: choose {nearest!r} (of {', '.join(layers)})")
-        self.in_channels = in_channels
-        self.stride = 16
         sides = [side for side, _, _ in SPLITS]
         self.stages = nn.ModuleList(
             [layers[inner](sides[0] ** 2 * in_channels, token_dim), layers[inner](sides[1] ** 2 * token_dim, token_dim)]
         )
         self.proj = linear(sides[2] ** 2 * token_dim, dim)
-
-    def grids(self, height: int, width: int) -> list[tuple[int, int]]:
-        """Rows and columns behind each split of an image of this size, in pixels."""
-        grids = [(height, width)]
-        for split in SPLITS:
-            grids.append(window_grid(*split, *grids[-1]))
-        return grids[1:]
-
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of tokens for an image of this size, in pixels.
-
-        Raises:
-            ValueError: the image is smaller than one window, its padding included.
-        """
-        return self.grids(height, width)[-1]
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """images ``[b, c, h, w]`` -> tokens ``[b, gh·gw, d]`` and the grid."""
