@@ -97,6 +97,8 @@ def merge_heads(x: Tensor) -> Tensor:
 class Attention(nn.Module):
     """What every attention is made of: projections, a fast exact ``mix``, and the explicit ``matrix``.
 
+    A kind that only adds something to the scores says so in ``score_bias``.
+
     Args:
         dim: width of the tokens; split evenly over the heads.
         num_heads: number of heads.
@@ -138,11 +140,15 @@ class Attention(nn.Module):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, kernel: Kernel, grid: tuple[int, int] | None) -> Tensor:
         """Each token's mixture of values, by the fast exact path: ``[b, h, n, d]``."""
-        return attend(q, k, v, kernel, self.scale)
+        return attend(q, k, v, kernel, self.scale, self.score_bias(v.shape[-2], grid, kernel.dtype))
 
     def matrix(self, q: Tensor, k: Tensor, grid: tuple[int, int] | None) -> Tensor:
         """The attention matrix ``[b, h, n, n]``."""
-        return attention_scores(q, k, self.scale)
+        return attention_scores(q, k, self.scale, self.score_bias(q.shape[-2], grid, q.dtype))
+
+    def score_bias(self, tokens: int, grid: tuple[int, int] | None, dtype: torch.dtype) -> Tensor | None:
+        """What is added to the scores of this many tokens, ``[h, n, n]``, or None."""
+        return None
 
     def forward(self, x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         """x ``[b, n, dim]`` on a grid of n = gh·gw tokens -> ``[b, n, dim]``."""
@@ -192,12 +198,5 @@ class MHSA(Attention):
     def add_parameters(self) -> None:
         """Adds what a kind of its own has beside this."""
 
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, kernel: Kernel, grid: tuple[int, int] | None) -> Tensor:
-        return attend(q, k, v, kernel, self.scale, self.score_bias(v.shape[-2], grid, kernel.dtype))
-
-    def matrix(self, q: Tensor, k: Tensor, grid: tuple[int, int] | None) -> Tensor:
-        return attention_scores(q, k, self.scale, self.score_bias(q.shape[-2], grid, q.dtype))
-
     def score_bias(self, tokens: int, grid: tuple[int, int] | None, dtype: torch.dtype) -> Tensor | None:
-        """What is added to the scores, ``[h, n, n]``, or None."""
         return None if self.bias is None else self.bias(tokens, grid)

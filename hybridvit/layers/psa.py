@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from hybridvit.layers.attention import Attention, Kernel, attend, attention_scores
+from hybridvit.layers.attention import Attention
 
 
 def axis_scores(offset: Tensor, square: Tensor, size: int) -> Tensor:
@@ -80,16 +80,10 @@ class PSA(Attention):
         x, y, square = position.unbind(dim=1)
         return axis_scores(y, square, grid[0]), axis_scores(x, square, grid[1])
 
-    def position_scores(self, grid: tuple[int, int] | None, tokens: int) -> Tensor:
+    def score_bias(self, tokens: int, grid: tuple[int, int] | None, dtype: torch.dtype) -> Tensor:
         """v_h · (δx, δy, δx² + δy²) for each pair of a grid's tokens, ``[h, n, n]``."""
         y, x = self.axes(check_grid(grid, tokens))
         return rearrange(y[:, :, None, :, None] + x[:, None, :, None, :], "h gy gx ky kx -> h (gy gx) (ky kx)")
-
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, kernel: Kernel, grid: tuple[int, int] | None) -> Tensor:
-        return attend(q, k, v, kernel, self.scale, self.position_scores(grid, q.shape[-2]))
-
-    def matrix(self, q: Tensor, k: Tensor, grid: tuple[int, int] | None) -> Tensor:
-        return attention_scores(q, k, self.scale, self.position_scores(grid, q.shape[-2]))
 
 
 def check_heads(num_heads: int) -> None:

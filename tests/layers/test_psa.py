@@ -71,7 +71,7 @@ def test_far_apart_scores_stay_exact_in_low_precision(randomise):
     layer = PSA(H * D, H).bfloat16()
     expected = PSA(H * D, H)
     expected.load_state_dict({name: value.float() for name, value in layer.state_dict().items()})
-    assert torch.equal(layer.position_scores((3, 28), 84), expected.position_scores((3, 28), 84))
+    assert torch.equal(layer.score_bias(84, (3, 28), torch.bfloat16), expected.score_bias(84, (3, 28), torch.float32))
 
 
 def test_another_number_of_heads_or_tokens_is_refused():
