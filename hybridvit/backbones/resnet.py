@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Literal
 
 from annotated_types import MinLen
@@ -15,6 +16,13 @@ from hybridvit.config import Config, PositiveInt
 from hybridvit.layers.bottleneck_attention import BottleneckAttention, ResidualAttention
 
 BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
+
+# Kernel and stride of the stem's convolution, its pool, and the stride that it ends at.
+STEMS: dict[str, tuple[int, int, Callable[[], nn.Module], int]] = {
+    "small": (3, 1, nn.Identity, 1),
+    "pool": (3, 1, partial(nn.MaxPool2d, 2, ceil_mode=True), 2),
+    "imagenet": (7, 2, partial(nn.MaxPool2d, 3, stride=2, padding=1), 4),
+}
 
 
 class ResNetConfig(Config):
@@ -47,9 +55,6 @@ class ResNetConfig(Config):
     def __post_init__(self) -> None:
         if self.block == "bottleneck" and self.width != 64:
             raise ValueError(f"torchvision's bottleneck blocks have a width of 64, given {self.width}")
-        self._check_attention()
-
-    def _check_attention(self) -> None:
         for name, stages in (("attention_stages", self.attention_stages), ("attention_after", self.attention_after)):
             if len(set(stages)) < len(stages) or not set(stages) <= set(range(1, len(self.depths) + 1)):
                 raise ValueError(f"{name} must name stages of 1 .. {len(self.depths)}, each once, given {stages}")
@@ -91,11 +96,11 @@ class ResNet(CNN):
         super().__init__()
         self.in_channels = in_channels
         stem = stem_for(image_size) if config.stem == "auto" else config.stem
-        kernel, stride = (7, 2) if stem == "imagenet" else (3, 1)
+        kernel, stride, pool, total_stride = STEMS[stem]
         self.conv1 = nn.Conv2d(in_channels, config.width, kernel, stride, padding=kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(config.width)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool, total_stride = _stem_pool(stem)
+        self.maxpool = pool()
         self.pool_first = stem == "pool"
         map_channels: dict[int, int] = {}
         channels = config.width
@@ -109,7 +114,9 @@ class ResNet(CNN):
             if index + 1 in config.attention_stages:
                 for position, block in enumerate(blocks):
                     grid = before if position == 0 else map_grid(image_size, total_stride)
-                    block.conv2 = _attention(width, config.num_heads, grid, step if position == 0 else 1)
+                    # The attention mixes at full size; where the convolution had a stride, its result is averaged.
+                    pools = [nn.AvgPool2d(2, ceil_mode=True)] if step == 2 and position == 0 else []
+                    block.conv2 = nn.Sequential(BottleneckAttention(width, config.num_heads, grid), *pools)
             if index + 1 in config.attention_after:
                 self.add_module(f"attention{index + 1}", ResidualAttention(channels, config.num_heads))
             map_channels[total_stride] = channels
@@ -145,17 +152,6 @@ class ResNet(CNN):
         return maps
 
 
-def _stem_pool(stem: Literal["small", "pool", "imagenet"]) -> tuple[nn.Module, int]:
-    """The stem's pool, and the stride that the stem ends at."""
-    match stem:
-        case "small":
-            return nn.Identity(), 1
-        case "pool":
-            return nn.MaxPool2d(2, ceil_mode=True), 2
-        case "imagenet":
-            return nn.MaxPool2d(3, stride=2, padding=1), 4
-
-
 def _stage(
     block: type[BasicBlock] | type[Bottleneck], channels: int, width: int, depth: int, stride: int
 ) -> tuple[nn.Sequential, int]:
@@ -167,9 +163,3 @@ def _stage(
     blocks = [block(channels, width, stride, shortcut)]
     blocks += [block(out, width) for _ in range(depth - 1)]
     return nn.Sequential(*blocks), out
-
-
-def _attention(channels: int, num_heads: int, grid: tuple[int, int], stride: int) -> nn.Sequential:
-    """Self-attention in place of a 3x3 convolution of this stride: mixed at full size, then averaged."""
-    attention = BottleneckAttention(channels, num_heads, grid)
-    return nn.Sequential(attention, *([nn.AvgPool2d(2, ceil_mode=True)] if stride == 2 else []))

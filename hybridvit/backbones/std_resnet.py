@@ -50,17 +50,8 @@ class StdConv(nn.Conv2d):
     """A convolution whose filters are brought to mean 0 and variance 1 before use (arXiv 1903.10520, §3).
 
     Padded as TensorFlow's "SAME": the map has ceil(side / stride) cells, and an odd number of padding
-    cells puts the extra one below and to the right.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: number of filters.
-        kernel: side of the filters.
-        stride: step between them.
+    cells puts the extra one below and to the right. Filters are square.
     """
-
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> None:
-        super().__init__(in_channels, out_channels, kernel, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """x ``[b, in, h, w]`` -> ``[b, out, ceil(h / stride), ceil(w / stride)]``."""
@@ -68,8 +59,8 @@ class StdConv(nn.Conv2d):
         weight = F.layer_norm(rows, rows.shape[1:], eps=1e-8).view_as(self.weight)
         kernel, stride = self.kernel_size[0], self.stride[0]
         if stride == 1:
-            return F.conv2d(x, weight, padding=kernel // 2)
-        return F.conv2d(pad_same(x, kernel, stride), weight, stride=stride)
+            return F.conv2d(x, weight, self.bias, padding=kernel // 2)
+        return F.conv2d(pad_same(x, kernel, stride), weight, self.bias, stride=stride)
 
 
 class MaxPoolSame(nn.Module):
@@ -106,16 +97,16 @@ class StdBottleneck(nn.Module):
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
         out = EXPANSION * width
-        self.conv1 = StdConv(channels, width, 1)
+        self.conv1 = StdConv(channels, width, 1, bias=False)
         self.norm1 = nn.GroupNorm(GROUPS, width)
-        self.conv2 = StdConv(width, width, 3, stride)
+        self.conv2 = StdConv(width, width, 3, stride, bias=False)
         self.norm2 = nn.GroupNorm(GROUPS, width)
-        self.conv3 = StdConv(width, out, 1)
+        self.conv3 = StdConv(width, out, 1, bias=False)
         self.norm3 = nn.GroupNorm(GROUPS, out)
         self.downsample: nn.Module = nn.Identity()
         if stride != 1 or channels != out:
-            norm = nn.GroupNorm(GROUPS, out)
-            self.downsample = nn.Sequential(OrderedDict(conv=StdConv(channels, out, 1, stride), norm=norm))
+            conv = StdConv(channels, out, 1, stride, bias=False)
+            self.downsample = nn.Sequential(OrderedDict(conv=conv, norm=nn.GroupNorm(GROUPS, out)))
 
     def forward(self, x: Tensor) -> Tensor:
         """x ``[b, channels, h, w]`` -> ``[b, 4·width, ceil(h / stride), ceil(w / stride)]``."""
@@ -139,7 +130,7 @@ class StdResNet(CNN):
         name = f"a weight-standardised ResNet with {len(config.depths)} stages"
         self.declare_maps(name, image_size, map_channels)
         stem = OrderedDict[str, nn.Module](
-            conv=StdConv(in_channels, config.width, 7, stride=2),
+            conv=StdConv(in_channels, config.width, 7, stride=2, bias=False),
             norm=nn.GroupNorm(GROUPS, config.width),
             act=nn.ReLU(inplace=True),
             pool=MaxPoolSame(),

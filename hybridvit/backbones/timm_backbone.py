@@ -61,7 +61,8 @@ class TimmBackbone(Backbone):
         features, unused = self._try_out(image_size)
         for child in unused:
             setattr(self.model, child, nn.Identity())
-        pooling: Pooling = "cls" if self._pools_class_token() else "mean"
+        class_token = self.prefix_tokens > 0 and getattr(self.model, "global_pool", None) == "token"
+        pooling: Pooling = "cls" if class_token else "mean"
         map_channels = {stride: x.shape[1] for stride, x in features.maps.items()}
         distilled = getattr(self.model, "dist_token", None) is not None
         self.spec = FeatureSpec(
@@ -118,9 +119,6 @@ class TimmBackbone(Backbone):
 
     def _has_final_norm(self) -> bool:
         return isinstance(getattr(self.model, "norm", None), nn.LayerNorm | nn.RMSNorm)
-
-    def _pools_class_token(self) -> bool:
-        return self.prefix_tokens > 0 and getattr(self.model, "global_pool", None) == "token"
 
     def _features(self, x: Any, images: Tensor) -> Features:
         """What ``forward_features`` gives for these images as Features."""

@@ -74,7 +74,9 @@ class TorchvisionCNN(CNN):
         self.in_channels = in_channels
         with torch.device("meta"):  # shapes alone: torchvision builds its classifiers too, up to 120 million weights
             self.features = _trunk(config.name, config.stem_at(image_size), in_channels)
-        starts = [0, *(index for index, child in enumerate(self.features) if index and _starts_layer(child))]
+        # DenseNet's transitions and EfficientNet's stages are Sequential.
+        layers = [index for index, child in enumerate(self.features) if isinstance(child, nn.MaxPool2d | nn.Sequential)]
+        starts = [0, *(index for index in layers if index)]
         self.bounds = list(zip(starts, [*starts[1:], len(self.features)], strict=True))
         self.strides = list(accumulate(map(_stride, self._layers()), mul))
         if not all(_side(self.features, side) for side in image_size):
@@ -130,11 +132,6 @@ def _trunk(name: str, stem: str, in_channels: int) -> nn.Sequential:
             del trunk.pool0
         trunk.add_module("relu5", nn.ReLU(inplace=True))  # torchvision applies it outside of its features
     return trunk
-
-
-def _starts_layer(child: nn.Module) -> bool:
-    """Whether a child of a trunk starts a layer: DenseNet's transitions and EfficientNet's stages are Sequential."""
-    return isinstance(child, nn.MaxPool2d | nn.Sequential)
 
 
 def _windows(module: nn.Module) -> list[tuple[int, int, int]]:

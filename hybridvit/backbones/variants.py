@@ -55,9 +55,9 @@ RESNET18 = ResNetConfig()
 RESNET50 = ResNetConfig(block="bottleneck", depths=(3, 4, 6, 3))
 
 
-def cait(num_heads: int) -> ViTConfig:
+def cait(size: str, num_heads: int) -> Variant:
     """A CaiT of 24 blocks with heads of 48."""
-    return ViTConfig(
+    config = ViTConfig(
         embed_dim=48 * num_heads,
         depth=24,
         num_heads=num_heads,
@@ -65,6 +65,8 @@ def cait(num_heads: int) -> ViTConfig:
         pooling="class_attention",
         layer_scale=1e-5,
     )
+    blocks = f"{num_heads} heads of 48, 24 blocks, two class-attention blocks"
+    return Variant(config, f"CaiT-{size}: {blocks} (arXiv 2103.17239, table 3).")
 
 
 def convit(num_heads: int, head_dim: int) -> ViTConfig:
@@ -78,9 +80,9 @@ def convit(num_heads: int, head_dim: int) -> ViTConfig:
     )
 
 
-def t2t(num_heads: int, depth: int, mlp_ratio: float) -> ViTConfig:
+def t2t(depth: int, num_heads: int, mlp_ratio: float) -> Variant:
     """A T2T-ViT with heads of 64."""
-    return ViTConfig(
+    config = ViTConfig(
         embed_dim=64 * num_heads,
         depth=depth,
         num_heads=num_heads,
@@ -90,6 +92,8 @@ def t2t(num_heads: int, depth: int, mlp_ratio: float) -> ViTConfig:
         qkv_bias=False,
         norm_eps=1e-5,
     )
+    weights = f"the authors' weights need qk_scale={config.embed_dim}**-0.5"
+    return Variant(config, f"T2T-ViT-{depth}, performer inside (arXiv 2101.11986, table 1); {weights}.")
 
 
 def hybrid(vit: ViTConfig, cnn: ResNetConfig | StdResNetConfig, patch_size: int = 1) -> ViTConfig:
@@ -97,22 +101,23 @@ def hybrid(vit: ViTConfig, cnn: ResNetConfig | StdResNetConfig, patch_size: int 
     return replace(vit, tokenizer=StagesConfig(cnn=cnn, patch_size=patch_size))
 
 
-def early_conv(vit: ViTConfig, *channels: int) -> ViTConfig:
-    """A ViT with 3x3 convolutions of stride 2 instead of patches and of one block."""
-    tokenizer = ConvConfig(channels=channels, strides=(2,) * len(channels))
-    return replace(vit, depth=11, mlp_ratio=3.0, tokenizer=tokenizer)
+def early_conv(flops: str, vit: ViTConfig, *channels: int) -> Variant:
+    """A ViT with four 3x3 convolutions of stride 2 instead of patches and of one block."""
+    config = replace(vit, depth=11, mlp_ratio=3.0, tokenizer=ConvConfig(channels=channels, strides=(2, 2, 2, 2)))
+    stem = "four 3x3 convolutions of stride 2 instead of patches and of one block"
+    return Variant(config, f"ViT_C-{flops}: {stem} (arXiv 2106.14881, table 2).")
+
+
+def distilled(size: str, vit: ViTConfig) -> Variant:
+    """A DeiT with a distillation token."""
+    about = f"DeiT-{size} with a distillation token and its head (arXiv 2012.12877, §4)."
+    return Variant(replace(vit, distilled=True), about)
 
 
 MODELS_FOR_224_PIXELS: dict[str, Variant] = {
-    "cait_s24": Variant(
-        cait(8), "CaiT-S24: 8 heads of 48, 24 blocks, two class-attention blocks (arXiv 2103.17239, table 3)."
-    ),
-    "cait_xs24": Variant(
-        cait(6), "CaiT-XS24: 6 heads of 48, 24 blocks, two class-attention blocks (arXiv 2103.17239, table 3)."
-    ),
-    "cait_xxs24": Variant(
-        cait(4), "CaiT-XXS24: 4 heads of 48, 24 blocks, two class-attention blocks (arXiv 2103.17239, table 3)."
-    ),
+    "cait_s24": cait("S24", num_heads=8),
+    "cait_xs24": cait("XS24", num_heads=6),
+    "cait_xxs24": cait("XXS24", num_heads=4),
     "cct_14_7x2": Variant(
         replace(CCT_7X2, embed_dim=384, depth=14, num_heads=6, mlp_ratio=3.0),
         "CCT-14/7x2: 14 blocks of 6 heads of 64, for 224 pixels (arXiv 2104.05704, table 1).",
@@ -127,25 +132,13 @@ MODELS_FOR_224_PIXELS: dict[str, Variant] = {
     ),
     "convit_tiny_plus": Variant(convit(4, 64), "ConViT-Ti+: 4 heads of 64 (arXiv 2103.10697, table 1)."),
     "deit_base": Variant(VIT_BASE, "DeiT-B, the architecture of ViT-B/16 (arXiv 2012.12877, table 1)."),
-    "deit_base_distilled": Variant(
-        replace(VIT_BASE, distilled=True), "DeiT-B with a distillation token and its head (arXiv 2012.12877, §4)."
-    ),
+    "deit_base_distilled": distilled("B", VIT_BASE),
     "deit_small": Variant(VIT_SMALL, "DeiT-S, the architecture of ViT-S/16 (arXiv 2012.12877, table 1)."),
-    "deit_small_distilled": Variant(
-        replace(VIT_SMALL, distilled=True), "DeiT-S with a distillation token and its head (arXiv 2012.12877, §4)."
-    ),
+    "deit_small_distilled": distilled("S", VIT_SMALL),
     "deit_tiny": Variant(VIT_TINY, "DeiT-Ti, the architecture of ViT-Ti/16 (arXiv 2012.12877, table 1)."),
-    "deit_tiny_distilled": Variant(
-        replace(VIT_TINY, distilled=True), "DeiT-Ti with a distillation token and its head (arXiv 2012.12877, §4)."
-    ),
-    "early_conv_vit_small": Variant(
-        early_conv(VIT_SMALL, 48, 96, 192, 384),
-        "ViT_C-4GF: four 3x3 convolutions of stride 2 instead of patches and of one block (arXiv 2106.14881, table 2).",
-    ),
-    "early_conv_vit_tiny": Variant(
-        early_conv(VIT_TINY, 24, 48, 96, 192),
-        "ViT_C-1GF: four 3x3 convolutions of stride 2 instead of patches and of one block (arXiv 2106.14881, table 2).",
-    ),
+    "deit_tiny_distilled": distilled("Ti", VIT_TINY),
+    "early_conv_vit_small": early_conv("4GF", VIT_SMALL, 48, 96, 192, 384),
+    "early_conv_vit_tiny": early_conv("1GF", VIT_TINY, 24, 48, 96, 192),
     "hybrid_r26_small": Variant(
         hybrid(VIT_SMALL, StdResNetConfig(depths=(2, 2, 2, 2))),
         "R26+ViT-S/32: four ResNet stages of two blocks before the transformer (arXiv 2106.10270, table 1).",
@@ -158,22 +151,10 @@ MODELS_FOR_224_PIXELS: dict[str, Variant] = {
         hybrid(VIT_TINY, StdResNetConfig(depths=()), patch_size=8),
         "R+ViT-Ti/16: a ResNet's first convolution and pool, patches of 8 of its cells (arXiv 2106.10270, table 1).",
     ),
-    "t2t_vit_14": Variant(
-        t2t(6, depth=14, mlp_ratio=3.0),
-        "T2T-ViT-14, performer inside (arXiv 2101.11986, table 1); the authors' weights need qk_scale=384**-0.5.",
-    ),
-    "t2t_vit_19": Variant(
-        t2t(7, depth=19, mlp_ratio=3.0),
-        "T2T-ViT-19, performer inside (arXiv 2101.11986, table 1); the authors' weights need qk_scale=448**-0.5.",
-    ),
-    "t2t_vit_24": Variant(
-        t2t(8, depth=24, mlp_ratio=3.0),
-        "T2T-ViT-24, performer inside (arXiv 2101.11986, table 1); the authors' weights need qk_scale=512**-0.5.",
-    ),
-    "t2t_vit_7": Variant(
-        t2t(4, depth=7, mlp_ratio=2.0),
-        "T2T-ViT-7, performer inside (arXiv 2101.11986, table 1); the authors' weights need qk_scale=256**-0.5.",
-    ),
+    "t2t_vit_14": t2t(14, num_heads=6, mlp_ratio=3.0),
+    "t2t_vit_19": t2t(19, num_heads=7, mlp_ratio=3.0),
+    "t2t_vit_24": t2t(24, num_heads=8, mlp_ratio=3.0),
+    "t2t_vit_7": t2t(7, num_heads=4, mlp_ratio=2.0),
     "vit_base_16": Variant(VIT_BASE, "ViT-B/16, width 768 (arXiv 2010.11929, table 1)."),
     "vit_small_16": Variant(VIT_SMALL, "ViT-S/16, width 384 (arXiv 2106.10270, table 1)."),
     "vit_tiny_16": Variant(VIT_TINY, "ViT-Ti/16, width 192 (arXiv 2106.10270, table 1)."),

@@ -113,13 +113,12 @@ def _rename(name: str, rules: Rules) -> str:
 def _merge_projections(state: State) -> None:
     """One tensor with the rows of q, k, v in this order, from separate ones or another order."""
     for name in list(state):
-        stem, _, part = name.rpartition(".")
-        owner, _, layer = stem.rpartition(".")
-        dot = f"{owner}." if owner else ""
-        if layer == "qk" and f"{dot}v.{part}" in state:
-            state[f"{dot}qkv.{part}"] = torch.cat([state.pop(name), state.pop(f"{dot}v.{part}")])
-        elif layer == "k" and f"{dot}v.{part}" in state:
-            state[f"{dot}kv.{part}"] = torch.cat([state.pop(name), state.pop(f"{dot}v.{part}")])
-        elif layer == "kqv":
+        match = re.fullmatch(r"(.*\.)?(qk|k|kqv)\.(\w+)", name)
+        if match is None:
+            continue
+        owner, layer, part = match.groups(default="")
+        if layer == "kqv":
             k, q, v = state.pop(name).chunk(3)
-            state[f"{dot}qkv.{part}"] = torch.cat([q, k, v])
+            state[f"{owner}qkv.{part}"] = torch.cat([q, k, v])
+        elif f"{owner}v.{part}" in state:
+            state[f"{owner}{layer}v.{part}"] = torch.cat([state.pop(name), state.pop(f"{owner}v.{part}")])

@@ -101,16 +101,13 @@ def load_weights(
         resampled = {f"backbone.{name}": grids for name, grids in resampled.items()}
 
     kept = {name for name in wanted if not head and HEAD.match(name)}
-    fits = {name for name in state.keys() & wanted.keys() if state[name].shape == wanted[name].shape}
+    shapes = {name: (tuple(wanted[name].shape), tuple(state[name].shape)) for name in wanted if name in state}
+    fits = {name for name, (ours, theirs) in shapes.items() if ours == theirs}
     report = LoadReport(
         loaded=len(fits),
         missing=tuple(name for name in wanted if name not in state.keys() | kept and not name.endswith(NO_WEIGHT)),
         unexpected=tuple(name for name in state if name not in wanted),
-        mismatched={
-            name: (tuple(wanted[name].shape), tuple(state[name].shape))
-            for name in wanted
-            if name in state.keys() - fits
-        },
+        mismatched={name: pair for name, pair in shapes.items() if name not in fits},
         resampled=resampled,
         left_out=left_out,
     )
@@ -181,9 +178,11 @@ def _fit_positions(
             old = _square(len(table))
             state["position.embedding"] = resample(table, old, position.grid)
             resampled["position.embedding"] = (position.grid, old)
-    elif table is not None and _computed(position, table):
-        left_out["pos_embed"] = "the fixed sine-cosine positions, which the model computes"
-        del state["position.embedding"]
+    elif table is not None and isinstance(position, SinCos1DPosition):
+        computed = sincos1d(table.shape[1], len(table), position.first)
+        if torch.allclose(table.float(), computed, atol=1e-4):
+            left_out["pos_embed"] = "the fixed sine-cosine positions, which the model computes"
+            del state["position.embedding"]
     for name, module in backbone.named_modules():
         key = f"{name}.table" if name else "table"
         if isinstance(module, RelativeBias) and key in state and state[key].shape != module.table.shape:
@@ -192,13 +191,6 @@ def _fit_positions(
                 state[key] = resample_table(state[key], module.grid)
                 resampled[key] = (module.grid, old)
     return resampled
-
-
-def _computed(position: object, table: Tensor) -> bool:
-    """Whether a table holds the sine-cosine positions that the model has anyway."""
-    if not isinstance(position, SinCos1DPosition):
-        return False
-    return torch.allclose(table.float(), sincos1d(table.shape[1], len(table), position.first), atol=1e-4)
 
 
 def _square(cells: int) -> tuple[int, int]:

@@ -80,7 +80,7 @@ def test_convolution_equals_its_definition(kernel, stride, size):
     for side, cells in zip(size, (height, width), strict=True):
         starts.append(max((cells - 1) * stride + kernel - side, 0) // 2)
     filters = [(w - w.mean()) / (w.var(correction=0) + 1e-8).sqrt() for w in conv.weight]
-    expected = torch.zeros(1, 3, height, width, dtype=torch.float64)
+    expected = conv.bias[:, None, None].expand(1, 3, height, width).clone()
     for row in range(height):
         for column in range(width):
             for i in range(kernel):

@@ -167,9 +167,9 @@ def test_no_matrix_of_all_pairs_of_tokens(inner):
 
 
 def test_what_cannot_be_built_is_refused():
-    with pytest.raises(ValueError, match="inner 'tranformer' is no token layer: choose 'transformer'"):
+    with pytest.raises(ValueError, match="inner must be performer or transformer, given 'tranformer': did you mean transformer"):
         T2TTokenizer(3, DIM, inner="tranformer")
-    with pytest.raises(ValueError, match="token_dim 1 has no random feature: choose token_dim 2 or more"):
+    with pytest.raises(ValueError, match="token_dim must be at least 2, given 1"):
         T2TTokenizer(3, DIM, token_dim=1)
     with pytest.raises(
         ValueError, match=r"width of 2 leaves no room for a window of 7 .*: choose a width of 3 or more"

@@ -173,7 +173,7 @@ def test_conv_pool_widths_start_and_gradient():
     image = torch.tensor([[-1.0, -3.0, -2.0, 5.0], [-4.0, -7.0, 3.0, -6.0]])[None, None].requires_grad_()
     one(image)[0].sum().backward()
     assert image.grad.tolist() == [[[[0, 0, 0, 1], [0, 0, 0, 0]]]]
-    with pytest.raises(ValueError, match="choose layers 1 or more"):
+    with pytest.raises(ValueError, match="layers must be at least 1, given 0"):
         ConvPoolTokenizer(C, DIM, layers=0)
 
 
@@ -211,7 +211,7 @@ def test_shifted_patches_pixel_by_pixel(patch, channels, height, width, randomis
 
 
 def test_shifts_need_half_a_patch_and_patches_that_tile():
-    with pytest.raises(ValueError, match="patch_size 1 has no half to shift by: choose patch_size 2"):
+    with pytest.raises(ValueError, match="patch_size must be at least 2, given 1"):
         ShiftedPatchTokenizer(C, DIM, 1)
     with pytest.raises(ValueError, match="width 33: choose patch_size 11, or a width of 32"):
         ShiftedPatchTokenizer(C, DIM, 16)(torch.randn(1, C, 32, 33))

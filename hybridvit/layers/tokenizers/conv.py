@@ -17,7 +17,7 @@ class ConvConfig(Config):
 
     Attributes:
         channels: width of each convolution.
-        strides: stride of each convolution.
+        strides: stride of each convolution, in its own input pixels.
     """
 
     kind: Literal["conv"] = "conv"
@@ -46,11 +46,11 @@ class ConvTokenizer(WindowTokenizer):
     Args:
         in_channels: channels of the images.
         dim: width of the tokens.
-        channels: width of each convolution.
-        strides: stride of each convolution, in its own input pixels.
+        channels, strides: as in :class:`ConvConfig`.
     """
 
     def __init__(self, in_channels: int, dim: int, channels: Sequence[int], strides: Sequence[int]) -> None:
+        ConvConfig(channels=tuple(channels), strides=tuple(strides))  # checks them
         super().__init__(in_channels, [(3, stride, 1) for stride in strides])
         layers: list[nn.Module] = []
         width = in_channels

@@ -18,9 +18,9 @@ class ConvPoolConfig(Config):
     """Convolution, ReLU and max pool, as often as asked (CCT, arXiv 2104.05704).
 
     Attributes:
-        kernel_size: side of the convolutions, in pixels.
-        stride: their stride; every pool halves once more.
-        layers: number of convolutions.
+        kernel_size: side of the convolutions' windows, in their own input pixels.
+        stride: their stride, in the same; every pool halves once more.
+        layers: number of convolutions, and of poolings.
         hidden_dim: width of all convolutions but the last.
     """
 
@@ -48,21 +48,14 @@ class ConvPoolTokenizer(WindowTokenizer):
     Args:
         in_channels: channels of the images.
         dim: width of the tokens, and of the last convolution.
-        kernel_size: side of the convolutions' windows, in their own input pixels.
-        stride: stride of every convolution, in its own input pixels.
-        layers: number of convolutions, and of poolings.
-        hidden_dim: width of all convolutions but the last.
-
-    Raises:
-        ValueError: no layer at all.
+        kernel_size, stride, layers, hidden_dim: as in :class:`ConvPoolConfig`.
     """
 
     def __init__(
         self, in_channels: int, dim: int, kernel_size: int = 3, stride: int = 1, layers: int = 1, hidden_dim: int = 64
     ) -> None:
+        ConvPoolConfig(kernel_size=kernel_size, stride=stride, layers=layers, hidden_dim=hidden_dim)  # checks them
         super().__init__(in_channels, [(kernel_size, stride, kernel_size // 2), (3, 2, 1)] * layers)
-        if layers < 1:
-            raise ValueError(f"a tokenizer of {layers} convolutions makes no tokens: choose layers 1 or more")
         self.convs = nn.ModuleList()
         for width, out in pairwise([in_channels, *[hidden_dim] * (layers - 1), dim]):
             conv = nn.Conv2d(width, out, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)

@@ -18,6 +18,9 @@ class OverlapConfig(Config):
     Attributes:
         kernel_size: side of a patch, in pixels.
         stride: distance between patches, in pixels.
+
+    Raises:
+        ValueError: patches smaller than their distance, which would leave pixels unseen.
     """
 
     kind: Literal["overlap"] = "overlap"
@@ -26,7 +29,10 @@ class OverlapConfig(Config):
 
     def __post_init__(self) -> None:
         if self.kernel_size < self.stride:
-            raise ValueError(f"patches overlap only if kernel_size {self.kernel_size} ≥ stride {self.stride}")
+            raise ValueError(
+                f"kernel_size {self.kernel_size} with stride {self.stride} skips pixels: "
+                f"choose kernel_size {self.stride} or more, or stride {self.kernel_size}"
+            )
 
     def build(self, in_channels: int, dim: int, image_size: tuple[int, int]) -> OverlapTokenizer:
         """A tokenizer of these patches, ``dim`` wide."""
@@ -45,20 +51,12 @@ class OverlapTokenizer(WindowTokenizer):
     Args:
         in_channels: channels of the images.
         dim: width of the tokens.
-        kernel_size: side of a patch, in pixels; in the papers 7 for a stride of 4, 3 for a stride of 2.
-        stride: distance of two patches, in pixels.
-
-    Raises:
-        ValueError: patches smaller than their distance, which would leave pixels unseen.
+        kernel_size, stride: as in :class:`OverlapConfig`; in the papers 7 and 4, or 3 and 2.
     """
 
     def __init__(self, in_channels: int, dim: int, kernel_size: int, stride: int) -> None:
+        OverlapConfig(kernel_size=kernel_size, stride=stride)  # checks them
         super().__init__(in_channels, [(kernel_size, stride, kernel_size // 2)])
-        if kernel_size < stride:
-            raise ValueError(
-                f"kernel_size {kernel_size} with stride {stride} skips pixels: "
-                f"choose kernel_size {stride} or more, or stride {kernel_size}"
-            )
         self.proj = nn.Conv2d(in_channels, dim, kernel_size, stride=stride, padding=kernel_size // 2)
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:

@@ -19,7 +19,7 @@ class ShiftedPatchConfig(Config):
     """Patches of the image and of its four diagonal shifts (SPT, arXiv 2112.13492).
 
     Attributes:
-        patch_size: side of a patch, in pixels; the shifts are half of it.
+        patch_size: side of a patch, in pixels, at least 2; the shifts are half of it, rounded down.
     """
 
     kind: Literal["shifted_patch"] = "shifted_patch"
@@ -43,16 +43,12 @@ class ShiftedPatchTokenizer(Tokenizer):
     Args:
         in_channels: channels of the images.
         dim: width of the tokens.
-        patch_size: side of a patch, in pixels; for an odd one half a patch is rounded down.
-
-    Raises:
-        ValueError: patches of one pixel, whose half is no shift.
+        patch_size: as in :class:`ShiftedPatchConfig`.
     """
 
     def __init__(self, in_channels: int, dim: int, patch_size: int) -> None:
+        ShiftedPatchConfig(patch_size=patch_size)  # checks it
         super().__init__()
-        if patch_size < 2:
-            raise ValueError(f"patch_size {patch_size} has no half to shift by: choose patch_size 2 or more")
         self.in_channels = in_channels
         self.stride = patch_size
         self.norm = nn.LayerNorm(5 * in_channels * patch_size**2)

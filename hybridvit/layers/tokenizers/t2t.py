@@ -24,8 +24,8 @@ class T2TConfig(Config):
     """Tokens to token: three soft splits with a small transformer between them, stride 16 (arXiv 2101.11986).
 
     Attributes:
-        token_dim: width of the small transformers.
-        inner: their kind, "performer" (linear in the number of tokens) or "transformer".
+        token_dim: width of the small transformers, and of the tokens between the splits; at least 2.
+        inner: their attention: "performer", linear in the tokens, or "transformer", exact.
     """
 
     kind: Literal["t2t"] = "t2t"
@@ -85,17 +85,12 @@ class TokenPerformer(TokenTransformer):
 
     Args:
         in_dim: width of the tokens that come in.
-        dim: width of everything behind the projection; m is half of it.
-
-    Raises:
-        ValueError: a width too small for one direction.
+        dim: width of everything behind the projection, at least 2; m is half of it.
     """
 
     EPSILON = 1e-8  # keeps the rows' sums from 0; the authors' value, and large enough to be felt in wide tokens
 
     def __init__(self, in_dim: int, dim: int) -> None:
-        if dim < 2:
-            raise ValueError(f"a performer of token_dim {dim} has no random feature: choose token_dim 2 or more")
         super().__init__(in_dim, dim, qkv_bias=True)
         self.random_features: Tensor
         features = nn.init.orthogonal_(torch.empty(dim // 2, dim)) * (dim // 2) ** 0.5
@@ -126,11 +121,7 @@ class T2TTokenizer(WindowTokenizer):
     Args:
         in_channels: channels of the images.
         dim: width of the tokens.
-        token_dim: width of the tokens between the splits.
-        inner: the token layers' attention: "performer", linear in the tokens, or "transformer", exact.
-
-    Raises:
-        ValueError: another ``inner``, or a performer of ``token_dim`` 1.
+        token_dim, inner: as in :class:`T2TConfig`.
     """
 
     def __init__(
@@ -140,14 +131,12 @@ class T2TTokenizer(WindowTokenizer):
         token_dim: int = 64,
         inner: Literal["performer", "transformer"] = "performer",
     ) -> None:
+        T2TConfig(token_dim=token_dim, inner=inner)  # checks them
         super().__init__(in_channels, SPLITS)
-        layers = {"performer": TokenPerformer, "transformer": TokenTransformer}
-        if inner not in layers:
-            nearest = "transformer" if str(inner).lower().startswith("t") else "performer"
-            raise ValueError(f"inner {inner!r} is no token layer: choose {nearest!r} (of {', '.join(layers)})")
+        layer = {"performer": TokenPerformer, "transformer": TokenTransformer}[inner]
         sides = [side for side, _, _ in SPLITS]
         self.stages = nn.ModuleList(
-            [layers[inner](sides[0] ** 2 * in_channels, token_dim), layers[inner](sides[1] ** 2 * token_dim, token_dim)]
+            [layer(sides[0] ** 2 * in_channels, token_dim), layer(sides[1] ** 2 * token_dim, token_dim)]
         )
         self.proj = linear(sides[2] ** 2 * token_dim, dim)
 
