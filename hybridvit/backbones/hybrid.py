@@ -47,14 +47,11 @@ class StagesTokenizer(Tokenizer):
     """
 
     def __init__(self, cnn: Backbone, dim: int, patch_size: int) -> None:
-        super().__init__()
-        self.in_channels = cnn.in_channels
-        self.cnn = cnn
-        self.cnn_stride = max(cnn.spec.map_channels)
-        self.patch_size = patch_size
-        self.stride = self.cnn_stride * patch_size
+        cnn_stride = max(cnn.spec.map_channels)
+        super().__init__(cnn.in_channels, cnn_stride * patch_size)
+        self.cnn, self.cnn_stride, self.patch_size = cnn, cnn_stride, patch_size
         self.map_channels = dict(cnn.spec.map_channels)
-        self.proj = nn.Conv2d(cnn.spec.map_channels[self.cnn_stride], dim, patch_size, stride=patch_size)
+        self.proj = nn.Conv2d(cnn.spec.map_channels[cnn_stride], dim, patch_size, stride=patch_size)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of tokens for an image of this size, in pixels.

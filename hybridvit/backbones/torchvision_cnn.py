@@ -72,15 +72,21 @@ class TorchvisionCNN(CNN):
     def __init__(self, config: TorchvisionConfig, image_size: tuple[int, int], in_channels: int) -> None:
         super().__init__()
         self.in_channels = in_channels
+        stem = config.stem_at(image_size)
         with torch.device("meta"):  # shapes alone: torchvision builds its classifiers too, up to 120 million weights
-            self.features = _trunk(config.name, config.stem_at(image_size), in_channels)
+            self.features = _trunk(config.name, stem, in_channels)
         # DenseNet's transitions and EfficientNet's stages are Sequential.
         layers = [index for index, child in enumerate(self.features) if isinstance(child, nn.MaxPool2d | nn.Sequential)]
         starts = [0, *(index for index in layers if index)]
         self.bounds = list(zip(starts, [*starts[1:], len(self.features)], strict=True))
         self.strides = list(accumulate(map(_stride, self._layers()), mul))
         if not all(_side(self.features, side) for side in image_size):
-            raise ValueError(self._too_small(config, image_size))
+            least = next(side for side in range(1, LARGEST_NEEDED + 1) if _side(self.features, side))
+            offer = " or the small stem" if stem == "imagenet" and not config.name.startswith("vgg") else ""
+            raise ValueError(
+                f"images of {image_size[0]}x{image_size[1]} pixels are too small for {config.name} with the "
+                f"{stem} stem: it needs {least} pixels a side{offer}"
+            )
         shapes = self._shapes(image_size)
         channels, *grid = shapes[-1]
         map_channels = {stride: shape[0] for stride, shape in zip(self.strides, shapes, strict=True)}
@@ -107,15 +113,6 @@ class TorchvisionCNN(CNN):
             shapes = [tuple(x.shape[1:]) for x in self.stage_maps(images)]
         self.features.train()
         return shapes
-
-    def _too_small(self, config: TorchvisionConfig, image_size: tuple[int, int]) -> str:
-        least = next(side for side in range(1, LARGEST_NEEDED + 1) if _side(self.features, side))
-        stem = config.stem_at(image_size)
-        offer = " or the small stem" if stem == "imagenet" and not config.name.startswith("vgg") else ""
-        return (
-            f"images of {image_size[0]}x{image_size[1]} pixels are too small for {config.name} with the "
-            f"{stem} stem: it needs {least} pixels a side{offer}"
-        )
 
 
 def _trunk(name: str, stem: str, in_channels: int) -> nn.Sequential:

@@ -61,10 +61,7 @@ WITHOUT_EFFECT: Rules = (
 
 
 def our_names(state: Mapping[str, Tensor]) -> tuple[State, dict[str, str]]:
-    """A published state dict under our names, and what was left out of it with the reasons.
-
-    The position embedding keeps the name ``pos_embed`` and the prefix tokens theirs: see :func:`prefix_tokens`.
-    """
+    """A published state dict under our names, and what was left out of it with the reasons."""
     left_out = {name: reason for name in state for pattern, reason in WITHOUT_EFFECT if re.search(pattern, name)}
     if "classifier.6.weight" in state:  # AlexNet and VGG
         reason = "fully connected layers of the CNN, replaced by mean pooling and one linear layer"
@@ -79,35 +76,35 @@ def our_names(state: Mapping[str, Tensor]) -> tuple[State, dict[str, str]]:
     if rules is CCT and "tokenizer.convs.0.bias" in renamed:  # ViT-Lite and CVT: one convolution that cuts patches
         for part in ("weight", "bias"):
             renamed[f"tokenizer.proj.{part}"] = renamed.pop(f"tokenizer.convs.0.{part}")
+    _split_positions(renamed)
     return renamed, left_out
-
-
-def prefix_tokens(state: State) -> tuple[Tensor | None, Tensor | None]:
-    """Takes class token, distillation token and position embedding out of a state dict.
-
-    Published models add the first rows of the position embedding to the prefix tokens; here these rows
-    are part of the tokens.
-
-    Returns:
-        The prefix tokens ``[p, d]`` and the positions of the patches ``[n, d]``; None where there are none.
-    """
-    tokens = [state.pop(name).flatten(0, -2) for name in ("cls_token", "dist_token") if name in state]
-    prefix = torch.cat(tokens) if tokens else None
-    positions = state.pop("pos_embed", None)
-    if positions is None:
-        return prefix, None
-    positions = positions.flatten(0, -2)
-    # The class token enters after the positions are added, in ConViT and CaiT.
-    late = any(name.endswith(".gate") or name.startswith("class_blocks.") for name in state)
-    if prefix is None or late:
-        return prefix, positions
-    return prefix + positions[: len(prefix)], positions[len(prefix) :]
 
 
 def _rename(name: str, rules: Rules) -> str:
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name
+
+
+def _split_positions(state: State) -> None:
+    """Class token, distillation token and position embedding as our prefix tokens and the positions of the patches.
+
+    Published models add the first rows of the position embedding to the prefix tokens; here these rows
+    are part of the tokens.
+    """
+    tokens = [state.pop(name).flatten(0, -2) for name in ("cls_token", "dist_token") if name in state]
+    if tokens:
+        state["prefix"] = torch.cat(tokens)
+    if "pos_embed" not in state:
+        return
+    positions = state.pop("pos_embed").flatten(0, -2)
+    # The class token enters after the positions are added, in ConViT and CaiT.
+    late = any(name.endswith(".gate") or name.startswith("class_blocks.") for name in state)
+    if tokens and not late:
+        count = len(state["prefix"])
+        state["prefix"] = state["prefix"] + positions[:count]
+        positions = positions[count:]
+    state["position.embedding"] = positions
 
 
 def _merge_projections(state: State) -> None:

@@ -6,7 +6,7 @@ import argparse
 import math
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hybridvit.backbones.features import Backbone
-from hybridvit.backbones.weight_layouts import State, our_names, prefix_tokens
+from hybridvit.backbones.weight_layouts import State, our_names
 from hybridvit.layers.positions import LearnedPosition, SinCos1DPosition, resample, sincos1d
 from hybridvit.layers.relative import RelativeBias, resample_table
 
@@ -54,14 +54,14 @@ class LoadReport:
     def differences(self) -> str:
         """What did not go straight from the one to the other; empty if all did."""
         shapes = [f"{name} {list(ours)} given {list(theirs)}" for name, (ours, theirs) in self.mismatched.items()]
-        parts = [
-            _some("missing", self.missing),
-            _some("unexpected", self.unexpected),
-            _some("of another shape", shapes),
-            _some("resampled", list(self.resampled)),
-            _some("left out", list(self.left_out)),
-        ]
-        return "; ".join(filter(None, parts))
+        groups = {
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "of another shape": shapes,
+            "resampled": list(self.resampled),
+            "left out": list(self.left_out),
+        }
+        return "; ".join(_some(what, names) for what, names in groups.items() if names)
 
     def __str__(self) -> str:
         return "; ".join(filter(None, [f"{self.loaded} tensors loaded", self.differences()]))
@@ -164,13 +164,8 @@ def _flat(content: Mapping[str, Any]) -> State:
 def _fit_positions(
     backbone: nn.Module, state: State, left_out: dict[str, str]
 ) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:
-    """Puts positions and prefix tokens under our names, for the grid of the model; which were resampled."""
+    """Fits positions and relative biases to the grid of the model; which were resampled."""
     resampled = {}
-    prefix, positions = prefix_tokens(state)
-    if prefix is not None:
-        state["prefix"] = prefix
-    if positions is not None:
-        state["position.embedding"] = positions
     table = state.get("position.embedding")
     position = getattr(backbone, "position", None)
     if table is not None and isinstance(position, LearnedPosition) and table.shape[1] == position.dim:
@@ -203,9 +198,7 @@ def _square(cells: int) -> tuple[int, int]:
     return side, side
 
 
-def _some(what: str, names: tuple[str, ...] | list[str]) -> str:
-    if not names:
-        return ""
+def _some(what: str, names: Sequence[str]) -> str:
     return f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
 
 

@@ -209,7 +209,11 @@ def test_an_image_that_patches_of_cells_do_not_tile_is_refused():
         (ConvConfig, {"channels": (4, 5)}, "one stride for each convolution"),
         (ConvConfig, {"channels": (), "strides": ()}, "one stride for each convolution"),
         (ConvConfig, {"channels": (4,), "strides": (0,)}, "strides.0 must be at least 1"),
-        (OverlapConfig, {"kernel_size": 3, "stride": 4}, "kernel_size 3 with stride 4 skips pixels: choose kernel_size 4 or more"),
+        (
+            OverlapConfig,
+            {"kernel_size": 3, "stride": 4},
+            "kernel_size 3 with stride 4 skips pixels: choose kernel_size 4 or more",
+        ),
         (OverlapConfig, {"stride": 0}, "stride must be at least 1, given 0"),
         (ConvPoolConfig, {"layers": 0}, "layers must be at least 1, given 0"),
         (ConvPoolConfig, {"hidden_dim": 0}, "hidden_dim must be at least 1, given 0"),

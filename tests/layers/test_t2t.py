@@ -167,7 +167,9 @@ def test_no_matrix_of_all_pairs_of_tokens(inner):
 
 
 def test_what_cannot_be_built_is_refused():
-    with pytest.raises(ValueError, match="inner must be performer or transformer, given 'tranformer': did you mean transformer"):
+    with pytest.raises(
+        ValueError, match="inner must be performer or transformer, given 'tranformer': did you mean transformer"
+    ):
         T2TTokenizer(3, DIM, inner="tranformer")
     with pytest.raises(ValueError, match="token_dim must be at least 2, given 1"):
         T2TTokenizer(3, DIM, token_dim=1)

@@ -11,15 +11,19 @@ from torch import Tensor, nn
 class Tokenizer(nn.Module):
     """Maps images ``[b, c, h, w]`` to tokens ``[b, gh·gw, d]`` and their grid (gh, gw).
 
-    Attributes:
+    Args:
         in_channels: channels of the images.
         stride: pixels from one token to the next.
+
+    Attributes:
         map_channels: channels of further feature maps, by their stride in pixels; only a CNN inside has any.
     """
 
-    in_channels: int
-    stride: int
     map_channels: Mapping[int, int] = {}
+
+    def __init__(self, in_channels: int, stride: int) -> None:
+        super().__init__()
+        self.in_channels, self.stride = in_channels, stride
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of tokens for an image of this size, in pixels.
@@ -47,10 +51,8 @@ class WindowTokenizer(Tokenizer):
     """
 
     def __init__(self, in_channels: int, windows: Sequence[tuple[int, int, int]]) -> None:
-        super().__init__()
-        self.in_channels = in_channels
+        super().__init__(in_channels, prod(stride for _, stride, _ in windows))
         self.windows = tuple(windows)
-        self.stride = prod(stride for _, stride, _ in self.windows)
 
     def grids(self, height: int, width: int) -> list[tuple[int, int]]:
         """Rows and columns behind every layer, for an image of this size in pixels; errors as :meth:`grid`."""

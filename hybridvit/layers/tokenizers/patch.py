@@ -40,9 +40,7 @@ class PatchTokenizer(Tokenizer):
     """
 
     def __init__(self, in_channels: int, dim: int, patch_size: int) -> None:
-        super().__init__()
-        self.in_channels = in_channels
-        self.stride = patch_size
+        super().__init__(in_channels, patch_size)
         self.proj = nn.Conv2d(in_channels, dim, patch_size, stride=patch_size)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:

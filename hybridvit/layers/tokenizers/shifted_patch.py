@@ -48,9 +48,7 @@ class ShiftedPatchTokenizer(Tokenizer):
 
     def __init__(self, in_channels: int, dim: int, patch_size: int) -> None:
         ShiftedPatchConfig(patch_size=patch_size)  # checks it
-        super().__init__()
-        self.in_channels = in_channels
-        self.stride = patch_size
+        super().__init__(in_channels, patch_size)
         self.norm = nn.LayerNorm(5 * in_channels * patch_size**2)
         self.proj = linear(5 * in_channels * patch_size**2, dim)
 
