@@ -17,8 +17,8 @@ from hybridvit.backbones.vit import ViTConfig as ViTConfig
 from hybridvit.backbones.wide_resnet import WideResNet as WideResNet
 from hybridvit.backbones.wide_resnet import WideResNetConfig as WideResNetConfig
 from hybridvit.layers.tokenizers.conv import ConvConfig as ConvConfig
-from hybridvit.layers.tokenizers.conv_pool import ConvPoolConfig as ConvPoolConfig
-from hybridvit.layers.tokenizers.overlap import OverlapConfig as OverlapConfig
+from hybridvit.layers.tokenizers.conv import ConvPoolConfig as ConvPoolConfig
+from hybridvit.layers.tokenizers.conv import OverlapConfig as OverlapConfig
 from hybridvit.layers.tokenizers.patch import PatchConfig as PatchConfig
-from hybridvit.layers.tokenizers.shifted_patch import ShiftedPatchConfig as ShiftedPatchConfig
+from hybridvit.layers.tokenizers.patch import ShiftedPatchConfig as ShiftedPatchConfig
 from hybridvit.layers.tokenizers.t2t import T2TConfig as T2TConfig

@@ -11,8 +11,7 @@ from hybridvit.backbones.std_resnet import StdResNetConfig
 from hybridvit.backbones.torchvision_cnn import TorchvisionConfig
 from hybridvit.backbones.vit import ViTConfig
 from hybridvit.backbones.wide_resnet import WideResNetConfig
-from hybridvit.layers.tokenizers.conv import ConvConfig
-from hybridvit.layers.tokenizers.conv_pool import ConvPoolConfig
+from hybridvit.layers.tokenizers.conv import ConvConfig, ConvPoolConfig
 from hybridvit.layers.tokenizers.patch import PatchConfig
 from hybridvit.layers.tokenizers.t2t import T2TConfig
 

@@ -170,7 +170,13 @@ def _fit_positions(
     position = getattr(backbone, "position", None)
     if table is not None and isinstance(position, LearnedPosition) and table.shape[1] == position.dim:
         if len(table) != len(position.embedding):
-            old = _square(len(table))
+            side = math.isqrt(len(table))
+            if side * side != len(table):
+                raise ValueError(
+                    f"the checkpoint's {len(table)} positions are those of a grid that is not square, so its sides are "
+                    "not known; build the model for the checkpoint's own image size first"
+                )
+            old = (side, side)
             state["position.embedding"] = resample(table, old, position.grid)
             resampled["position.embedding"] = (position.grid, old)
     elif table is not None and isinstance(position, SinCos1DPosition):
@@ -186,16 +192,6 @@ def _fit_positions(
                 state[key] = resample_table(state[key], module.grid)
                 resampled[key] = (module.grid, old)
     return resampled
-
-
-def _square(cells: int) -> tuple[int, int]:
-    side = math.isqrt(cells)
-    if side * side != cells:
-        raise ValueError(
-            f"the checkpoint's {cells} positions are those of a grid that is not square, so its sides are not known; "
-            "build the model for the checkpoint's own image size first"
-        )
-    return side, side
 
 
 def _some(what: str, names: Sequence[str]) -> str:

@@ -20,9 +20,9 @@ from hybridvit.layers.positions import SinCosPosition as SinCosPosition
 from hybridvit.layers.psa import PSA as PSA
 from hybridvit.layers.relative import RelativeBias as RelativeBias
 from hybridvit.layers.talking_heads import TalkingHeads as TalkingHeads
+from hybridvit.layers.tokenizers.conv import ConvPoolTokenizer as ConvPoolTokenizer
 from hybridvit.layers.tokenizers.conv import ConvTokenizer as ConvTokenizer
-from hybridvit.layers.tokenizers.conv_pool import ConvPoolTokenizer as ConvPoolTokenizer
-from hybridvit.layers.tokenizers.overlap import OverlapTokenizer as OverlapTokenizer
+from hybridvit.layers.tokenizers.conv import OverlapTokenizer as OverlapTokenizer
 from hybridvit.layers.tokenizers.patch import PatchTokenizer as PatchTokenizer
-from hybridvit.layers.tokenizers.shifted_patch import ShiftedPatchTokenizer as ShiftedPatchTokenizer
+from hybridvit.layers.tokenizers.patch import ShiftedPatchTokenizer as ShiftedPatchTokenizer
 from hybridvit.layers.tokenizers.t2t import T2TTokenizer as T2TTokenizer

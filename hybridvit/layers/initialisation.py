@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+QUERY_KEY = (0.7, 0.7)  # (α, β) of W_q W_kᵀ in the mimetic start
+VALUE_PROJ = (0.4, 0.4)  # and of W_v W_proj
+
 
 def linear(in_features: int, out_features: int, bias: bool = True) -> nn.Linear:
     """A linear layer started as in the ViT authors' code: Xavier uniform weights, zero bias.
@@ -21,13 +24,7 @@ def linear(in_features: int, out_features: int, bias: bool = True) -> nn.Linear:
 
 
 @torch.no_grad()
-def init_mimetic(
-    qkv: nn.Linear,
-    proj: nn.Linear,
-    num_heads: int,
-    query_key: tuple[float, float] = (0.7, 0.7),
-    value_proj: tuple[float, float] = (0.4, 0.4),
-) -> None:
+def init_mimetic(qkv: nn.Linear, proj: nn.Linear, num_heads: int) -> None:
     """Mimetic start of self-attention (arXiv 2305.09828, §4): trained transformers' products of weights.
 
     Every head's W_q W_kᵀ ≈ αZ + βI and W_v W_proj ≈ αZ - βI, with Z of independent N(0, 1 / dim) entries,
@@ -37,8 +34,6 @@ def init_mimetic(
         qkv: queries, keys and values, ``[3·dim, dim]``.
         proj: output projection, ``[dim, dim]``.
         num_heads: number of heads.
-        query_key: (α, β) of W_q W_kᵀ.
-        value_proj: (α, β) of W_v W_proj.
     """
     dim = proj.in_features
     width = dim // num_heads
@@ -51,9 +46,9 @@ def init_mimetic(
         return u[:, :rank] * root, v[:rank].T * root
 
     for head in range(num_heads):
-        q, k = factors(*query_key, width)
+        q, k = factors(*QUERY_KEY, width)
         qkv.weight[head * width : (head + 1) * width] = q.T
         qkv.weight[dim + head * width : dim + (head + 1) * width] = k.T
-    v, out = factors(value_proj[0], -value_proj[1], dim)
+    v, out = factors(VALUE_PROJ[0], -VALUE_PROJ[1], dim)
     qkv.weight[2 * dim :] = v.T  # x W_v, in torch's layout
     proj.weight.copy_(out)

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from hybridvit.layers import GPSA, LSA, MHSA, TalkingHeads
+from hybridvit.layers import GPSA, LSA, MHSA, TalkingHeads, initialisation
 from hybridvit.layers.initialisation import init_mimetic, linear
 
 H, D = 3, 41
 DIM = H * D  # 123: expected values hold to a few per cent
 
 
-def mimetic(kind=MHSA, heads=H, dim=DIM, **options):
+def mimetic(kind=MHSA, heads=H, dim=DIM):
     layer = kind(dim, heads)
-    init_mimetic(layer.qkv, layer.proj, heads, **options)
+    init_mimetic(layer.qkv, layer.proj, heads)
     return layer
 
 
@@ -56,8 +56,9 @@ def test_queries_and_keys_are_the_best_approximation_of_noise_plus_identity():
 
 
 @pytest.mark.parametrize(("noise", "identity"), [(0.7, 0.7), (0.3, 0.9)])
-def test_tokens_attend_to_tokens_like_themselves(noise, identity):
-    products = query_key(mimetic(query_key=(noise, identity)))
+def test_tokens_attend_to_tokens_like_themselves(noise, identity, monkeypatch):
+    monkeypatch.setattr(initialisation, "QUERY_KEY", (noise, identity))
+    products = query_key(mimetic())
     expected = expected_share(D, DIM, noise, identity)
     assert expected > 0.15
     for product in products:
@@ -67,13 +68,14 @@ def test_tokens_attend_to_tokens_like_themselves(noise, identity):
     assert query_key(MHSA(DIM, H)).diagonal(dim1=1, dim2=2).mean().abs() < 0.05  # an ordinary start: no such thing
 
 
-def test_values_and_projection_turn_tokens_around():
+def test_values_and_projection_turn_tokens_around(monkeypatch):
     product = value_proj(mimetic())
     assert product.diagonal().mean().item() == pytest.approx(-0.4, abs=0.02)
     noise = product + 0.4 * torch.eye(DIM)
     assert noise.std().item() == pytest.approx(0.4 * DIM**-0.5, rel=0.05)
     assert noise.mean().abs() < 0.005
-    other = value_proj(mimetic(value_proj=(0.1, 0.8)))
+    monkeypatch.setattr(initialisation, "VALUE_PROJ", (0.1, 0.8))
+    other = value_proj(mimetic())
     assert other.diagonal().mean().item() == pytest.approx(-0.8, abs=0.02)
     assert (other + 0.8 * torch.eye(DIM)).std().item() == pytest.approx(0.1 * DIM**-0.5, rel=0.05)
 
