@@ -87,10 +87,13 @@ class TorchvisionCNN(CNN):
                 f"images of {image_size[0]}x{image_size[1]} pixels are too small for {config.name} with the "
                 f"{stem} stem: it needs {least} pixels a side{offer}"
             )
-        shapes = self._shapes(image_size)
-        channels, *grid = shapes[-1]
-        map_channels = {stride: shape[0] for stride, shape in zip(self.strides, shapes, strict=True)}
-        self.spec = FeatureSpec(channels, (grid[0], grid[1]), 0, "mean", map_channels)
+        self.features.eval()  # batch norm refuses a single cell in training mode
+        with torch.no_grad():
+            maps = self.stage_maps(torch.empty(1, in_channels, *image_size, device="meta"))
+        self.features.train()
+        channels, rows, columns = maps[-1].shape[1:]
+        map_channels = {stride: x.shape[1] for stride, x in zip(self.strides, maps, strict=True)}
+        self.spec = FeatureSpec(channels, (rows, columns), 0, "mean", map_channels)
         self.features.to_empty(device=torch.get_default_device())
         _init(self.features, KAIMING_MODES[config.name])
 
@@ -104,15 +107,6 @@ class TorchvisionCNN(CNN):
     def stage_maps(self, images: Tensor) -> list[Tensor]:
         self.check_images(images)
         return self.run_stages(self._layers(), images)
-
-    def _shapes(self, image_size: tuple[int, int]) -> list[tuple[int, ...]]:
-        """Channels, rows and columns of every layer's map, while the trunk has no values yet."""
-        images = torch.empty(1, self.in_channels, *image_size, device="meta")
-        self.features.eval()  # batch norm refuses a single cell in training mode
-        with torch.no_grad():
-            shapes = [tuple(x.shape[1:]) for x in self.stage_maps(images)]
-        self.features.train()
-        return shapes
 
 
 def _trunk(name: str, stem: str, in_channels: int) -> nn.Sequential:

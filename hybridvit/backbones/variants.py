@@ -43,13 +43,7 @@ VIT_LITE = ViTConfig(
 )
 CVT = replace(VIT_LITE, pooling="seq")
 CCT_7X2 = replace(CVT, tokenizer=ConvPoolConfig(kernel_size=7, stride=2, layers=2))
-DHVT_STYLE = ViTConfig(
-    embed_dim=192,
-    num_heads=4,
-    tokenizer=ConvConfig(channels=(96, 192), strides=(2, 2)),
-    position="none",
-    feedforward="conv",
-)
+DHVT_STEM = ConvConfig(channels=(96, 192), strides=(2, 2))
 RESNET18 = ResNetConfig()
 RESNET50 = ResNetConfig(block="bottleneck", depths=(3, 4, 6, 3))
 
@@ -184,7 +178,7 @@ MODELS_FOR_32_PIXELS: dict[str, Variant] = {
         "DenseNet-121, its stem by the size of the images (arXiv 1608.06993, table 1; torchvision's).",
     ),
     "dhvt_style_tiny": Variant(
-        DHVT_STYLE,
+        ViTConfig(embed_dim=192, num_heads=4, tokenizer=DHVT_STEM, position="none", feedforward="conv"),
         "After DHVT-T/4: conv tokenizer, convolutional feed-forward, no positions; no head tokens (arXiv 2210.05958).",
     ),
     "efficientnet_b0": Variant(

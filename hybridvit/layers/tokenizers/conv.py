@@ -52,8 +52,7 @@ class OverlapTokenizer(WindowTokenizer):
     Both papers put a LayerNorm behind it; it is not part of this layer, as our blocks normalise first.
 
     Args:
-        in_channels: channels of the images.
-        dim: width of the tokens.
+        in_channels, dim: channels of the images, width of the tokens.
         kernel_size, stride: as in :class:`OverlapConfig`; in the papers 7 and 4, or 3 and 2.
     """
 
@@ -101,8 +100,7 @@ class ConvTokenizer(WindowTokenizer):
     strides and widths are free here; overlapping windows carry locality and translation equivariance.
 
     Args:
-        in_channels: channels of the images.
-        dim: width of the tokens.
+        in_channels, dim: channels of the images, width of the tokens.
         channels, strides: as in :class:`ConvConfig`.
     """
 
@@ -132,7 +130,7 @@ class ConvPoolConfig(Config):
         kernel_size: side of the convolutions' windows, in their own input pixels.
         stride: their stride, in the same; every pool halves once more.
         layers: number of convolutions, and of poolings.
-        hidden_dim: width of all convolutions but the last.
+        hidden_dim: width of all convolutions but the last, which has that of the tokens.
     """
 
     kind: Literal["conv_pool"] = "conv_pool"
@@ -157,8 +155,7 @@ class ConvPoolTokenizer(WindowTokenizer):
     at a stride of 2 with a padding of 1.
 
     Args:
-        in_channels: channels of the images.
-        dim: width of the tokens, and of the last convolution.
+        in_channels, dim: channels of the images, width of the tokens.
         kernel_size, stride, layers, hidden_dim: as in :class:`ConvPoolConfig`.
     """
 

@@ -82,8 +82,7 @@ class ShiftedPatchTokenizer(Tokenizer):
     patches together; each patch is flattened, normalised and mapped linearly.
 
     Args:
-        in_channels: channels of the images.
-        dim: width of the tokens.
+        in_channels, dim: channels of the images, width of the tokens.
         patch_size: as in :class:`ShiftedPatchConfig`.
     """
 

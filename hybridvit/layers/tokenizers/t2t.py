@@ -119,8 +119,7 @@ class T2TTokenizer(WindowTokenizer):
     The authors' dropout of 0.1 inside the performer is left out.
 
     Args:
-        in_channels: channels of the images.
-        dim: width of the tokens.
+        in_channels, dim: channels of the images, width of the tokens.
         token_dim, inner: as in :class:`T2TConfig`.
     """
 
