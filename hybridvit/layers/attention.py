@@ -196,7 +196,7 @@ class MHSA(Attention):
         self.add_parameters()
 
     def add_parameters(self) -> None:
-        """Adds what a kind of its own has beside this."""
+        """Adds the parameters that a derived kind has beside these."""
 
     def score_bias(self, tokens: int, grid: tuple[int, int] | None, dtype: torch.dtype) -> Tensor | None:
         return None if self.bias is None else self.bias(tokens, grid)

@@ -1,4 +1,4 @@
-"""The attentions that a block may have: each kind once, by its name."""
+"""The attentions that a block may have, each derived from MHSA or PSA: each kind once, by its name."""
 
 from typing import Literal
 

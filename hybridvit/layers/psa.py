@@ -61,7 +61,7 @@ class PSA(Attention):
             nn.init.trunc_normal_(self.position, std=0.02)
 
     def add_parameters(self) -> None:
-        """Adds what a kind of its own has beside this."""
+        """Adds the parameters that a derived kind has beside these."""
 
     @torch.no_grad()
     def init_convolutional(self, locality_strength: float = 1.0) -> None:
