@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hybridvit.layers.attention import MHSA
+from hybridvit.layers.attention import MHSA, Kernel, attend, attention_scores
 
 
 class LSA(MHSA):
@@ -19,12 +19,17 @@ class LSA(MHSA):
     """
 
     def add_parameters(self) -> None:
-        self.temperature = nn.Parameter(torch.full((self.num_heads,), self.scale))
-        self.scale = 1.0  # the temperature takes its place
+        self.temperature = nn.Parameter(torch.full((self.num_heads,), self.scale))  # multiplies q · k
 
-    def heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = super().heads(qkv)
-        return q * self.temperature[:, None, None].to(q.dtype), k, v
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, kernel: Kernel, grid: tuple[int, int] | None) -> Tensor:
+        return attend(self.tempered(q), k, v, kernel, 1.0, self.score_bias(v.shape[-2], grid, kernel.dtype))
+
+    def matrix(self, q: Tensor, k: Tensor, grid: tuple[int, int] | None) -> Tensor:
+        return attention_scores(self.tempered(q), k, 1.0, self.score_bias(q.shape[-2], grid, q.dtype))
+
+    def tempered(self, q: Tensor) -> Tensor:
+        """Queries ``[b, h, n, d]`` times their head's temperature."""
+        return q * self.temperature[:, None, None].to(q.dtype)
 
     def score_bias(self, tokens: int, grid: tuple[int, int] | None, dtype: torch.dtype) -> Tensor:
         """The masked diagonal, plus the relative bias if there is one."""

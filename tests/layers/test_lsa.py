@@ -101,7 +101,7 @@ def test_a_relative_bias_leaves_the_diagonal_masked(prefix, randomise):
     x = torch.randn(B, prefix + 15, H * D)
     weights = layer.weights(x, grid)
     assert not weights.diagonal(dim1=-2, dim2=-1).any()
-    q, k, _ = MHSA.heads(layer, layer.qkv(x))
+    q, k, _ = layer.heads(layer.qkv(x))
     scores = layer.temperature[:, None, None] * (q @ k.transpose(-2, -1)) + layer.bias(prefix + 15, grid)
     expected = scores.masked_fill(torch.eye(prefix + 15, dtype=torch.bool), -math.inf).softmax(-1)
     torch.testing.assert_close(weights, expected, rtol=0, atol=1e-6)
