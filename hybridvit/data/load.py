@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,10 @@ class DataConfig(Config):
         image_size: height and width in pixels that images are cropped and resized to; None: as they are.
         train_images: number of labelled images to use, a nested stratified subset; None: all.
         validation: share of those set apart for selection, where the data has no validation split.
+        validation_from: what that is a share of: the images of train_images ("subset"), or all training images ("all"),
+            of which train_images are drawn afterwards, or as many as are left.
         test: share of all images set apart for the test, where the data has no test split.
+        read_test: False: the test split is set apart, but neither read nor scored, as while a recipe is developed.
         stratify: column of classes that splits and subsets are stratified by; None: the first that a task reads.
         split_seed: seed of the splits; the run's own seed draws the subset.
         skip_unreadable: leave out image files that cannot be read, naming them.
@@ -56,7 +59,9 @@ class DataConfig(Config):
     image_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
     train_images: PositiveInt | None = None
     validation: Fraction = 0.2
+    validation_from: Literal["subset", "all"] = "subset"
     test: Fraction = 0.2
+    read_test: bool = True
     stratify: str | None = None
     split_seed: NonNegativeInt = 0
     skip_unreadable: bool = False
@@ -68,6 +73,8 @@ class DataConfig(Config):
     def __post_init__(self) -> None:
         if self.memory is not None and not _files(self.root, self.dataset):
             raise ValueError("memory has no effect: only images of folders and manifests may stay on disk")
+        if self.validation_from == "all" and not (self.validation and self.train_images):
+            raise ValueError("validation_from 'all' has no effect without validation and train_images")
         if self.synthetic is not None and (self.root, self.dataset, self.image_size) != (None, None, None):
             raise ValueError("synthetic scenes make their own images, so dataset, root and image_size have no effect")
 
@@ -107,8 +114,13 @@ def load(
     train, validation, test = splits.train, splits.validation, splits.test
     if not len(test) and config.test:
         train, test = set_apart(train, by, config.test, config.split_seed)
+    if not config.read_test:
+        test = test[:0]
+    from_all = config.validation_from == "all"
+    if from_all and not len(validation):
+        train, validation = set_apart(train, by, config.validation, config.split_seed)
     if config.train_images is not None:
-        if config.train_images > len(train):
+        if config.train_images > len(train) and not from_all:
             raise ValueError(f"train_images is {config.train_images}, but there are only {len(train)} training images")
         train = train[np.sort(stratified_order(strata(train, by), seed)[: config.train_images])]
     if not len(validation) and config.validation:

@@ -42,6 +42,7 @@ from hybridvit.training.accelerator import make_accelerator
 from hybridvit.training.engine import Trainer
 from hybridvit.training.evaluation import Scores, evaluate, evaluate_with_tta
 from hybridvit.training.history import OnStep
+from hybridvit.training.per_image import pack
 from hybridvit.training.run_folder import RunFolder, device_name, revision, versions
 
 
@@ -192,7 +193,8 @@ class Run:
         if self.teacher is not None:
             self.teacher.leave(self.net)
             self.teacher.leave(self.trainer.evaluated)
-        test, tta = self._test() if len(self.test) else (None, None)
+        right: dict[str, list[bool]] = {}
+        test, tta = self._test(right) if len(self.test) else (None, None)
         several = {"losses": history.losses, "validation": history.validation, "conflicts": history.conflicts}
         result = {
             "recipe": self.recipe.name,
@@ -209,6 +211,7 @@ class Run:
             "test": test,
             **({"test_tta": tta} if recipe.tta else {}),
             "test_images": len(self.splits.test),
+            "test_right": {task: pack(np.array(hits)) for task, hits in right.items()},
             "validation": history.best,
             "validation_images": len(self.splits.validation),
             "selected_step": history.best_step if history.best is not None else self.recipe.train.steps,
@@ -235,9 +238,9 @@ class Run:
             self.folder.finish(result)
         return result
 
-    def _test(self) -> tuple[Scores, Scores | None]:
-        """The test, and the test with test-time augmentation if the recipe asks for it."""
-        given = (self.trainer.evaluated, self.tasks, self.test, self.accelerator)
+    def _test(self, right: dict[str, list[bool]]) -> tuple[Scores, Scores | None]:
+        """The test, and the test with test-time augmentation if the recipe asks for it; ``right`` as for evaluate."""
+        given = (self.trainer.evaluated, self.tasks, self.test, self.accelerator, right)
         return evaluate_with_tta(*given) if self.recipe.tta else (evaluate(*given), None)
 
 

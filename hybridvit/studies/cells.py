@@ -6,10 +6,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from hybridvit.config import to_dict
 from hybridvit.recipe import Recipe
+
+# Fields that recipes did not always have, with the value that changes nothing: cells from before are found again.
+LATER_FIELDS = {("data", "validation_from"): "subset", ("data", "read_test"): True}
 
 
 @dataclass(frozen=True)
@@ -32,17 +36,23 @@ class Cell:
     label: str
     trial: bool = False
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Name of the cell, fit for a file, with a digest of all that its result depends on.
 
         Names of the study, of an arm or of the recipe are no part of it: a finished cell is found again under others.
         """
-        recipe = json.dumps(to_dict(replace(self.recipe, name="")))
-        return f"{self.label}-seed{self.seed}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+        recipe = to_dict(replace(self.recipe, name=""))
+        for (part, name), value in LATER_FIELDS.items():
+            if recipe[part][name] == value:
+                del recipe[part][name]
+        digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
+        return f"{self.label}-seed{self.seed}-{digest[:12]}"
 
     def summarise(self, result: Mapping[str, Any]) -> str:
         """The first metric of every task of a result, while the other cells run."""
+        if "diverged" in result:
+            return "diverged"
         split = "validation" if self.trial else "test"
         words = []
         for task, metrics in (result[split] or {}).items():
@@ -70,7 +80,9 @@ def first_task(recipe: Recipe, what: str) -> str:
 
 
 def accuracy(recipe: Recipe, result: Mapping[str, Any], split: Literal["test", "test_tta", "validation"]) -> float:
-    """Accuracy of the first task in a result, in [0, 1]."""
+    """Accuracy of the first task in a result, in [0, 1]; of a trial that diverged 0."""
+    if "diverged" in result:
+        return 0.0
     return float(result[split][next(iter(recipe.tasks))]["accuracy"])
 
 

@@ -84,16 +84,19 @@ def conduct(study: StudyConfig, folder: StudyFolder, display: Display) -> Outcom
         TimeIsUp: there was no time for some of the trials.
     """
     folder.start()
-    failed: list[tuple[Cell, str]] = []
-    limit, trials, results = TimeLimit(study.launch.minutes), study.trials(), {}
-    if trials:
+    failed: dict[str, tuple[Cell, str]] = {}
+    limit = TimeLimit(study.launch.minutes)
+    results: dict[str, dict[str, Any]] = {}
+    tried: list[Cell] = []
+    while len(trials := distinct(study.trials(results))) > len(tried):
         results = run_missing("trials", trials, study, limit, folder, display, failed)
-        if left := len(trials) - len(results) - len(failed):
+        if left := sum(cell.key not in results and cell.key not in failed for cell in trials):
             raise TimeIsUp(f"the time is up, and {left} trials are left, then all runs; the same command resumes")
-    cells, before = distinct(study.cells(results)), len(failed)
+        tried = trials
+    cells = distinct(study.cells(results))
     ended = run_missing("runs", cells, study, limit, folder, display, failed)
-    left = len(cells) - len(ended) - (len(failed) - before)
-    return Outcome(folder, results | ended, tuple(failed), left)
+    left = sum(cell.key not in ended and cell.key not in failed for cell in cells)
+    return Outcome(folder, results | ended, tuple(failed.values()), left)
 
 
 def run_missing(
@@ -103,7 +106,7 @@ def run_missing(
     limit: TimeLimit,
     folder: StudyFolder,
     display: Display,
-    failed: list[tuple[Cell, str]],
+    failed: dict[str, tuple[Cell, str]],
 ) -> dict[str, dict[str, Any]]:
     """Results of the cells, by key; those without one yet are run in time, and what fails is added to ``failed``.
 
@@ -114,10 +117,13 @@ def run_missing(
         limit: of the time.
         folder: where results are kept.
         display: told of every start and end.
-        failed: gets each cell that fails with its error.
+        failed: gets each cell that fails with its error, by key; what is there already is not tried again.
     """
     results = folder.read(cells)
-    missing = [cell for cell in cells if cell.key not in results]
+    for cell in cells:
+        if not cell.trial and cell.seed < study.keep and not folder.run(cell).is_dir():
+            results.pop(cell.key, None)  # its weights are asked for now, and were not kept
+    missing = [cell for cell in cells if cell.key not in results and cell.key not in failed]
     for result in results.values():
         limit.took(result["seconds"]["total"])
     display.stage(name, len(cells), len(results), study.launch.workers or os.cpu_count() or 1)
@@ -127,7 +133,7 @@ def run_missing(
     for cell, result in launch(missing, study.launch, display.started, limit, kept):
         folder.write(cell, result)
         if "error" in result:
-            failed.append((cell, result["error"]))
+            failed[cell.key] = cell, result["error"]
         else:
             results[cell.key] = result
             limit.took(result["seconds"]["total"])

@@ -30,6 +30,8 @@ def launch(
 ) -> Iterator[tuple[Cell, dict[str, Any]]]:
     """Yields each cell with its result as it ends; a failed cell yields ``{"error": ..., "traceback": ...}``.
 
+    A trial whose loss becomes infinite has an answer too: ``{"diverged": ..., "seconds": ...}``.
+
     Args:
         cells: what to run.
         config: where.
@@ -55,7 +57,7 @@ def launch(
         results = parallel(calls())
         try:
             for index, result in results:
-                yield cells[index], result
+                yield cells[index], _of_trial(result) if cells[index].trial else result
         except BaseException:
             if config.backend == "loky":
                 get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
@@ -68,13 +70,23 @@ def run_cell(index: int, recipe: Recipe, threads: int, folder: Path | None = Non
 
     from hybridvit.config import to_yaml
     from hybridvit.runs.run import Run
+    from hybridvit.training.engine import NonFiniteLoss
     from hybridvit.training.run_folder import RunFolder
 
     torch.set_num_threads(threads)
+    began = time.perf_counter()
     try:
         return index, Run(recipe, RunFolder(folder, to_yaml(recipe)) if folder is not None else None).fit()
     except Exception as error:  # reported by the caller, who goes on with the other cells
-        return index, {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        failure = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        if isinstance(error, NonFiniteLoss):
+            failure |= {"diverged": str(error), "seconds": {"total": time.perf_counter() - began}}
+        return index, failure
+
+
+def _of_trial(result: dict[str, Any]) -> dict[str, Any]:
+    """A trial's result; one that diverged has not failed."""
+    return {key: result[key] for key in ("diverged", "seconds")} if "diverged" in result else result
 
 
 def prepare_worker(parent: int) -> None:

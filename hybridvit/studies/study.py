@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from hybridvit.config import Config, PositiveFloat, PositiveInt
+from hybridvit.config import Config, NonNegativeInt, PositiveFloat, PositiveInt
 from hybridvit.recipe import Recipe
 from hybridvit.studies.cells import Cell
+from hybridvit.studies.statistics import seeds_needed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +46,9 @@ class StudyConfig(Config):
     Attributes:
         title: the question, as the report asks it.
         base: what is held fixed.
-        seeds: number of paired repetitions; a seed draws the same images in the same order for every arm.
+        seeds: number of paired repetitions; a seed draws the same images in the same order for every arm. None: as
+            many as a claim about all of the study's comparisons needs.
+        keep: number of seeds whose runs keep their folder with the weights, to be diagnosed, under ``runs/``.
         launch: where the runs take place.
     """
 
@@ -53,11 +56,26 @@ class StudyConfig(Config):
 
     title: str
     base: Recipe
-    seeds: PositiveInt = 6
+    seeds: PositiveInt | None = None
+    keep: NonNegativeInt = 0
     launch: LaunchConfig = field(default_factory=LaunchConfig)
 
-    def trials(self) -> list[Cell]:
-        """Runs that must end before :meth:`cells` is known; their test split is not read by the study."""
+    @property
+    def comparisons(self) -> int:
+        """Number of comparisons that the report tests."""
+        raise TypeError(f"{type(self).__name__} does not say what it compares")
+
+    @property
+    def repetitions(self) -> int:
+        """Number of seeds: the one given, or as many as a claim about all comparisons needs."""
+        return self.seeds if self.seeds is not None else seeds_needed(self.comparisons)
+
+    def trials(self, results: Results) -> list[Cell]:
+        """Runs that must end before :meth:`cells` is known; none of them reads the test split.
+
+        Args:
+            results: of the trials so far, which may call for more of them.
+        """
         return []
 
     def cells(self, results: Results) -> list[Cell]:
@@ -70,7 +88,7 @@ class StudyConfig(Config):
 
     def keeps(self, cell: Cell) -> bool:
         """Whether a cell keeps its run folder."""
-        return False
+        return not cell.trial and cell.seed < self.keep
 
     def previews(self) -> dict[str, Recipe]:
         """A run of every arm, by its name; each is built before anything runs, so that what does not fit shows."""

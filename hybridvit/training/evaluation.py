@@ -19,7 +19,13 @@ from hybridvit.training.compiled import eager
 Scores = dict[str, dict[str, float]]
 
 
-def evaluate(net: nn.Module, tasks: Mapping[str, Task], batches: Iterable[Batch], accelerator: Accelerator) -> Scores:
+def evaluate(
+    net: nn.Module,
+    tasks: Mapping[str, Task],
+    batches: Iterable[Batch],
+    accelerator: Accelerator,
+    right: dict[str, list[bool]] | None = None,
+) -> Scores:
     """Task name -> metric name -> value over all labelled samples of the batches; nothing where none is labelled.
 
     Args:
@@ -27,8 +33,10 @@ def evaluate(net: nn.Module, tasks: Mapping[str, Task], batches: Iterable[Batch]
         tasks: what its heads answer, by name.
         batches: the split.
         accelerator: device and precision.
+        right: gets, for every task that names one class of a whole image, whether each labelled sample is classified
+            right, in order.
     """
-    scored = _Scored(tasks, accelerator)
+    scored = _Scored(tasks, accelerator, right)
     with evaluation_mode(net):
         for batch in batches:
             scored.observe(_predicted(net, to_channels_last(batch.images), batch, accelerator), batch)
@@ -36,7 +44,11 @@ def evaluate(net: nn.Module, tasks: Mapping[str, Task], batches: Iterable[Batch]
 
 
 def evaluate_with_tta(
-    net: nn.Module, tasks: Mapping[str, Task], batches: Iterable[Batch], accelerator: Accelerator
+    net: nn.Module,
+    tasks: Mapping[str, Task],
+    batches: Iterable[Batch],
+    accelerator: Accelerator,
+    right: dict[str, list[bool]] | None = None,
 ) -> tuple[Scores, Scores]:
     """What :func:`evaluate` gives, and the same with test-time augmentation: the horizontal flip of every image.
 
@@ -44,12 +56,12 @@ def evaluate_with_tta(
     are scored so: boxes, masks, points and numbers may differ for the flip.
 
     Args:
-        net, tasks, batches, accelerator: as for :func:`evaluate`.
+        net, tasks, batches, accelerator, right: as for :func:`evaluate`.
 
     Raises:
         ValueError: several cameras or cached features, or no task names classes of an image.
     """
-    plain, both = _Scored(tasks, accelerator), _Scored({}, accelerator)
+    plain, both = _Scored(tasks, accelerator, right), _Scored({}, accelerator)
     with evaluation_mode(net):
         for batch in batches:
             images = to_channels_last(batch.images)
@@ -66,13 +78,19 @@ def evaluate_with_tta(
 class _Scored:
     """What the tasks' metrics have seen."""
 
-    def __init__(self, tasks: Mapping[str, Task], accelerator: Accelerator) -> None:
-        self.tasks = tasks
+    def __init__(
+        self, tasks: Mapping[str, Task], accelerator: Accelerator, right: dict[str, list[bool]] | None = None
+    ) -> None:
+        self.tasks, self.right = tasks, right
         self.metrics = {name: task.metric().to(accelerator.device) for name, task in tasks.items()}
 
     def observe(self, predictions: Mapping[str, Tensor], batch: Batch) -> None:
         for name, task in self.tasks.items():
-            task.observe(self.metrics[name], predictions[name].float(), batch.target(task.target, task.view))
+            target = batch.target(task.target, task.view)
+            task.observe(self.metrics[name], predictions[name].float(), target)
+            if self.right is not None and _names_classes(predictions[name], target):
+                hits = (predictions[name].argmax(dim=1) == target)[target >= 0]
+                self.right.setdefault(name, []).extend(hits.tolist())
 
     def values(self) -> Scores:
         scores = {}
@@ -110,14 +128,20 @@ def _flipped(images: Any) -> Tensor:
 
 
 def _classifying(tasks: Mapping[str, Task], predictions: Mapping[str, Tensor], batch: Batch) -> dict[str, Task]:
-    """Those whose logits are ``[b, k]`` and whose targets count classes."""
-    chosen = {}
-    for name, task in tasks.items():
-        if predictions[name].ndim == 2 and not batch.target(task.target, task.view).is_floating_point():
-            chosen[name] = task
+    """Those that name one class of a whole image."""
+    chosen = {
+        name: task
+        for name, task in tasks.items()
+        if _names_classes(predictions[name], batch.target(task.target, task.view))
+    }
     if not chosen:
         raise ValueError(f"flips are for classes of whole images, which none of {', '.join(tasks)} names")
     return chosen
+
+
+def _names_classes(logits: Tensor, target: Tensor) -> bool:
+    """Whether logits are ``[b, k]`` and targets ``[b]`` count classes."""
+    return logits.ndim == 2 and target.ndim == 1 and not target.is_floating_point()
 
 
 def mean_score(scores: Mapping[str, Mapping[str, float]], tasks: Mapping[str, Task]) -> float:

@@ -128,7 +128,7 @@ def _summary(study: Ablation, table: AblationTable, example: dict[str, Any]) -> 
         **{name: example[name] for name in ("dataset", "train_images", "test_images", "image_size")},
         "steps": study.base.train.steps,
         "batch_size": study.base.train.batch_size,
-        "seeds": study.seeds,
+        "seeds": study.repetitions,
         "base": _json(table.base),
         "without": {row.name: _json(row) for row in table.ingredients},
         "baseline": _json(table.baseline) if table.baseline is not None else None,
@@ -191,7 +191,7 @@ def _cells(study: Ablation, table: AblationTable, row: Row) -> dict[str, Any]:
     value, low, high = mean_interval(100 * row.accuracy).within(0, 100)
     return {
         "name": row.name,
-        "seeds": f"{len(row.seeds)} of {study.seeds} seeds" if len(row.seeds) < study.seeds else "",
+        "seeds": f"{len(row.seeds)} of {study.repetitions} seeds" if len(row.seeds) < study.repetitions else "",
         "differs": [str(difference) for difference in row.differs],
         "effect": None if effect is None else effect.mean,
         "tone": "" if effect is None else _TONES[effect.sign],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import MinLen
 
 from hybridvit.recipe import Recipe
 from hybridvit.studies.cells import Cell, first_task
+from hybridvit.studies.fixed import check_fixed
 from hybridvit.studies.study import Results, StudyConfig
 
 if TYPE_CHECKING:
@@ -42,24 +43,16 @@ class Ablation(StudyConfig):
             rows["baseline"] = self.baseline
         seen = {"base": self.base}
         for name, row in rows.items():
-            self._check_fixed(name, row)
+            check_fixed(self.base, name, row, "an ablation")
             plain = replace(row, name=self.base.name)
             for other, same in seen.items():
                 if plain == same:
                     raise ValueError(f"{name} is the same recipe as {other}, so there is nothing to compare")
             seen[name] = plain
 
-    def _check_fixed(self, row_name: str, row: Recipe) -> None:
-        """Refuses a row that differs from the base in more than its ingredient: in data, budget or question."""
-        changed = _budget(row)
-        for path, value in _budget(self.base).items():
-            if changed[path] != value:
-                raise ValueError(
-                    f"{row_name} changes {path} (base {value!r}, here {changed[path]!r}), which an ablation holds fixed"
-                )
-        (base_name, base_task), (name, task) = (next(iter(one.tasks.items())) for one in (self.base, row))
-        if (name, task.kind, task.target) != (base_name, base_task.kind, base_task.target):
-            raise ValueError(f"{row_name} has {name} as its first task; all rows are judged by the base's, {base_name}")
+    @property
+    def comparisons(self) -> int:
+        return len(self.without) + (self.baseline is not None)
 
     def rows(self) -> dict[str, Recipe]:
         """Every row of the table by its name: the base first, then without each ingredient, the baseline last."""
@@ -82,7 +75,7 @@ class Ablation(StudyConfig):
         return {name: self.run(row, self.base.seed) for name, row in self.rows().items()}
 
     def cells(self, results: Results) -> list[Cell]:
-        seeds = range(self.base.seed, self.base.seed + self.seeds)
+        seeds = range(self.base.seed, self.base.seed + self.repetitions)
         return [
             Cell((name,), seed, self.run(row, seed), name, row.model.kind)
             for seed in seeds
@@ -94,10 +87,3 @@ class Ablation(StudyConfig):
 
         return report(self, outcome)
 
-
-def _budget(recipe: Recipe) -> dict[str, object]:
-    """What the rows of an ablation have in common, by the path of the field."""
-    data = {f"data.{field.name}": getattr(recipe.data, field.name) for field in fields(recipe.data)}
-    budget = ("steps", "batch_size", "log_every", "evaluate_every")
-    train = {f"train.{name}": getattr(recipe.train, name) for name in budget}
-    return {"seed": recipe.seed, "tta": recipe.tta, **data, **train}

@@ -97,7 +97,7 @@ def tabulate(study: Study, results: Results) -> Table | None:
     """
     cells = study.cells(results)
     missing = {cell.seed for cell in cells if cell.key not in results}
-    seeds = tuple(seed for seed in range(study.seeds) if seed not in missing)
+    seeds = tuple(seed for seed in range(study.repetitions) if seed not in missing)
     if not seeds:
         return None
     shape = (len(study.train_sizes), len(seeds))

@@ -46,13 +46,13 @@ def report(study: MultiTaskStudy, outcome: Outcome) -> Report | None:
         summary={
             "tasks": {task: config.kind for task, config in study.base.tasks.items()},
             "higher_is_better": comparison.better,
-            "seeds": study.seeds,
+            "seeds": study.repetitions,
             "rows": [_row_json(row) for row in comparison.rows],
             "conflict": [_conflict_json(*names, conflict) for names, conflict in conflicts.items()],
         },
         facts={
             "example": example,
-            "seeds_text": "one seed" if study.seeds == 1 else f"{study.seeds} paired seeds",
+            "seeds_text": "one seed" if study.repetitions == 1 else f"{study.repetitions} paired seeds",
             "cards": cards(study, comparison),
             "claim": claim_of(comparison),
             "gains": gains(study, comparison),
@@ -168,7 +168,7 @@ def _conflicts(study: MultiTaskStudy, outcome: Outcome) -> dict[tuple[str, str],
     conflicts = {}
     for trunk in study.trunks:
         for balance in study.balances:
-            keys = [study.together(trunk, balance, seed).key for seed in range(study.seeds)]
+            keys = [study.together(trunk, balance, seed).key for seed in range(study.repetitions)]
             histories = [outcome.results[key]["history"] for key in keys if key in outcome.results]
             conflict = mean_conflict([record for history in histories for record in history.get("conflicts", [])])
             if conflict is not None:
@@ -200,8 +200,8 @@ def _figures(
 
 
 def _loss_lines(study: MultiTaskStudy, trunk: str, task: str, outcome: Outcome) -> dict[str, plots.Line]:
-    cells = {balance: [study.together(trunk, balance, s) for s in range(study.seeds)] for balance in study.balances}
-    cells[ALONE] = [study.alone(trunk, task, seed) for seed in range(study.seeds)]
+    cells = {balance: [study.together(trunk, balance, s) for s in range(study.repetitions)] for balance in study.balances}
+    cells[ALONE] = [study.alone(trunk, task, seed) for seed in range(study.repetitions)]
     lines: dict[str, plots.Line] = {}
     for name, of_seeds in cells.items():
         results = [outcome.results[cell.key] for cell in of_seeds if cell.key in outcome.results]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from annotated_types import MinLen
 
 from hybridvit.backbones.model_kinds import ModelConfig
-from hybridvit.config import PositiveInt
 from hybridvit.hydra.balance.kinds import BalanceConfig, SumConfig
 from hybridvit.recipe import Recipe
 from hybridvit.studies.cells import Cell
@@ -35,13 +34,16 @@ class MultiTaskStudy(StudyConfig):
 
     trunks: Annotated[dict[str, ModelConfig], MinLen(1)]
     balances: Annotated[dict[str, BalanceConfig], MinLen(1)] = field(default_factory=lambda: {"sum": SumConfig()})
-    seeds: PositiveInt = 3
 
     def __post_init__(self) -> None:
         if len(self.base.tasks) < 2:
             raise ValueError(f"a comparison with single tasks needs at least two, given {', '.join(self.base.tasks)}")
         if ALONE in self.balances:
             raise ValueError(f"a balance cannot be called {ALONE!r}, as the report calls the single tasks")
+
+    @property
+    def comparisons(self) -> int:
+        return len(self.trunks) * len(self.balances)
 
     def joint(self, trunk: str, balance: str, seed: int) -> Recipe:
         """The run of all tasks together."""
@@ -77,7 +79,7 @@ class MultiTaskStudy(StudyConfig):
     def cells(self, results: Results) -> list[Cell]:
         return [
             cell
-            for seed in range(self.seeds)
+            for seed in range(self.repetitions)
             for trunk in self.trunks
             for cell in (
                 *(self.alone(trunk, task, seed) for task in self.base.tasks),
@@ -97,8 +99,8 @@ class MultiTaskStudy(StudyConfig):
         return Cell((trunk, balance, None), seed, self.joint(trunk, balance, seed), text, label)
 
     def keeps(self, cell: Cell) -> bool:
-        """The joint runs of the first seed keep their folder, for predictions to be drawn from."""
-        return cell.seed == 0 and cell.arm[1] is not None
+        """The joint runs of the first seed keep their folder in any case, for predictions to be drawn from."""
+        return super().keeps(cell) or (cell.seed == 0 and cell.arm[1] is not None)
 
     def report(self, outcome: Outcome) -> Report | None:
         from hybridvit.studies.multitask.report import report

@@ -106,7 +106,7 @@ def compare(study: MultiTaskStudy, results: Results) -> Comparison | None:
 def _singles(study: MultiTaskStudy, trunk: str, results: Results) -> dict[int, list[dict[str, Any]]]:
     """Seed -> results of every task alone, for the seeds that have them all."""
     complete = {}
-    for seed in range(study.seeds):
+    for seed in range(study.repetitions):
         keys = [study.alone(trunk, task, seed).key for task in study.base.tasks]
         if all(key in results for key in keys):
             complete[seed] = [results[key] for key in keys]
@@ -114,7 +114,7 @@ def _singles(study: MultiTaskStudy, trunk: str, results: Results) -> dict[int, l
 
 
 def _joint(study: MultiTaskStudy, trunk: str, balance: str, results: Results) -> dict[int, list[dict[str, Any]]]:
-    keys = {seed: study.together(trunk, balance, seed).key for seed in range(study.seeds)}
+    keys = {seed: study.together(trunk, balance, seed).key for seed in range(study.repetitions)}
     return {seed: [results[key]] for seed, key in keys.items() if key in results}
 
 

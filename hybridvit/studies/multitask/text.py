@@ -85,7 +85,7 @@ def metric_table(study: MultiTaskStudy, comparison: Comparison) -> dict[str, Any
 
 def _with_seeds(study: MultiTaskStudy, row: Row) -> str:
     name = "each task alone" if row.balance == ALONE else row.balance
-    return name if len(row.seeds) == study.seeds else f"{name} ({len(row.seeds)} of {study.seeds} seeds)"
+    return name if len(row.seeds) == study.repetitions else f"{name} ({len(row.seeds)} of {study.repetitions} seeds)"
 
 
 def _best(comparison: Comparison, column: tuple[str, str]) -> float:

@@ -1,0 +1,44 @@
+"""The learning rate of each model at each training size, chosen on validation images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+MOST_STEPS = 6  # by which a grid is extended in either direction
+
+
+def extended(grid: Sequence[float], mean_score: Callable[[float], float | None]) -> tuple[float, ...]:
+    """The learning rates to try: a grid, continued by its own ratio until the best rate is inside it.
+
+    Args:
+        grid: rising learning rates, at least two.
+        mean_score: the mean validation accuracy of a rate; None while some of its trials have no result.
+
+    Returns:
+        Rising rates. While a rate on the grid has no score, the grid as it is; where the last one has no score yet,
+        it is the next to try.
+    """
+    rates = list(grid)
+    down, up = rates[0] / rates[1], rates[-1] / rates[-2]
+    for _ in range(2 * MOST_STEPS):
+        scores = {rate: mean_score(rate) for rate in rates}
+        if any(score is None for score in scores.values()):
+            break
+        best = best_rate({rate: score for rate, score in scores.items() if score is not None})
+        if best == rates[0] and rates[0] > grid[0] * down ** (MOST_STEPS - 0.5):
+            rates.insert(0, rounded(rates[0] * down))
+        elif best == rates[-1] and rates[-1] < grid[-1] * up ** (MOST_STEPS - 0.5):
+            rates.append(rounded(rates[-1] * up))
+        else:
+            break
+    return tuple(rates)
+
+
+def best_rate(scores: Mapping[float, float]) -> float:
+    """The rate of the best score, the lowest of several that tie."""
+    return max(sorted(scores), key=lambda rate: scores[rate])
+
+
+def rounded(rate: float) -> float:
+    """Three digits, so that a grid extended by a ratio has rates that a person would write."""
+    return float(f"{rate:.3g}")
