@@ -91,31 +91,51 @@ def load(
     requests: Mapping[str, ColumnRequest],
     further: Mapping[str, ColumnRequest] | None = None,
 ) -> Splits:
-    """Reads the images and splits them; ``seed`` draws the subset when fewer images are asked for.
+    """Reads the images and splits them: :func:`read`, then :func:`split`."""
+    return split(read(config, requests, further), config, seed, requests)
+
+
+def read(
+    config: DataConfig, requests: Mapping[str, ColumnRequest], further: Mapping[str, ColumnRequest] | None = None
+) -> Splits:
+    """The images and their targets in the data's own splits, with a test split set apart where it has none.
 
     Args:
         config: which images.
-        seed: of the run.
-        requests: target columns, and what they should hold; the first column of classes stratifies the splits, if
-            ``stratify`` does not name another.
+        requests: target columns, and what they should hold.
         further: more of them, which do not change how the data is split.
 
     Raises:
-        ValueError: root holds no data, a column is missing or of another kind, a class has no images,
-            a file cannot be read, or more training images are asked for than there are.
+        ValueError: root holds no data, a column is missing or of another kind, or a file cannot be read.
     """
-    by = config.stratify or next((name for name, request in requests.items() if request.kind == "class"), None)
+    by = _stratified_by(config, requests)
     both = {**({by: ColumnRequest("class", config.names.get(by))} if by else {}), **(further or {}), **requests}
     for name, request in (further or {}).items():
         if name in requests and requests[name].kind != request.kind:
             raise ValueError(f"column {name!r} holds {requests[name].kind} for one task, {request.kind} for another")
-    memory = allowed_bytes(config.memory) if _files(config.root, config.dataset) else 0
+    memory = allowed_bytes(config.memory) if config.read_test and _files(config.root, config.dataset) else 0
     splits = _with_columns(_read(config, both, memory), both)
-    train, validation, test = splits.train, splits.validation, splits.test
+    train, test = splits.train, splits.test
     if not len(test) and config.test:
         train, test = set_apart(train, by, config.test, config.split_seed)
-    if not config.read_test:
-        test = test[:0]
+    return replace(splits, train=train, test=test if config.read_test else test[:0])
+
+
+def split(splits: Splits, config: DataConfig, seed: int, requests: Mapping[str, ColumnRequest]) -> Splits:
+    """What :func:`read` gave, with the subset and the validation split of a run.
+
+    Args:
+        splits: the whole data.
+        config: how it is split.
+        seed: of the run; draws the subset when fewer images are asked for.
+        requests: target columns; the first column of classes stratifies the splits, if ``stratify`` does not name
+            another.
+
+    Raises:
+        ValueError: more training images are asked for than there are, or none is left.
+    """
+    by = _stratified_by(config, requests)
+    train, validation = splits.train, splits.validation
     from_all = config.validation_from == "all"
     if from_all and not len(validation):
         train, validation = set_apart(train, by, config.validation, config.split_seed)
@@ -127,8 +147,14 @@ def load(
         train, validation = set_apart(train, by, config.validation, config.split_seed)
     if not len(train):
         raise ValueError("no image is left to train on: lower data.test or data.validation")
-    train, validation, test = _fitting([_hide(train, splits, config.hide, seed), validation, test], memory)
+    memory = allowed_bytes(config.memory) if _files(config.root, config.dataset) else 0
+    train, validation, test = _fitting([_hide(train, splits, config.hide, seed), validation, splits.test], memory)
     return replace(splits, train=train, validation=validation, test=test)
+
+
+def _stratified_by(config: DataConfig, requests: Mapping[str, ColumnRequest]) -> str | None:
+    """The column of classes that splits are stratified by, if there is one."""
+    return config.stratify or next((name for name, request in requests.items() if request.kind == "class"), None)
 
 
 def _fitting(splits: Sequence[Samples], memory: int) -> list[Samples]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from hybridvit.runs.run import Run
 from hybridvit.studies.cells import Cell, distinct
+from hybridvit.studies.data_cache import splits_of
 from hybridvit.studies.folder import StudyFolder
 from hybridvit.studies.launch import launch
 from hybridvit.studies.progress import Display, ProgressDisplay
@@ -56,7 +57,7 @@ def run_study(study: StudyConfig, folder: str | Path, *, command: str = "", quie
     width = max(map(len, previews))
     lines = [study.title]
     for name, recipe in previews.items():
-        run = Run(recipe)
+        run = Run(recipe, splits=splits_of(recipe))
         if not len(run.test):
             raise ValueError(f"a study is about test results, and data.test is 0 ({name})")
         heads = f", {len(run.tasks)} heads" if len(run.tasks) > 1 else ""

@@ -70,13 +70,15 @@ def run_cell(index: int, recipe: Recipe, threads: int, folder: Path | None = Non
 
     from hybridvit.config import to_yaml
     from hybridvit.runs.run import Run
+    from hybridvit.studies.data_cache import splits_of
     from hybridvit.training.engine import NonFiniteLoss
     from hybridvit.training.run_folder import RunFolder
 
     torch.set_num_threads(threads)
     began = time.perf_counter()
     try:
-        return index, Run(recipe, RunFolder(folder, to_yaml(recipe)) if folder is not None else None).fit()
+        kept = RunFolder(folder, to_yaml(recipe)) if folder is not None else None
+        return index, Run(recipe, kept, splits=splits_of(recipe)).fit()
     except Exception as error:  # reported by the caller, who goes on with the other cells
         failure = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
         if isinstance(error, NonFiniteLoss):

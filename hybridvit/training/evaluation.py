@@ -88,7 +88,7 @@ class _Scored:
         for name, task in self.tasks.items():
             target = batch.target(task.target, task.view)
             task.observe(self.metrics[name], predictions[name].float(), target)
-            if self.right is not None and _names_classes(predictions[name], target):
+            if self.right is not None and target.ndim == 1 and _names_classes(predictions[name], target):
                 hits = (predictions[name].argmax(dim=1) == target)[target >= 0]
                 self.right.setdefault(name, []).extend(hits.tolist())
 
@@ -128,7 +128,7 @@ def _flipped(images: Any) -> Tensor:
 
 
 def _classifying(tasks: Mapping[str, Task], predictions: Mapping[str, Tensor], batch: Batch) -> dict[str, Task]:
-    """Those that name one class of a whole image."""
+    """Those that name classes of a whole image."""
     chosen = {
         name: task
         for name, task in tasks.items()
@@ -140,8 +140,8 @@ def _classifying(tasks: Mapping[str, Task], predictions: Mapping[str, Tensor], b
 
 
 def _names_classes(logits: Tensor, target: Tensor) -> bool:
-    """Whether logits are ``[b, k]`` and targets ``[b]`` count classes."""
-    return logits.ndim == 2 and target.ndim == 1 and not target.is_floating_point()
+    """Whether logits are ``[b, k]`` and targets, ``[b]`` or ``[b, k]``, count classes."""
+    return logits.ndim == 2 and not target.is_floating_point()
 
 
 def mean_score(scores: Mapping[str, Mapping[str, float]], tasks: Mapping[str, Task]) -> float:
