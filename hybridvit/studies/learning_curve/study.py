@@ -109,6 +109,10 @@ class Study(StudyConfig):
     def comparisons(self) -> int:
         return max(len(self.models) - 1 + len(self.variants), 1)
 
+    def steps_at(self, train_size: int) -> int:
+        """Number of updates at a training size."""
+        return self.steps[self.train_sizes.index(train_size)] if self.steps else self.base.train.steps
+
     def arms(self) -> list[Arm]:
         """Every model and variant at each of its sizes."""
         models = [Arm(model, size) for size in self.train_sizes for model in self.models]
@@ -136,7 +140,7 @@ class Study(StudyConfig):
             validation_from="all" if trial else "subset",
             read_test=not trial,
         )
-        steps = self.steps[self.train_sizes.index(arm.train_size)] if self.steps else base.train.steps
+        steps = self.steps_at(arm.train_size)
         evaluate_every = steps * times if trial or self.steps else base.train.evaluate_every
         train = replace(recipe.train, steps=times * steps, evaluate_every=evaluate_every)
         optim = replace(recipe.optim, lr=lr)
@@ -154,11 +158,12 @@ class Study(StudyConfig):
         if len(self.learning_rates) == 1:
             return []
         return [
-            self._cell(arm, seed, lr, trial=True)
-            for arm in self.arms()
-            for lr in self._rates(arm, results)
-            for seed in range(self.selection_seeds)
+            cell for arm in self.arms() for lr in self._rates(arm, results) for cell in self.trials_of(arm, lr)
         ]
+
+    def trials_of(self, arm: Arm, lr: float) -> list[Cell]:
+        """The repetitions of the trial of one rate."""
+        return [self._cell(arm, seed, lr, trial=True) for seed in range(self.selection_seeds)]
 
     def cells(self, results: Results) -> list[Cell]:
         """Seed by seed; those with twice the steps after all others of their seed."""
@@ -218,7 +223,7 @@ class Study(StudyConfig):
 
     def _scores(self, arm: Arm, lr: float, results: Results) -> list[float]:
         """Validation accuracy of the trials of a rate that have a result."""
-        cells = (self._cell(arm, seed, lr, trial=True) for seed in range(self.selection_seeds))
+        cells = self.trials_of(arm, lr)
         return [accuracy(cell.recipe, results[cell.key], "validation") for cell in cells if cell.key in results]
 
     def report(self, outcome: Outcome) -> Report | None:
