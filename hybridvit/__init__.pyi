@@ -58,6 +58,7 @@ from hybridvit.runs.stage_config import CNNTeacherConfig as CNNTeacherConfig
 from hybridvit.runs.stage_config import PretrainConfig as PretrainConfig
 from hybridvit.studies.ablation.study import Ablation as Ablation
 from hybridvit.studies.learning_curve.study import Study as Study
+from hybridvit.studies.learning_curve.study import Variant as Variant
 from hybridvit.studies.multitask.study import MultiTaskStudy as MultiTaskStudy
 from hybridvit.studies.study import LaunchConfig as LaunchConfig
 from hybridvit.tasks.base import Task as Task

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from fnmatch import fnmatch
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hybridvit.backbones.features import SOCKETS, Backbone, image_size_pair
@@ -110,11 +112,22 @@ def summary(name: str, image_size: int | tuple[int, int] | None = None) -> dict[
 def cost(config: str | ModelConfig, image_size: int | tuple[int, int], num_classes: int = 1000) -> tuple[int, int]:
     """Parameters, and multiply-adds of the matrix products and convolutions of one image, without computing them."""
     with torch.device("meta"):
-        model = create_model(config, num_classes, image_size).eval()
-        images = torch.empty(1, 3, *image_size_pair(image_size))
+        model = create_model(config, num_classes, image_size)
+    params = sum(parameter.numel() for parameter in model.parameters())
+    return params, multiply_adds(model, (3, *image_size_pair(image_size)))
+
+
+def multiply_adds(net: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Multiply-adds of the matrix products and convolutions for one image ``[c, h, w]``, without computing them.
+
+    Args:
+        net: takes images ``[b, c, h, w]``; left as it is.
+        shape: of the image.
+    """
+    copy = deepcopy(net).to("meta").eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(images)
-    return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2
+        copy(torch.empty(1, *shape, device="meta"))
+    return counter.get_total_flops() // 2
 
 
 def difference(first: str, second: str) -> list[tuple[str, Any, Any]]:

@@ -22,12 +22,15 @@ Line = tuple[Sequence[int], Array]  # steps [t] and values [t]
 PANEL = (4.0, 2.5)  # inches
 
 
-def learning_curves(sizes: Array, accuracy: Mapping[str, Array], theme: Theme) -> Figure:
-    """Test error in % against training images, both on log axes, with intervals.
+def learning_curves(
+    sizes: Array, accuracy: Mapping[str, Array], runs: Mapping[str, Array], theme: Theme
+) -> Figure:
+    """Test error in % against training images, both on log axes: means with intervals, and every run.
 
     Args:
         sizes: training sizes ``[k]``.
         accuracy: model -> mean accuracy and the ends of its interval, ``[k, 3]`` in [0, 1]; NaN ends: none.
+        runs: model -> accuracy of each seed, ``[k, seeds]``; drawn where there are several.
         theme: colours.
     """
     figure, axes = framed(theme)
@@ -39,12 +42,39 @@ def learning_curves(sizes: Array, accuracy: Mapping[str, Array], theme: Theme) -
         mean, top, bottom = np.maximum(error, floor).T
         axes.plot(sizes, mean, **style, ms=5, lw=1.8, label=model)
         axes.fill_between(sizes, bottom, top, color=style["color"], alpha=0.16, lw=0)
+        if runs[model].shape[1] > 1:
+            each = np.maximum(100 * (1 - runs[model]), floor)
+            axes.plot(sizes, each, ls="none", marker=".", ms=3, mew=0, color=style["color"], alpha=0.5)
     axes.set_xscale("log")
     axes.set_yscale("log")
     plain_ticks(axes.xaxis, sizes)
     plain_ticks(axes.yaxis)
     axes.set_xlabel("training images")
     axes.set_ylabel("test error, %")
+    add_legend(axes, theme)
+    return figure
+
+
+def learning_rate_curves(scores: Mapping[int, Mapping[float, float]], model: str, theme: Theme) -> Figure:
+    """Validation accuracy in % by learning rate, a line for each training size; the best of each is ringed.
+
+    Args:
+        scores: training size -> learning rate -> validation accuracy in [0, 1].
+        model: name of the model.
+        theme: colours.
+    """
+    figure, axes = framed(theme, 2.7, 4.0)
+    for index, (size, by_rate) in enumerate(scores.items()):
+        style = marked_style(index, theme)
+        rates, values = list(by_rate), [100 * value for value in by_rate.values()]
+        axes.plot(rates, values, **style, ms=4, lw=1.5, label=f"{size:,}")
+        best = int(np.argmax(values))
+        axes.plot(rates[best], values[best], "o", ms=10, mfc="none", mec=style["color"], mew=1.4)
+    tried = sorted({rate for by_rate in scores.values() for rate in by_rate})
+    axes.set_xscale("log")
+    plain_ticks(axes.xaxis, tried[:: 1 + len(tried) // 7])
+    axes.set_xlabel(f"learning rate of the {model}")
+    axes.set_ylabel("validation accuracy, %")
     add_legend(axes, theme)
     return figure
 

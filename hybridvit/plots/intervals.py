@@ -52,21 +52,24 @@ def effect_bars(rows: Sequence[tuple[str, Array, Array, int]], theme: Theme) -> 
 
 
 def equivalence_bars(
-    factors: Mapping[str, tuple[float, float, float, bool]], models: Sequence[str], reference: str, theme: Theme
+    factors: Mapping[str, tuple[float, float, float, str]], models: Sequence[str], reference: str, theme: Theme
 ) -> Figure:
     """How many times more images the reference needs for the same error.
 
     Args:
-        factors: model -> factor, lower end, upper end, and whether the factor is only a bound.
+        factors: model -> factor, lower and upper end of its interval, all within what the sizes can show, and the
+            factor in words; NaN ends: no interval. What the words call a bound has an arrow.
         models: all models, in the order of the learning curves, which gives the colours.
         reference: name of the reference.
         theme: colours.
     """
     colours = [theme.series[models.index(model) % len(theme.series)] for model in factors]
-    bounds = ["" if not bounded else "≥ " if factor > 1 else "≤ " for factor, *_, bounded in factors.values()]
     estimates = np.array([interval for *interval, _ in factors.values()])
-    texts = [f"{bound}{factor:.1f}×" for bound, factor in zip(bounds, estimates[:, 0], strict=True)]
+    texts = [text for *_, text in factors.values()]
     figure, axes = row_figure(list(factors), estimates, texts, colours, theme, range(len(factors)), origin=1)
+    for row, (factor, text, colour) in enumerate(zip(estimates[:, 0], texts, colours, strict=True)):
+        if text.startswith(("more", "less", "at least", "at most")):
+            axes.plot([factor], [row], color=colour, marker=">" if factor > 1 else "<", ms=11)
     axes.set_xscale("log")
     finite = estimates[np.isfinite(estimates)]
     axes.set_xlim(finite.min(initial=1) / 1.15, finite.max(initial=1) * 1.15)

@@ -61,6 +61,14 @@ def to_png(figure: Figure) -> bytes:
     return data.getvalue()
 
 
+def to_pdf(figure: Figure) -> bytes:
+    """The figure as a PDF, without the time at which it was made."""
+    data = io.BytesIO()
+    with matplotlib.rc_context(FONT):
+        figure.savefig(data, format="pdf", metadata={"CreationDate": None})
+    return data.getvalue()
+
+
 def framed(theme: Theme, height: float = SIZE[1], width: float = SIZE[0]) -> tuple[Figure, Axes]:
     """An empty figure of these inches, with one pair of axes."""
     with matplotlib.rc_context(FONT):

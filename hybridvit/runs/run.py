@@ -18,9 +18,10 @@ from hybridvit.data.loaders.batches import training_batches
 from hybridvit.data.loaders.device_loader import TrainingData
 from hybridvit.data.loaders.progressive import Progressive
 from hybridvit.data.loaders.sampling import BatchSampler
-from hybridvit.data.samples import Samples, Splits
+from hybridvit.data.samples import ONE_VIEW, Samples, Splits
 from hybridvit.diagnostics import measures
 from hybridvit.layers.whitening import MOST_IMAGES
+from hybridvit.models import multiply_adds
 from hybridvit.recipe import Recipe
 from hybridvit.runs.checks import (
     check_augmentation_of,
@@ -123,6 +124,8 @@ class Run:
         torch.manual_seed(recipe.seed)
         self.net = create_net(recipe, self.data, self.tasks)
         self.params = sum(parameter.numel() for parameter in self.net.parameters())
+        one_view = self.data.shapes.get(ONE_VIEW)
+        self.multiply_adds = multiply_adds(self.net, one_view) if one_view is not None else None
         if recipe.weights is not None:
             load_weights(self.net.backbone, recipe.weights)
         if self.teacher is not None:
@@ -208,6 +211,7 @@ class Run:
             "seed": self.recipe.seed,
             "steps": self.recipe.train.steps,
             "params": self.params,
+            "multiply_adds": self.multiply_adds,
             "test": test,
             **({"test_tta": tta} if recipe.tta else {}),
             "test_images": len(self.splits.test),

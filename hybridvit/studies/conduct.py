@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hybridvit.runs.data_cache import splits_of
 from hybridvit.runs.run import Run
 from hybridvit.studies.cells import Cell, distinct
-from hybridvit.studies.data_cache import splits_of
 from hybridvit.studies.folder import StudyFolder
 from hybridvit.studies.launch import launch
 from hybridvit.studies.progress import Display, ProgressDisplay

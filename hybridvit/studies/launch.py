@@ -69,8 +69,8 @@ def run_cell(index: int, recipe: Recipe, threads: int, folder: Path | None = Non
     import torch
 
     from hybridvit.config import to_yaml
+    from hybridvit.runs.data_cache import splits_of
     from hybridvit.runs.run import Run
-    from hybridvit.studies.data_cache import splits_of
     from hybridvit.training.engine import NonFiniteLoss
     from hybridvit.training.run_folder import RunFolder
 
@@ -80,7 +80,7 @@ def run_cell(index: int, recipe: Recipe, threads: int, folder: Path | None = Non
         kept = RunFolder(folder, to_yaml(recipe)) if folder is not None else None
         return index, Run(recipe, kept, splits=splits_of(recipe)).fit()
     except Exception as error:  # reported by the caller, who goes on with the other cells
-        failure = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        failure: dict[str, Any] = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
         if isinstance(error, NonFiniteLoss):
             failure |= {"diverged": str(error), "seconds": {"total": time.perf_counter() - began}}
         return index, failure

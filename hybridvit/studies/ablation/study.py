@@ -86,4 +86,3 @@ class Ablation(StudyConfig):
         from hybridvit.studies.ablation.report import report
 
         return report(self, outcome)
-

@@ -1,26 +1,22 @@
-"""The report of a study: one self-contained page, and the same as CSV, JSON and PNG."""
+"""The report of a study: one self-contained page, and the same as CSV, JSON and figures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from hybridvit import plots
-from hybridvit.config import to_dict
 from hybridvit.studies.claims import claim
 from hybridvit.studies.conduct import Outcome
-from hybridvit.studies.learning_curve.equivalence import Factor
+from hybridvit.studies.learning_curve import text
+from hybridvit.studies.learning_curve.figures import drawings, final_gates, gates_of, rate_scores
+from hybridvit.studies.learning_curve.rate_effect import rate_effects
+from hybridvit.studies.learning_curve.rows import run_rows, table_rows, variant_rows
 from hybridvit.studies.learning_curve.study import Study
-from hybridvit.studies.learning_curve.table import Crossover, Equivalence, Table, run_rows, table_rows, tabulate
-from hybridvit.studies.report.study_report import ends, held_fixed
+from hybridvit.studies.learning_curve.table import Table, tabulate
+from hybridvit.studies.report.study_report import as_json, ends, held_fixed
 from hybridvit.studies.statistics import MIN_SEEDS_FOR_INTERVAL
 from hybridvit.studies.study import Report
-
-PARAMETER_TOLERANCE = 0.10
 
 # Further columns of the models' table, from the runs on the most images: what a run calls it, and its factor.
 MEASURES = {
@@ -35,34 +31,46 @@ def report(study: Study, outcome: Outcome) -> Report | None:
     table = tabulate(study, outcome.results)
     if table is None:
         return None
-    cells = study.cells(outcome.results)
-    example = next(outcome.results[cell.key] for cell in cells if cell.key in outcome.results)
-    reference_params = table.params[study.reference]
-    runs, gates = run_rows(study, outcome.results), _gates(study, outcome)
-    rates = study.chosen_rates(outcome.results)
-    p_values = {model: equivalence.p for model, equivalence in table.equivalence.items()}
+    results = outcome.results
+    runs = run_rows(study, results)
+    example = next(results[cell.key] for cell in study.cells(results) if cell.key in results)
+    tables = {"table.csv": table_rows(table), "runs.csv": runs}
+    if table.variants:
+        tables["variants.csv"] = variant_rows(table)
     return Report(
         template="learning_curve/report.html.jinja",
-        figures=_figures(study, table, gates),
-        tables={"table.csv": table_rows(table), "runs.csv": runs},
-        summary=_summary(study, table, runs, rates),
+        figures=drawings(study, table, outcome),
+        tables=tables,
+        summary=_summary(study, table, outcome, runs),
         facts={
             "example": example,
             "measures": _measures(study, runs),
             "table": table,
-            "crossings": [_crossing(crossing) for crossing in table.crossovers],
+            "matched": text.matched_by(table),
+            "steps": text.steps_in_words(study),
+            "cards": [text.card(study, model, one) for model, one in table.equivalence.items()],
+            "claim": claim(table.p, len(table.seeds), "the accuracy gained, mean over the training sizes"),
+            "warnings": text.warnings(study, table, results),
+            "crossings": [text.crossing_row(crossing) for crossing in table.crossovers],
             "unresolved": [f"{ahead} and {behind}" for ahead, behind in table.unresolved],
-            "sentences": [_sentence(study, model, one) for model, one in table.equivalence.items()],
-            "claim": claim(p_values, len(table.seeds), "the accuracy gained over all sizes"),
-            "rows": [_row(study, table, rates[model], model) for model in study.models],
-            "validation": study.validation_accuracy(outcome.results) if len(study.learning_rates) > 1 else {},
-            "off": {m: n for m, n in table.params.items() if abs(n / reference_params - 1) > PARAMETER_TOLERANCE},
-            "gates": [(m, float(g[0].mean()), g[-1].mean(axis=1).tolist(), f"gates_{m}") for m, _, g in gates],
+            "rows": [_row(study, table, model) for model in study.models],
+            "variants": _variants(table),
+            "variant_sizes": sorted({size for one in table.variants for size in one.by_size}),
+            "doublings": [(one, text.points(one.change)) for one in table.doublings],
+            "rates": text.rate_rows(study, results),
+            "rate_figures": [f"learning_rates_{model}" for model in rate_scores(study, outcome)],
+            "rate_effects": {
+                row: {model: str(factor) for model, factor in factors.items()}
+                for row, factors in rate_effects(study, results).items()
+            },
+            "gates": [(model, gates[-1].mean(axis=1).tolist()) for model, _, gates in gates_of(study, outcome)],
+            "gates_by_size": final_gates(study, outcome),
             "held_fixed": held_fixed(
                 study.base,
                 example,
                 "subsets are nested and class-stratified; a seed draws the same subset for every model",
-                _selection(study),
+                text.selection(study),
+                steps=text.steps_in_words(study) if study.steps else "",
             ),
             "intervals": len(table.seeds) >= MIN_SEEDS_FOR_INTERVAL,
         },
@@ -81,48 +89,6 @@ def lines(study: Study, table: Table) -> list[str]:
     return rows
 
 
-def _figures(
-    study: Study, table: Table, gated: list[tuple[str, list[int], np.ndarray]]
-) -> dict[str, Callable[[plots.Theme], Figure]]:
-    accuracy = {
-        model: np.array([table.interval(model, index) for index in range(len(table.sizes))]) for model in study.models
-    }
-    figures: dict[str, Callable[[plots.Theme], Figure]] = {
-        "learning_curves": partial(plots.learning_curves, table.sizes, accuracy),
-    }
-    if table.equivalence:
-        factors = {model: _drawn(one.factor) for model, one in table.equivalence.items()}
-        figures["equivalence"] = partial(plots.equivalence_bars, factors, list(study.models), study.reference)
-    for model, steps, gates in gated:
-        figures[f"gates_{model}"] = partial(plots.gate_curves, steps, gates)
-    return figures
-
-
-def _drawn(factor: Factor) -> tuple[float, float, float, bool]:
-    """A factor and its ends, no further out than the sizes can show, and whether it is drawn as a bound."""
-    value, low, high = np.clip([factor.value, factor.low, factor.high], factor.smallest, factor.largest)
-    beyond = factor.value in (0, np.inf)
-    if beyond and not np.isnan(low):
-        value = low if factor.value else high
-    return float(value), float(low), float(high), beyond
-
-
-def _gates(study: Study, outcome: Outcome) -> list[tuple[str, list[int], np.ndarray]]:
-    """model, steps and σ(λ) ``[t, layers, heads]``, mean over the seeds of the largest training size."""
-    found = []
-    cells = study.cells(outcome.results)
-    for model in study.models:
-        histories = [
-            outcome.results[cell.key]["history"]
-            for cell in cells
-            if cell.arm == (model, study.train_sizes[-1]) and cell.key in outcome.results
-        ]
-        if histories and "gates" in histories[0]:
-            gates = np.mean([history["gates"] for history in histories], axis=0)
-            found.append((model, [0, *histories[0]["steps"]], gates))
-    return found
-
-
 def _measures(study: Study, runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Column -> model -> mean over the seeds of the largest training size; columns without a value are left out."""
     found: dict[str, dict[str, float]] = {}
@@ -136,25 +102,30 @@ def _measures(study: Study, runs: list[dict[str, Any]]) -> dict[str, dict[str, f
     return found
 
 
-def _summary(study: Study, table: Table, runs: list[dict[str, Any]], rates: Mapping[str, float]) -> dict[str, Any]:
+def _summary(study: Study, table: Table, outcome: Outcome, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    results = outcome.results
     return {
         "reference": study.reference,
         "train_images": [int(size) for size in table.sizes],
         "seeds": list(table.seeds),
         "accuracy": {model: values.tolist() for model, values in table.accuracy.items()},
         "params": table.params,
-        "learning_rates": dict(rates),
+        "multiply_adds": table.multiply_adds,
+        "seconds_per_step": table.seconds_per_step,
+        "learning_rates": _by_model(study.chosen_rates(results)),
+        "validation_accuracy": _by_model(study.validation_accuracy(results)) if len(study.learning_rates) > 1 else {},
         "equivalence": {
             model: {
                 **one.factor.as_json(),
+                "over_images": one.over_images.as_json() if one.over_images is not None else None,
                 "by_size": [factor.as_json() for factor in one.by_size],
                 "shared_errors": one.shared_errors,
-                "rises": list(one.rises),
-                "gain": one.gain.value,
-                "p": one.p,
+                "gain": as_json(one.gain),
+                "p": table.p[model],
             }
             for model, one in table.equivalence.items()
         },
+        "rises": table.rises,
         "crossovers": [
             {
                 "ahead": crossing.ahead,
@@ -165,73 +136,62 @@ def _summary(study: Study, table: Table, runs: list[dict[str, Any]], rates: Mapp
             for crossing in table.crossovers
         ],
         "unresolved_crossovers": [{"ahead": ahead, "behind": behind} for ahead, behind in table.unresolved],
+        "variants": {
+            one.variant: {
+                "against": one.against,
+                "points": as_json(one.mean),
+                "by_size": {size: as_json(interval) for size, interval in one.by_size.items()},
+                "accuracy": {size: as_json(interval) for size, interval in one.accuracy.items()},
+                "p": table.p[one.variant],
+            }
+            for one in table.variants
+        },
+        "twice_the_steps": [
+            {
+                "model": one.model, "train_images": one.train_size, "steps": one.steps, "seeds": one.seeds,
+                "points": as_json(one.change),
+            }
+            for one in table.doublings
+        ],
+        "gates": final_gates(study, outcome),
         "runs": runs,
-    }
+    }  # fmt: skip
 
 
-def _sentence(study: Study, model: str, one: Equivalence) -> dict[str, str]:
-    """A card: the factor, its interval, what it rests on, and what sets the model apart."""
-    factor, _, interval = str(one.factor).partition(" (")
-    notes = [f"95 % interval {interval.rstrip(')')}"] if interval else []
-    if one.shared_errors is None:
-        notes.append("the two curves have no error in common")
-    return {"model": model, "factor": factor, "interval": "; ".join(notes), "difference": _difference(study, model)}
+def _by_model(values: dict[Any, Any]) -> dict[str, dict[int, Any]]:
+    """Model -> training size -> value."""
+    rows: dict[str, dict[int, Any]] = {}
+    for (model, size), value in values.items():
+        rows.setdefault(model, {})[size] = value
+    return rows
 
 
-def _crossing(crossing: Crossover) -> dict[str, str]:
-    images, low, high = map(_about, crossing.images)
-    return {
-        "images": images,
-        "ahead": crossing.ahead,
-        "behind": crossing.behind,
-        "interval": f"{low} to {high}",
-    }
-
-
-def _about(images: float) -> str:
-    """A number of images to two digits."""
-    return f"{float(f'{images:.2g}'):,.0f}"
-
-
-def _difference(study: Study, model: str) -> str:
-    """In words, what sets a model apart from the reference."""
-    config, reference = to_dict(study.models[model]), to_dict(study.models[study.reference])
-    if config["kind"] != reference["kind"]:
-        return "convolution in every layer, no attention"
-    words = []
-    if config["tokenizer"]["kind"] != reference["tokenizer"]["kind"]:
-        words.append("a convolutional stem instead of patches")
-    if config["attention"] != reference["attention"]:
-        words.append(
-            "gated positional self-attention that starts as a convolution"
-            if "gpsa" in config["attention"]
-            else "other attention"
-        )
-    rest = [n for n in config if config[n] != reference[n] and n not in ("tokenizer", "attention")]
-    if rest:
-        words.append("and " + ", ".join(f"{name} {config[name]} instead of {reference[name]}" for name in rest))
-    return ", ".join(words)
-
-
-def _row(study: Study, table: Table, lr: float, model: str) -> dict[str, Any]:
+def _row(study: Study, table: Table, model: str) -> dict[str, Any]:
     one = table.equivalence.get(model)
+    counts, reference = table.multiply_adds, study.reference
+    both = counts.keys() >= {model, reference}
     return {
         "model": model,
-        "params": table.params[model],
-        "ratio": table.params[model] / table.params[study.reference],
-        "lr": lr,
-        "seconds": table.seconds[model],
+        "params": f"{table.params[model]:,}",
+        "params_ratio": f"{table.params[model] / table.params[reference]:.2f}",
+        "multiply_adds": text.millions(counts[model]) if model in counts else "–",
+        "multiply_adds_ratio": f"{counts[model] / counts[reference]:.2f}" if both else "",
+        "ms": f"{1000 * table.seconds_per_step[model]:.1f}",
         "accuracy": [table.interval(model, index) for index in range(len(table.sizes))],
-        "by_size": [str(factor) for factor in one.by_size] if one else None,
+        "by_size": [str(factor).split(" (", 1) for factor in one.by_size] if one else None,
     }
 
 
-def _selection(study: Study) -> str:
-    if len(study.learning_rates) == 1:
-        return "none: one learning rate for all models"
-    rates = ", ".join(f"{lr:g}" for lr in study.learning_rates)
-    seeds = "one seed" if study.selection_seeds == 1 else f"{study.selection_seeds} seeds"
-    return (
-        f"the learning rate of each model, from {rates}, on {study.base.data.validation:.0%} of the "
-        f"{study.train_sizes[-1]:,} training images set apart ({seeds}); then trained on all of them"
-    )
+def _variants(table: Table) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": one.variant,
+            "against": one.against,
+            "by_size": {size: text.points(interval) for size, interval in one.by_size.items()},
+            "accuracy": one.accuracy,
+            "mean": text.points(one.mean),
+            "p": f"{p:.3f}" if (p := table.p[one.variant]) is not None else "",
+            "params": f"{one.params:,}",
+        }
+        for one in table.variants
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 import numpy as np
@@ -75,7 +75,7 @@ class Study(StudyConfig):
     steps: tuple[PositiveInt, ...] = ()
     learning_rates: Annotated[tuple[PositiveFloat, ...], MinLen(1)] = (1e-3,)
     selection_seeds: PositiveInt = 2
-    variants: dict[str, Variant] = {}  # noqa: RUF012
+    variants: dict[str, Variant] = field(default_factory=dict)
     double_steps_at: tuple[PositiveInt, ...] = ()
     double_steps_seeds: PositiveInt = 3
 
@@ -157,9 +157,7 @@ class Study(StudyConfig):
         """
         if len(self.learning_rates) == 1:
             return []
-        return [
-            cell for arm in self.arms() for lr in self._rates(arm, results) for cell in self.trials_of(arm, lr)
-        ]
+        return [cell for arm in self.arms() for lr in self._rates(arm, results) for cell in self.trials_of(arm, lr)]
 
     def trials_of(self, arm: Arm, lr: float) -> list[Cell]:
         """The repetitions of the trial of one rate."""

@@ -1,23 +1,25 @@
-"""The results of a study as arrays and plain rows."""
+"""The results of a study as arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 
-from hybridvit.recipe import Recipe
+from hybridvit.studies.cells import Cell
 from hybridvit.studies.cells import accuracy as measured
 from hybridvit.studies.claims import adjusted_p
 from hybridvit.studies.learning_curve.crossover import crossover, overtakes
+from hybridvit.studies.learning_curve.doubling import Doubling, compare_doubled
 from hybridvit.studies.learning_curve.equivalence import Factor, equivalence, equivalence_at, rises, shared_errors
 from hybridvit.studies.learning_curve.study import Study
-from hybridvit.studies.report.study_report import rounded
+from hybridvit.studies.learning_curve.variants import Comparison, compare_variants
 from hybridvit.studies.statistics import Array, Interval, mean_interval
 from hybridvit.studies.study import Results
+from hybridvit.training.per_image import unpack
 
 
 @dataclass(frozen=True)
@@ -25,20 +27,20 @@ class Equivalence:
     """What a model's built-in assumptions are worth against the reference.
 
     Attributes:
-        factor: how many times more images the reference needs for the same error, over all sizes.
-        by_size: the same at each training size.
+        factor: how many times more images the reference needs for the same error, over all sizes; its interval is over
+            seeds.
+        over_images: the same with an interval over test images, paired by image; None where no result says which
+            images are right.
+        by_size: the factor at each training size.
         shared_errors: the range of mean error that both curves have in common; None where there is none.
-        rises: the sizes at which the model's mean error is higher than with fewer images.
         gain: mean accuracy gained over the reference, over all sizes, paired by seed.
-        p: Holm-adjusted p value of that gain (sign-flip test), or None where the seeds cannot carry a claim.
     """
 
     factor: Factor
+    over_images: Factor | None
     by_size: tuple[Factor, ...]
     shared_errors: tuple[float, float] | None
-    rises: tuple[int, ...]
     gain: Interval
-    p: float | None
 
     @property
     def bounded(self) -> bool:
@@ -70,20 +72,30 @@ class Table:
         seeds: the seeds that every model and size has a result for.
         accuracy: model -> test accuracy ``[k, seeds]``, in [0, 1].
         params: model -> number of parameters.
-        seconds: model -> mean seconds of a run.
+        multiply_adds: model -> multiply-adds of one image; without those that were not counted.
+        seconds_per_step: model -> mean seconds of a training step.
+        rises: model -> the sizes at which its mean error is higher than with fewer images, where there are any.
         equivalence: model -> its data-equivalence factor; without the reference.
         crossovers: where one model overtakes another, by rising number of images, as far as these seeds resolve it.
         unresolved: (ahead, behind) of further pairs whose mean curves cross.
+        variants: the variants, each against its model.
+        p: model or variant -> Holm-adjusted p value of all these comparisons together, or None.
+        doublings: what twice the steps change.
     """
 
     sizes: Array
     seeds: tuple[int, ...]
     accuracy: dict[str, Array]
     params: dict[str, int]
-    seconds: dict[str, float]
+    multiply_adds: dict[str, int]
+    seconds_per_step: dict[str, float]
+    rises: dict[str, tuple[int, ...]]
     equivalence: dict[str, Equivalence]
     crossovers: tuple[Crossover, ...]
     unresolved: tuple[tuple[str, str], ...]
+    variants: tuple[Comparison, ...]
+    p: dict[str, float | None]
+    doublings: tuple[Doubling, ...]
 
     def interval(self, model: str, index: int) -> Interval:
         """Mean test accuracy of a model at one size."""
@@ -95,40 +107,67 @@ def tabulate(study: Study, results: Results) -> Table | None:
 
     Where logarithms are taken, a mean error of 0 counts as half a test image.
     """
-    cells = study.cells(results)
-    missing = {cell.seed for cell in cells if cell.key not in results}
+    core = [cell for cell in study.cells(results) if cell.arm[0] in study.models and len(cell.arm) == 2]
+    missing = {cell.seed for cell in core if cell.key not in results}
     seeds = tuple(seed for seed in range(study.repetitions) if seed not in missing)
     if not seeds:
         return None
-    shape = (len(study.train_sizes), len(seeds))
-    accuracy = {model: np.zeros(shape) for model in study.models}
-    params: dict[str, int] = {}
-    seconds: dict[str, list[float]] = {model: [] for model in study.models}
-    for cell in cells:
-        if cell.seed in missing:
-            continue
-        result = results[cell.key]
-        model, size = cell.arm
-        row, column = study.train_sizes.index(size), seeds.index(cell.seed)
-        accuracy[model][row, column] = measured(cell.recipe, result, "test")
-        params[model] = result["params"]
-        seconds[model].append(result["seconds"]["total"])
+    runs = {(*cell.arm, cell.seed): cell for cell in core if cell.seed in seeds}
+    ended = {place: results[cell.key] for place, cell in runs.items()}
+    accuracy = {
+        model: np.array(
+            [
+                [measured(runs[model, size, seed].recipe, ended[model, size, seed], "test") for seed in seeds]
+                for size in study.train_sizes
+            ]
+        )
+        for model in study.models
+    }
     sizes = np.array(study.train_sizes, dtype=np.float64)
-    test_images = next(results[cell.key]["test_images"] for cell in cells if cell.key in results)
-    floor = 0.5 / test_images
+    floor = 0.5 / next(iter(ended.values()))["test_images"]
     errors = {model: 1 - values for model, values in accuracy.items()}
     crossovers, unresolved = _crossovers(sizes, errors, floor)
+    variants = compare_variants(study, results)
     others = [model for model in study.models if model != study.reference]
+    gains = {model: (errors[study.reference] - errors[model]).mean(axis=0) for model in others}
+    largest = {model: ended[model, study.train_sizes[-1], seeds[0]] for model in study.models}
     return Table(
-        sizes,
-        seeds,
-        accuracy,
-        params,
-        {model: float(np.mean(values)) for model, values in seconds.items()},
-        _equivalences(sizes, errors, study.reference, others, floor),
-        crossovers,
-        unresolved,
+        sizes=sizes,
+        seeds=seeds,
+        accuracy=accuracy,
+        params={model: result["params"] for model, result in largest.items()},
+        multiply_adds={m: count for m, result in largest.items() if (count := result.get("multiply_adds"))},
+        seconds_per_step={model: _seconds_per_step(ended, model) for model in study.models},
+        rises={model: up for model in study.models if (up := rises(sizes, errors[model]))},
+        equivalence=_equivalences(sizes, errors, _wrong_images(runs, results, seeds, study), study.reference, floor),
+        crossovers=crossovers,
+        unresolved=unresolved,
+        variants=variants,
+        p=adjusted_p(gains | {one.variant: one.differences for one in variants}),
+        doublings=compare_doubled(study, results),
     )
+
+
+def _seconds_per_step(ended: Mapping[tuple[Any, ...], Mapping[str, Any]], model: str) -> float:
+    """Mean over the runs of a model."""
+    return float(
+        np.mean([result["seconds"]["train"] / result["steps"] for place, result in ended.items() if place[0] == model])
+    )
+
+
+def _wrong_images(
+    runs: Mapping[tuple[Any, ...], Cell], results: Results, seeds: Sequence[int], study: Study
+) -> dict[str, Array] | None:
+    """Model -> share of the seeds that got each test image wrong, ``[k, images]``; None where that was not kept."""
+    task = next(iter(study.base.tasks))
+    if any(task not in results[cell.key].get("test_right", {}) for cell in runs.values()):
+        return None
+
+    def wrong(model: str, size: int) -> Array:
+        ended = [results[runs[model, size, seed].key] for seed in seeds]
+        return 1 - np.mean([unpack(result["test_right"][task], result["test_images"]) for result in ended], axis=0)
+
+    return {model: np.array([wrong(model, size) for size in study.train_sizes]) for model in study.models}
 
 
 def _crossovers(
@@ -146,88 +185,20 @@ def _crossovers(
 
 
 def _equivalences(
-    sizes: Array, errors: Mapping[str, Array], reference: str, others: list[str], floor: float
+    sizes: Array,
+    errors: Mapping[str, Array],
+    by_image: Mapping[str, Array] | None,
+    reference: str,
+    floor: float,
 ) -> dict[str, Equivalence]:
-    gains = {model: (errors[reference] - errors[model]).mean(axis=0) for model in others}
-    p_values = adjusted_p(gains)
     return {
         model: Equivalence(
-            equivalence(sizes, errors[reference], errors[model], floor),
-            tuple(equivalence_at(sizes, errors[reference], errors[model], i, floor) for i in range(len(sizes))),
-            shared_errors(errors[reference], errors[model]),
-            rises(sizes, errors[model]),
-            mean_interval(gains[model]),
-            p_values[model],
+            equivalence(sizes, errors[reference], own, floor),
+            equivalence(sizes, by_image[reference], by_image[model], floor) if by_image else None,
+            tuple(equivalence_at(sizes, errors[reference], own, i, floor) for i in range(len(sizes))),
+            shared_errors(errors[reference], own),
+            mean_interval((errors[reference] - own).mean(axis=0)),
         )
-        for model in others
-    }
-
-
-def run_rows(study: Study, results: Results) -> list[dict[str, Any]]:
-    """One row for each reported run; the last columns only where something was measured."""
-    rows = []
-    for cell in study.cells(results):
-        if cell.key in results:
-            result = results[cell.key]
-            rows.append(
-                {
-                    "model": cell.arm[0],
-                    "train_images": cell.arm[1],
-                    "seed": cell.seed,
-                    "lr": cell.recipe.optim.lr,
-                    "test_accuracy": round(measured(cell.recipe, result, "test"), 6),
-                    "params": result["params"],
-                    "steps": result["steps"],
-                    "seconds": round(result["seconds"]["total"], 3),
-                    "device": result["device"],
-                    "train_seconds": round(result["seconds"]["train"], 3),
-                    "compile_seconds": round(result["seconds"]["compile"], 3),
-                    **_further(cell.recipe, result),
-                }
-            )
-    return rows
-
-
-def _further(recipe: Recipe, result: Mapping[str, Any]) -> dict[str, float]:
-    """The accuracy with test-time augmentation and the energy of the training, where they were measured."""
-    columns = {}
-    if recipe.tta:
-        columns["test_accuracy_tta"] = round(measured(recipe, result, "test_tta"), 6)
-    if "joules" in result:
-        columns["train_joules"] = round(result["joules"]["train"], 1)
-    return columns
-
-
-def table_rows(table: Table) -> list[dict[str, Any]]:
-    """One row for each model and training size: accuracy and data-equivalence factors with their intervals.
-
-    The reference's factors are 1. Where a factor is only a bound, the value or the end that is not known is empty.
-    """
-    rows = []
-    for model in table.accuracy:
-        for index, size in enumerate(table.sizes):
-            mean, low, high = table.interval(model, index)
-            worth = table.equivalence.get(model)
-            rows.append(
-                {
-                    "model": model,
-                    "train_images": int(size),
-                    "seeds": len(table.seeds),
-                    "test_accuracy": round(mean, 6),
-                    "low": rounded(low),
-                    "high": rounded(high),
-                    **_factor_columns("equivalence_at_size", worth.by_size[index] if worth else None),
-                    **_factor_columns("equivalence", worth.factor if worth else None),
-                }
-            )
-    return rows
-
-
-def _factor_columns(name: str, factor: Factor | None) -> dict[str, Any]:
-    value, low, high = (factor.value, factor.low, factor.high) if factor else (1.0, 1.0, 1.0)
-    return {
-        name: rounded(value, 4) if value > 0 else "",
-        f"{name}_low": rounded(low, 4) if low > 0 else "",
-        f"{name}_high": rounded(high, 4),
-        f"{name}_bound": (factor.bound or "") if factor else "",
+        for model, own in errors.items()
+        if model != reference
     }

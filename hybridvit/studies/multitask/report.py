@@ -200,7 +200,9 @@ def _figures(
 
 
 def _loss_lines(study: MultiTaskStudy, trunk: str, task: str, outcome: Outcome) -> dict[str, plots.Line]:
-    cells = {balance: [study.together(trunk, balance, s) for s in range(study.repetitions)] for balance in study.balances}
+    cells = {
+        balance: [study.together(trunk, balance, s) for s in range(study.repetitions)] for balance in study.balances
+    }
     cells[ALONE] = [study.alone(trunk, task, seed) for seed in range(study.repetitions)]
     lines: dict[str, plots.Line] = {}
     for name, of_seeds in cells.items():

@@ -32,12 +32,16 @@ def render(template: str, **facts: Any) -> str:
     return environment.get_template(template).render(themes=plots.THEMES, **facts)
 
 
-def drawn(draw: Drawing, png: Path | None = None) -> dict[str, str]:
-    """A figure as SVG for each theme, by its name; the light one is also written to ``png``."""
+def drawn(draw: Drawing, stem: Path | None = None) -> dict[str, str]:
+    """A figure as SVG for each theme, by its name; the light one is also written as ``stem`` .png, .svg and .pdf."""
     figures = {theme.name: draw(theme) for theme in plots.THEMES}
-    if png is not None:
-        png.write_bytes(plots.to_png(figures[plots.LIGHT.name]))
-    return {name: plots.to_svg(figure) for name, figure in figures.items()}
+    svgs = {name: plots.to_svg(figure) for name, figure in figures.items()}
+    if stem is not None:
+        light = figures[plots.LIGHT.name]
+        stem.with_name(f"{stem.name}.png").write_bytes(plots.to_png(light))
+        stem.with_name(f"{stem.name}.svg").write_text(svgs[plots.LIGHT.name], encoding="utf-8")
+        stem.with_name(f"{stem.name}.pdf").write_bytes(plots.to_pdf(light))
+    return svgs
 
 
 def tasks_in_words(recipe: Recipe) -> str:

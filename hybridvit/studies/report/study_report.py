@@ -37,7 +37,7 @@ def write_report(study: StudyConfig, outcome: Outcome, command: str = "") -> Out
         return outcome
     path = outcome.folder.path
     path.mkdir(parents=True, exist_ok=True)
-    figures = {name: drawn(draw, path / f"{name}.png") for name, draw in report.figures.items()}
+    figures = {name: drawn(draw, path / name) for name, draw in report.figures.items()}
     example = report.facts["example"]
     summary = {
         "title": study.title,
@@ -92,7 +92,7 @@ def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
 
 
 def held_fixed(
-    base: Recipe, example: dict[str, Any], pairing: str, selection: str, whole: bool = True
+    base: Recipe, example: dict[str, Any], pairing: str, selection: str, whole: bool = True, steps: str = ""
 ) -> list[tuple[str, str]]:
     """What all runs of a study have in common.
 
@@ -102,15 +102,20 @@ def held_fixed(
         pairing: what a seed draws.
         selection: what was selected on validation images.
         whole: the recipe too, not only data, budget and protocol.
+        steps: number of updates in words; empty: those of the base.
     """
     size = " × ".join(str(side) for side in example["image_size"])
+    steps = steps or f"{base.train.steps:,} steps for every run"
     protocol = [
         (
             "Data",
             f"{example['dataset']}, {size} pixels; the same {example['test_images']:,} test images for every run, "
             "read once, after the last step",
         ),
-        ("Budget", f"{base.train.steps:,} steps of {base.train.batch_size} images for every run (steps, not epochs)"),
+        (
+            "Budget",
+            f"{steps or f'{base.train.steps:,} steps for every run'}, in batches of {base.train.batch_size} images",
+        ),
         ("Pairing", pairing),
         ("Selection", selection),
     ]
