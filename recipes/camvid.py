@@ -48,4 +48,5 @@ def study() -> hv.MultiTaskStudy:
         title="Pixels, presence and the share of road: what does one trunk for all cost?",
         base=replace(base, train=replace(base.train, steps=150)),
         trunks={"Hybrid": HYBRID},
+        seeds=3,
     )

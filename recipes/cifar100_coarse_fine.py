@@ -39,5 +39,8 @@ def base() -> hv.Recipe:
 def study() -> hv.MultiTaskStudy:
     """The plain sum, three seeds."""
     return hv.MultiTaskStudy(
-        title="Do coarse and fine classes help each other on one trunk?", base=base(), trunks={"Hybrid": HYBRID}
+        title="Do coarse and fine classes help each other on one trunk?",
+        base=base(),
+        trunks={"Hybrid": HYBRID},
+        seeds=3,
     )

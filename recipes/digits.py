@@ -26,7 +26,7 @@ VIT = hv.ViTConfig(
 )
 CONVIT = replace(VIT, attention=("gpsa",))
 HYBRID = replace(VIT, tokenizer=hv.ConvConfig(channels=(32, 64), strides=(1, 2)), depth=1)
-RESNET = hv.ResNetConfig(depths=(1, 1), width=26)
+RESNET = hv.ResNetConfig(depths=(2, 1, 1), width=13)
 
 
 def base() -> hv.Recipe:
@@ -42,13 +42,13 @@ def base() -> hv.Recipe:
 
 
 def study() -> hv.Study:
-    """Four models, four training sizes, three paired seeds."""
+    """Four models, four training sizes, as many paired seeds as three comparisons need."""
     return hv.Study(
         title="What is a built-in assumption about images worth, in images of digits?",
         base=base(),
         models={"ResNet": RESNET, "Hybrid": HYBRID, "ConViT": CONVIT, "ViT": VIT},
         reference="ViT",
         train_sizes=(90, 225, 570, 1437),
-        seeds=3,
-        learning_rates=(1e-2, 2e-2),
+        steps=(120, 160, 220, 300),
+        learning_rates=(1e-2, 2e-2, 4e-2),
     )

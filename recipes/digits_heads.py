@@ -53,4 +53,5 @@ def study() -> hv.MultiTaskStudy:
         title="Seven heads on one trunk of digits: what does each gain or lose?",
         base=replace(base, train=replace(base.train, steps=250, evaluate_every=250)),
         trunks={"Hybrid": HYBRID},
+        seeds=3,
     )

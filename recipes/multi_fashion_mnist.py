@@ -44,4 +44,5 @@ def study() -> hv.MultiTaskStudy:
         base=base(),
         trunks={"ResNet-18": RESNET18, "Hybrid": HYBRID},
         balances={"sum": hv.SumConfig(), "uncertainty": hv.UncertaintyConfig(), "PCGrad": hv.PCGradConfig()},
+        seeds=3,
     )

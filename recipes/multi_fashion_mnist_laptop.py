@@ -43,4 +43,5 @@ def study() -> hv.MultiTaskStudy:
         title="A digit and a piece of clothing on one trunk: what does sharing cost?",
         base=base(),
         trunks={"ResNet": RESNET, "Hybrid": HYBRID},
+        seeds=3,
     )
