@@ -9,7 +9,7 @@ from hybridvit.config import to_dict
 from hybridvit.data.load import DataConfig, read, split
 from hybridvit.data.samples import Splits
 from hybridvit.recipe import Recipe
-from hybridvit.runs.tasks import column_requests
+from hybridvit.runs.net import column_requests
 
 _held: dict[str, Splits] = {}  # the last data set that this process read
 

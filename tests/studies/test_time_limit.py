@@ -63,7 +63,7 @@ def test_what_was_done_in_time_is_kept_and_reported(tmp_path, monkeypatch):
 def test_learning_rates_are_not_chosen_from_half_the_trials(tmp_path):
     study = replace(STUDY, learning_rates=(1e-3, 2e-3), launch=NO_TIME)
     with pytest.raises(
-        TimeIsUp, match="the time is up, and 6 trials are left, then all runs; the same command resumes"
+        TimeIsUp, match="the time is up, and 24 trials are left, then all runs; the same command resumes"
     ):
         conduct(study, StudyFolder(tmp_path / "out", study), Recorder())
 
