@@ -22,9 +22,7 @@ Line = tuple[Sequence[int], Array]  # steps [t] and values [t]
 PANEL = (4.0, 2.5)  # inches
 
 
-def learning_curves(
-    sizes: Array, accuracy: Mapping[str, Array], runs: Mapping[str, Array], theme: Theme
-) -> Figure:
+def learning_curves(sizes: Array, accuracy: Mapping[str, Array], runs: Mapping[str, Array], theme: Theme) -> Figure:
     """Test error in % against training images, both on log axes: means with intervals, and every run.
 
     Args:

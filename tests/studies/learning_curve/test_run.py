@@ -158,7 +158,7 @@ def test_a_crossing_that_the_seeds_do_not_resolve_is_named_without_a_number(fini
     summary = json.loads((folder.path / "study.json").read_text())
     assert summary["crossovers"] == []
     assert summary["unresolved_crossovers"] == [{"ahead": "ConViT", "behind": "ResNet"}]
-    assert "Mean errors cross too for ConViT and ResNet: not resolved by these seeds." in text
+    assert "The mean curves of ConViT and ResNet cross too, but where is not resolved by these seeds." in text
     assert "ConViT overtakes" not in text
 
 
@@ -175,7 +175,9 @@ def test_a_factor_beyond_the_sizes_is_a_bound_everywhere(finished, tmp_path):
     assert factors["ResNet"]["shared_errors"] is None
     assert factors["ConViT"]["shared_errors"] == pytest.approx([0.749, 0.799])
     assert factors["ConViT"]["bound"] is None
-    assert "<b>ResNet</b><strong>more than 2.3×</strong><span>the two curves have no error in common</span>" in text
+    assert "<b>ResNet</b><strong>more than 2.3×</strong>" in text
+    assert "the two curves have no error in common, so this is a bound" in text
+    assert "rests on the errors that both reach, 74.9 to 79.9 %" in text
     rows = {
         row["model"]: row for row in csv.DictReader((folder.path / "table.csv").open()) if row["train_images"] == "30"
     }
