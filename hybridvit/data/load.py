@@ -195,7 +195,7 @@ def _read_root(root: Path, config: DataConfig, requests: Mapping[str, ColumnRequ
     if not root.exists():
         raise ValueError(f"data.root {str(root)!r} is not there")
     if root.is_dir():
-        return read_folder(root, config.image_size, config.skip_unreadable, memory)
+        return read_folder(root, config.image_size, config.skip_unreadable, memory, config.read_test)
     if root.suffix == ".npz":
         return resized(read_npz(root), config.image_size)
     if root.suffix not in (".csv", ".parquet"):

@@ -16,7 +16,11 @@ FOLDERS = ("train", "val", "test")  # of the splits
 
 
 def read_folder(
-    root: Path, image_size: int | tuple[int, int] | None, skip_unreadable: bool, memory: int | None = None
+    root: Path,
+    image_size: int | tuple[int, int] | None,
+    skip_unreadable: bool,
+    memory: int | None = None,
+    read_test: bool = True,
 ) -> Splits:
     """Reads ROOT/CLASS/image, or ROOT/train/CLASS/image with optional val and test folders.
 
@@ -28,6 +32,7 @@ def read_folder(
         skip_unreadable: warn of files that cannot be read instead of refusing them.
         memory: bytes that the pixels may take; images that take more stay on disk, where only their headers are
             read; None: any number.
+        read_test: False: no file of the test folder is opened, and its images stay on disk, as all others do.
 
     Raises:
         ValueError: no class folders, a class without images, unreadable files, or differing sizes.
@@ -38,15 +43,16 @@ def read_folder(
     for index, folder in enumerate(folders):
         if folder.is_dir():
             listed += [(path, label, index) for path, label in _list(folder, class_names, folders[0])]
-    headers, unreadable = in_threads(read_header, [path for path, _, _ in listed])
-    listed = [entry for entry in listed if entry[0] in headers]
+    unopened = () if read_test else (FOLDERS.index("test"),)
+    headers, unreadable = in_threads(read_header, [path for path, _, index in listed if index not in unopened])
+    listed = [entry for entry in listed if entry[0] in headers or entry[2] in unopened]
     paths = [path for path, _, _ in listed]
     labels, split = (np.array([entry[place] for entry in listed], np.int64) for place in (1, 2))
     grey = all(header.grey for header in headers.values())
     files = FileImages.of(paths, 1 if grey else 3, common_size(headers, image_size))
     everything = Samples({ONE_VIEW: files}, {"label": labels})
     splits = [everything[split == index] for index in range(len(FOLDERS))]
-    if memory is None or files.nbytes <= memory:
+    if read_test and (memory is None or files.nbytes <= memory):
         splits, wrong = read_all(splits)
         unreadable |= wrong
     if unreadable and not skip_unreadable:
