@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import MinLen
 
 from hybridvit.recipe import Recipe
 from hybridvit.studies.cells import Cell, first_task
-from hybridvit.studies.fixed import check_fixed
 from hybridvit.studies.study import Results, StudyConfig
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class Ablation(StudyConfig):
             rows["baseline"] = self.baseline
         seen = {"base": self.base}
         for name, row in rows.items():
-            check_fixed(self.base, name, row, "an ablation")
+            _check_fixed(self.base, name, row)
             plain = replace(row, name=self.base.name)
             for other, same in seen.items():
                 if plain == same:
@@ -86,3 +85,24 @@ class Ablation(StudyConfig):
         from hybridvit.studies.ablation.report import report
 
         return report(self, outcome)
+
+
+def _check_fixed(base: Recipe, name: str, row: Recipe) -> None:
+    """Refuses a row that differs from the base in more than its ingredient: in data, budget or question."""
+    changed = _budget(row)
+    for path, value in _budget(base).items():
+        if changed[path] != value:
+            raise ValueError(
+                f"{name} changes {path} (base {value!r}, here {changed[path]!r}), which an ablation holds fixed"
+            )
+    (base_name, base_task), (task_name, task) = (next(iter(one.tasks.items())) for one in (base, row))
+    if (task_name, task.kind, task.target) != (base_name, base_task.kind, base_task.target):
+        raise ValueError(f"{name} has {task_name} as its first task; all rows are judged by the base's, {base_name}")
+
+
+def _budget(recipe: Recipe) -> dict[str, object]:
+    """What all have in common, by the path of the field."""
+    data = {f"data.{field.name}": getattr(recipe.data, field.name) for field in fields(recipe.data)}
+    budget = ("steps", "batch_size", "log_every", "evaluate_every")
+    train = {f"train.{name}": getattr(recipe.train, name) for name in budget}
+    return {"seed": recipe.seed, "tta": recipe.tta, **data, **train}

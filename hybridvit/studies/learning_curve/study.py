@@ -12,8 +12,8 @@ from annotated_types import MinLen
 from hybridvit.backbones.model_kinds import ModelConfig
 from hybridvit.config import Config, PositiveFloat, PositiveInt
 from hybridvit.recipe import Recipe
+from hybridvit.runs.stage_config import CNNTeacherConfig, PretrainConfig
 from hybridvit.studies.cells import Cell, accuracy, first_task
-from hybridvit.studies.fixed import check_fixed
 from hybridvit.studies.learning_curve.learning_rates import best_rate, extended
 from hybridvit.studies.study import Results, StudyConfig
 
@@ -32,12 +32,16 @@ class Variant(Config):
     """A model that is compared with one of the study's models at some of its training sizes.
 
     Attributes:
-        recipe: its whole recipe; data, length and batch size are those of the study's base.
+        model: what is trained.
+        teacher: a small CNN that it follows; None: none.
+        pretrain: what it learns from the training images without their labels first; None: nothing.
         against: the study's model that it is compared with.
         train_sizes: at which of the study's training sizes.
     """
 
-    recipe: Recipe
+    model: ModelConfig
+    teacher: CNNTeacherConfig | None = None
+    pretrain: PretrainConfig | None = None
     against: str
     train_sizes: Annotated[tuple[PositiveInt, ...], MinLen(1)]
 
@@ -97,7 +101,6 @@ class Study(StudyConfig):
             if variant.against not in self.models:
                 raise ValueError(f"variant {name!r} is against {variant.against!r}, none of {', '.join(self.models)}")
             self._check_sizes(f"train_sizes of variant {name!r}", variant.train_sizes)
-            check_fixed(self.base, f"variant {name!r}", variant.recipe, "a study")
         first_task(self.base, "a study of learning curves")
 
     def _check_sizes(self, what: str, sizes: tuple[int, ...]) -> None:
@@ -131,8 +134,11 @@ class Study(StudyConfig):
             trial: whether it is one.
             times: as many times the steps.
         """
-        variant, base = self.variants.get(arm.model), self.base
-        recipe = variant.recipe if variant is not None else replace(base, model=self.models[arm.model])
+        base = self.base
+        if (variant := self.variants.get(arm.model)) is not None:
+            recipe = replace(base, model=variant.model, teacher=variant.teacher, pretrain=variant.pretrain)
+        else:
+            recipe = replace(base, model=self.models[arm.model])
         data = replace(
             base.data,
             train_images=arm.train_size,
