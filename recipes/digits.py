@@ -26,7 +26,7 @@ VIT = hv.ViTConfig(
 )
 CONVIT = replace(VIT, attention=("gpsa",))
 HYBRID = replace(VIT, tokenizer=hv.ConvConfig(channels=(32, 64), strides=(1, 2)), depth=1)
-RESNET = hv.ResNetConfig(depths=(2, 1, 1), width=13)
+RESNET = hv.ResNetConfig(depths=(3, 1, 1), width=13)
 
 
 def base() -> hv.Recipe:
@@ -37,7 +37,7 @@ def base() -> hv.Recipe:
         data=hv.DataConfig(validation=0.2),
         tasks={"label": hv.ClassificationConfig(label_smoothing=0.1)},
         optim=hv.AdamWConfig(lr=1e-2, weight_decay=0.5, beta2=0.95),
-        train=hv.TrainConfig(steps=300, batch_size=48, precision="fp32", ema=0.98, log_every=20, evaluate_every=300),
+        train=hv.TrainConfig(steps=480, batch_size=32, precision="fp32", ema=0.98, log_every=20, evaluate_every=480),
     )
 
 
@@ -49,6 +49,6 @@ def study() -> hv.Study:
         models={"ResNet": RESNET, "Hybrid": HYBRID, "ConViT": CONVIT, "ViT": VIT},
         reference="ViT",
         train_sizes=(90, 225, 570, 1437),
-        steps=(120, 160, 220, 300),
-        learning_rates=(1e-2, 2e-2, 4e-2),
+        steps=(150, 200, 280, 480),
+        learning_rates=(1e-2, 2e-2),
     )

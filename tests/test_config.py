@@ -18,7 +18,7 @@ from hybridvit.hydra.balance.kinds import BalanceConfig, FixedConfig, SumConfig
 from hybridvit.hydra.views import ViewsConfig
 from hybridvit.recipe import Recipe
 from hybridvit.runs.stage_config import CNNTeacherConfig, PretrainConfig
-from hybridvit.studies.learning_curve.study import Study
+from hybridvit.studies.learning_curve.study import Arm, Study
 from hybridvit.studies.multitask.study import MultiTaskStudy
 from hybridvit.studies.study import LaunchConfig
 from hybridvit.tasks.classification import ClassificationConfig
@@ -46,7 +46,9 @@ FULL = Recipe(
         image_size=(3, 5),
         train_images=7,
         validation=0.125,
+        validation_from="all",
         test=1e-9,
+        read_test=False,
         stratify="off",
         split_seed=11,
         skip_unreadable=True,
@@ -360,11 +362,12 @@ def test_studies_that_make_no_sense_are_refused(fields, message):
 
 
 def test_a_run_of_a_study_changes_what_it_says_and_nothing_else():
-    run = study().run("cnn", 100, seed=5, lr=0.5, trial=False)
-    data = replace(FULL.data, train_images=100, validation=0.0)
+    run = study().run(Arm("cnn", 100), seed=5, lr=0.5)
+    data = replace(FULL.data, train_images=100, validation=0.0, validation_from="subset", read_test=True)
     optim = replace(FULL.optim, lr=0.5)
     assert run == replace(FULL, name=f"{FULL.name}/cnn", model=ResNetConfig(width=32), data=data, optim=optim, seed=5)
-    assert study().run("cnn", 100, seed=5, lr=0.5, trial=True).data.validation == FULL.data.validation
+    trial = study().run(Arm("cnn", 100), seed=5, lr=0.5, trial=True).data
+    assert trial == replace(data, validation=FULL.data.validation, validation_from="all", read_test=False)
 
 
 def test_launch_settings_that_make_no_sense_are_refused():

@@ -12,8 +12,8 @@ from hybridvit.recipe import Recipe
 from hybridvit.recipe_file import read_recipe
 from hybridvit.runs.run import Run
 from hybridvit.studies.ablation.study import Ablation
-from hybridvit.studies.learning_curve.report import PARAMETER_TOLERANCE
-from hybridvit.studies.learning_curve.study import Study
+from hybridvit.studies.learning_curve.study import Arm, Study
+from hybridvit.studies.learning_curve.text import MULTIPLY_ADDS_TOLERANCE, PARAMETER_TOLERANCE
 from hybridvit.studies.multitask.study import MultiTaskStudy
 
 FOLDER = Path(__file__).parent.parent / "recipes"
@@ -64,7 +64,8 @@ def test_one_step_of_every_recipe(path):
         runs = [recipe]
         if isinstance(recipe, Study):
             lr = recipe.learning_rates[0]
-            runs = [recipe.run(model, recipe.train_sizes[0], 0, lr, False) for model in recipe.models]
+            arms = {arm.model: arm for arm in recipe.arms()}
+            runs = [recipe.run(arm, 0, lr) for arm in arms.values()]
         if isinstance(recipe, MultiTaskStudy):
             runs = [recipe.joint(trunk, balance, 0) for trunk in recipe.trunks for balance in recipe.balances]
         if isinstance(recipe, Ablation):
@@ -79,9 +80,12 @@ def test_one_step_of_every_recipe(path):
 
 def test_models_of_the_main_job_are_matched_in_size():
     study = read_recipe(FOLDER / "digits.py", "study")
-    params = {name: Run(study.run(name, 90, 0, 1e-3, False)).params for name in study.models}
-    for name, count in params.items():
-        assert abs(count / params[study.reference] - 1) < PARAMETER_TOLERANCE, (name, params)
+    runs = {name: Run(study.run(Arm(name, 90), 0, 1e-3)) for name in study.models}
+    reference = runs[study.reference]
+    for name, run in runs.items():
+        assert abs(run.params / reference.params - 1) < PARAMETER_TOLERANCE, (name, run.params)
+        ratio = run.multiply_adds / reference.multiply_adds
+        assert 1 / MULTIPLY_ADDS_TOLERANCE < ratio < MULTIPLY_ADDS_TOLERANCE, (name, run.multiply_adds)
 
 
 def test_convit_of_the_main_job_differs_from_the_vit_in_one_field():

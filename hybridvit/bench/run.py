@@ -16,6 +16,7 @@ from hybridvit.bench.measure import DEVICE, LeftOut, Row
 from hybridvit.bench.models import convit_against_deit, memory_growth, models_against_timm
 from hybridvit.bench.sizes import QUICK, Sizes
 from hybridvit.bench.start_up import start_up
+from hybridvit.bench.studies import runs_per_minute
 from hybridvit.training.run_folder import device_name, revision, versions
 
 Subject = Callable[[Sizes], Iterator[Row]]
@@ -24,6 +25,7 @@ PARTS: tuple[tuple[str, tuple[Subject, ...]], ...] = (
     ("models", (models_against_timm, convit_against_deit, memory_growth)),
     ("heads", (machinery, cached_features, missing_camera)),
     ("data", (augmentation, fed_step)),
+    ("studies", (runs_per_minute,)),
     ("start-up", (start_up,)),
 )
 

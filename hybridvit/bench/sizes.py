@@ -75,6 +75,8 @@ class Sizes:
     heads: tuple[str, int, int] = ("vit_tiny_16", 224, 8)  # a trunk, the side of its images in pixels, batch
     # A model for small images, the side of these in pixels, batch, images that are augmented in one go.
     small: tuple[str, int, int, int] = ("vit_lite_7_4", 32, 128, 2048)
+    # Runs of a study, steps of each, and processes; None: one for each core.
+    study: tuple[int, int, int | None] = (8, 100, None)
     seconds: Seconds = Seconds()
     pairs: int = 3  # for every row at least
     processes: int = 5
@@ -88,6 +90,7 @@ QUICK = Sizes(
     growth=("convit_small", 4, (14, 28), 1.25),
     heads=("vit_tiny_16", 224, 2),
     small=("vit_lite_7_4", 32, 32, 512),
+    study=(4, 20, None),
     seconds=Seconds(1, 1, 0.4, 1),
     pairs=2,
     processes=1,

@@ -22,14 +22,16 @@ Line = tuple[Sequence[int], Array]  # steps [t] and values [t]
 PANEL = (4.0, 2.5)  # inches
 
 
-def learning_curves(sizes: Array, accuracy: Mapping[str, Array], runs: Mapping[str, Array], theme: Theme) -> Figure:
+def learning_curves(
+    sizes: Array, accuracy: Mapping[str, Array], theme: Theme, runs: Mapping[str, Array] | None = None
+) -> Figure:
     """Test error in % against training images, both on log axes: means with intervals, and every run.
 
     Args:
         sizes: training sizes ``[k]``.
         accuracy: model -> mean accuracy and the ends of its interval, ``[k, 3]`` in [0, 1]; NaN ends: none.
-        runs: model -> accuracy of each seed, ``[k, seeds]``; drawn where there are several.
         theme: colours.
+        runs: model -> accuracy of each seed, ``[k, seeds]``, drawn as dots where there are several; None: not drawn.
     """
     figure, axes = framed(theme)
     errors = {model: 100 * (1 - values) for model, values in accuracy.items()}
@@ -40,7 +42,7 @@ def learning_curves(sizes: Array, accuracy: Mapping[str, Array], runs: Mapping[s
         mean, top, bottom = np.maximum(error, floor).T
         axes.plot(sizes, mean, **style, ms=5, lw=1.8, label=model)
         axes.fill_between(sizes, bottom, top, color=style["color"], alpha=0.16, lw=0)
-        if runs[model].shape[1] > 1:
+        if runs is not None and runs[model].shape[1] > 1:
             each = np.maximum(100 * (1 - runs[model]), floor)
             axes.plot(sizes, each, ls="none", marker=".", ms=3, mew=0, color=style["color"], alpha=0.5)
     axes.set_xscale("log")

@@ -26,6 +26,7 @@ TINY = bench.Sizes(
     growth=("convit_tiny", 3, (1, 2), 1.25),
     heads=("vit_tiny_16", 16, 2),
     small=("vit_lite_7_4", 8, 2, 4),
+    study=(2, 1, 1),
     seconds=Seconds(0, 0, 0, 0),
     pairs=2,
     processes=1,
@@ -213,11 +214,12 @@ def test_bench_gives_every_row_and_can_be_written_as_json(no_processes):
         "difference of the outputs, a masked camera of NaN against none, fusion by bev",
         "augmentation of 4 images, 8 px, batch 2, against torchvision in worker processes",
         "training step with augmentation, vit_lite_7_4, 8 px, batch 2, fp32",
+        "study: runs per minute, against the plain loop, 2 runs",
         "import hybridvit, after torch, torchvision",
         "hybridvit --help",
     ]
     assert list(dict.fromkeys(row["part"] for row in result["rows"])) == [
-        "layers", "models", "heads", "data", "start-up",
+        "layers", "models", "heads", "data", "studies", "start-up",
     ]  # fmt: skip
     for row in (row for row in result["rows"] if "difference" in row["what"]):
         assert row["reached"], row["what"]

@@ -36,13 +36,34 @@ def test_an_error_of_zero_is_drawn_on_the_log_axis():
     assert np.all(drawn > 0)
 
 
+def test_every_run_is_a_dot_where_there_are_several():
+    runs = {"ResNet": np.array([[0.4, 0.6], [0.7, 0.9], [0.9, 0.9]]), "ViT": np.array([[0.3], [0.6], [0.7]])}
+    axes = plots.learning_curves(SIZES, accuracy(ends=False), plots.LIGHT, runs).axes[0]
+    dots = [line.get_ydata() for line in axes.lines if line.get_marker() == "."]
+    np.testing.assert_allclose(dots, [[60, 30, 10], [40, 10, 10]])
+
+
+def test_learning_rates_are_lines_by_size_with_the_best_ringed():
+    scores = {90: {0.01: 0.5, 0.02: 0.7, 0.04: 0.6}, 1437: {0.005: 0.8, 0.01: 0.9, 0.02: 0.7}}
+    axes = plots.learning_rate_curves(scores, "ViT", plots.DARK).axes[0]
+    lines = {line.get_label(): line for line in axes.lines}
+    np.testing.assert_allclose(lines["90"].get_ydata(), [50, 70, 60])
+    rings = [
+        (float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in axes.lines if len(line.get_xdata()) == 1
+    ]
+    assert rings == [(0.02, pytest.approx(70)), (0.01, pytest.approx(90))]
+    assert "ViT" in axes.get_xlabel()
+    assert "1,437" in lines
+
+
 def test_equivalence_bars_say_factor_and_bound():
-    factors = {"ResNet": (7.0, np.nan, np.nan, True), "ConViT": (1.4, 1.1, 1.9, False)}
+    factors = {"ResNet": (7.0, 5.2, 7.0, "at least 5.2×"), "ConViT": (1.4, 1.1, 1.9, "1.4×")}
     axes = plots.equivalence_bars(factors, ["ResNet", "ConViT", "ViT"], "ViT", plots.DARK).axes[0]
-    assert [text.get_text() for text in axes.texts] == ["≥ 7.0×", "1.4×"]
+    assert [text.get_text() for text in axes.texts] == ["at least 5.2×", "1.4×"]
+    assert [line.get_marker() for line in axes.lines].count(">") == 1  # an arrow on the bound
     assert [label.get_text() for label in axes.get_yticklabels()] == ["ResNet", "ConViT"]
     assert "ViT" in axes.get_xlabel()
-    unbounded = plots.equivalence_bars({"ConViT": (1.4, 1.1, np.inf, False)}, ["ConViT"], "ViT", plots.DARK).axes[0]
+    unbounded = plots.equivalence_bars({"ConViT": (1.4, 1.1, np.inf, "1.4×")}, ["ConViT"], "ViT", plots.DARK).axes[0]
     assert 1.4 < unbounded.get_xlim()[1] < 2
 
 
@@ -68,6 +89,9 @@ def test_svg_is_the_same_twice_and_png_is_one():
     assert first == second
     assert first.startswith("<svg")
     assert plots.to_png(plots.learning_curves(SIZES, accuracy(), plots.LIGHT)).startswith(b"\x89PNG")
+    one, other = (plots.to_pdf(plots.learning_curves(SIZES, accuracy(), plots.LIGHT)) for _ in range(2))
+    assert one == other
+    assert one.startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("theme", plots.THEMES, ids=lambda theme: theme.name)

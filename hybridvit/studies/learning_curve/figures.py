@@ -25,7 +25,7 @@ def drawings(study: Study, table: Table, outcome: Outcome) -> Drawings:
         model: np.array([table.interval(model, index) for index in range(len(table.sizes))]) for model in study.models
     }
     figures: Drawings = {
-        "learning_curves": partial(plots.learning_curves, table.sizes, accuracy, table.accuracy),
+        "learning_curves": partial(plots.learning_curves, table.sizes, accuracy, runs=table.accuracy),
     }
     if table.equivalence:
         factors = {model: _drawn(one.factor) for model, one in table.equivalence.items()}
