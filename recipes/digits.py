@@ -34,7 +34,7 @@ def base() -> hv.Recipe:
     return hv.Recipe(
         name="digits",
         model=VIT,
-        data=hv.DataConfig(validation=0.2),
+        data=hv.DataConfig(validation=0.3),
         tasks={"label": hv.ClassificationConfig(label_smoothing=0.1)},
         optim=hv.AdamWConfig(lr=1e-2, weight_decay=0.5, beta2=0.95),
         train=hv.TrainConfig(steps=480, batch_size=32, precision="fp32", ema=0.98, log_every=20, evaluate_every=480),

@@ -8,22 +8,23 @@ import numpy as np
 
 from hybridvit.studies.cells import accuracy
 from hybridvit.studies.learning_curve.equivalence import Factor, equivalence
+from hybridvit.studies.learning_curve.learning_rates import best_rate
 from hybridvit.studies.learning_curve.study import Arm, Study
 from hybridvit.studies.statistics import Array
 from hybridvit.studies.study import Results
 
-CHOSEN = "chosen at each size"  # the row in which the reference has its best rate at every size
+CHOSEN = "best at each size"  # the row in which the reference has its best rate at every size
 
 
 def rate_effects(study: Study, results: Results) -> dict[str, dict[str, Factor]]:
     """Row -> model -> data-equivalence factor on validation images; empty where nothing is chosen.
 
-    In every row the models have the rates that were chosen for them. The reference has them too in the first row, and
-    in the others one rate of the grid at all sizes, as a study has that chooses none by size.
+    In every row the models have the best rate of their grid at each size. The reference has it too in the first row,
+    and in the others one rate of the grid at all sizes, as a study has that chooses none by size.
     """
     if len(study.learning_rates) == 1 or len(study.train_sizes) == 1:
         return {}
-    chosen = study.chosen_rates(results)
+    chosen = {arm: best_rate(scores) for arm, scores in study.validation_accuracy(results).items() if scores}
     errors = {model: _errors(study, results, model, chosen) for model in study.models}
     rows = {CHOSEN: errors[study.reference]}
     for lr in study.learning_rates:

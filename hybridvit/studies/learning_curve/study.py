@@ -14,7 +14,7 @@ from hybridvit.config import Config, PositiveFloat, PositiveInt
 from hybridvit.recipe import Recipe
 from hybridvit.runs.stage_config import CNNTeacherConfig, PretrainConfig
 from hybridvit.studies.cells import Cell, accuracy, first_task
-from hybridvit.studies.learning_curve.learning_rates import best_rate, extended
+from hybridvit.studies.learning_curve.learning_rates import extended, peak_rate
 from hybridvit.studies.study import Results, StudyConfig
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class Study(StudyConfig):
         steps: number of updates at each of these sizes; empty: ``base.train.steps`` at all of them.
         learning_rates: the grid that the learning rate of each model at each size is chosen from, on validation images
             that the trial does not train on. Where the best of the grid is at its edge, the grid goes on by its own
-            ratio. The chosen rate is then used on all images of that size. One rate: nothing is chosen.
+            ratio. The peak of the parabola through the best and its neighbours is chosen, and then used on all images
+            of that size. One rate: nothing is chosen.
         selection_seeds: repetitions of each trial.
         variants: further models, each compared with one of the models at some of the sizes.
         double_steps_at: training sizes at which every model is also trained for twice the steps, to show whether the
@@ -201,7 +202,7 @@ class Study(StudyConfig):
         return means
 
     def chosen_rates(self, results: Results) -> dict[Arm, float]:
-        """For each arm the learning rate of the best mean validation accuracy, the lower one where two tie.
+        """For each arm the learning rate of the best mean validation accuracy; see :func:`peak_rate`.
 
         Raises:
             NoLearningRate: every trial of an arm failed.
@@ -213,7 +214,7 @@ class Study(StudyConfig):
             if not scores:
                 what = f"{arm.model} at {arm.train_size} images"
                 raise NoLearningRate(f"no learning rate can be chosen for {what}: all of its trials failed")
-            rates[arm] = best_rate(scores)
+            rates[arm] = peak_rate(scores)
         return rates
 
     def _rates(self, arm: Arm, results: Results) -> tuple[float, ...]:
