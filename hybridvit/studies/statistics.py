@@ -26,6 +26,11 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the interval lies on one side of 0; 0 where it reaches 0, and where there is none."""
+        return int(self.low > 0) - int(self.high < 0)
+
     def within(self, lowest: float, highest: float) -> Interval:
         """The interval with its ends no further out than a quantity can be."""
         low, high = np.clip([self.low, self.high], lowest, highest)

@@ -92,3 +92,10 @@ def test_a_claim_without_enough_seeds_says_how_many_are_needed():
     assert "1 seed is too few" in claim({"A": None}, 1, "Δm")
     assert claim({}, 3, "Δm") == "There is nothing to compare, so nothing is claimed."
     assert claim({"A": 0.2}, 6, "Δm").startswith("No difference is claimed. Not claimed: A (p = 0.200). The test:")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "sign"), [(0.1, 2.0, 1), (-2.0, -0.1, -1), (-0.1, 2.0, 0), (0.0, 2.0, 0), (np.nan, np.nan, 0)]
+)
+def test_an_interval_has_a_sign_where_it_leaves_out_0(low, high, sign):
+    assert Interval(1.0, low, high).sign == sign

@@ -15,14 +15,13 @@ from hybridvit.studies.ablation.table import AblationTable, Effect, Row, tabulat
 from hybridvit.studies.claims import claim
 from hybridvit.studies.conduct import Outcome
 from hybridvit.studies.differences import changed_fields, in_words
-from hybridvit.studies.report.page import signed, tasks_in_words
+from hybridvit.studies.report.page import signed, tasks_in_words, tone
 from hybridvit.studies.report.study_report import aligned, ends, held_fixed, rounded
 from hybridvit.studies.statistics import MIN_SEEDS_FOR_INTERVAL, mean_interval
 from hybridvit.studies.study import Report
 
 PAIRING = "a seed draws the same images in the same order for every row"
 TOGETHER = "all together"  # what the baseline's effect is called
-_TONES = {1: "good", -1: "bad", 0: ""}
 _TOLD = ("name", "model", "data", "augment", "tasks", "optim", "train", "seed")  # of a recipe, told apart
 
 
@@ -33,7 +32,7 @@ def report(study: Ablation, outcome: Outcome) -> Report | None:
     if table is None or not effects:
         return None
     example = next(iter(outcome.results.values()))
-    bars = [(name, np.array(effect.mean), effect.gains, effect.sign) for name, effect in effects.items()]
+    bars = [(name, np.array(effect.mean), effect.gains, effect.mean.sign) for name, effect in effects.items()]
     return Report(
         template="ablation/report.html.jinja",
         figures={"effect": partial(plots.effect_bars, bars)},
@@ -169,10 +168,10 @@ def _cards(table: AblationTable) -> list[dict[str, Any]]:
     paired = [(row.name, row.effect) for row in table.ingredients if row.effect is not None]
     if paired:
         name, effect = paired[0]
-        cards.append(_card(name, effect, "largest effect" if effect.sign >= 0 else "hurts least"))
+        cards.append(_card(name, effect, "largest effect" if effect.mean.sign >= 0 else "hurts least"))
     if len(paired) > 1:
         name, effect = paired[-1]
-        cards.append(_card(name, effect, "smallest effect" if effect.sign >= 0 else "hurts most"))
+        cards.append(_card(name, effect, "smallest effect" if effect.mean.sign >= 0 else "hurts most"))
     if table.baseline is not None and table.baseline.effect is not None:
         total = sum(effect.mean.value for _, effect in paired)
         cards.append(_card("All together", table.baseline.effect, f"one at a time they add up to {signed(total, 2)}"))
@@ -182,7 +181,7 @@ def _cards(table: AblationTable) -> list[dict[str, Any]]:
 def _card(name: str, effect: Effect, note: str) -> dict[str, Any]:
     value, low, high = effect.mean
     notes = [note, *([f"95 % interval {signed(low, 2)} to {signed(high, 2)}"] if isfinite(low) else [])]
-    return {"name": name, "number": signed(value, 2), "unit": "points", "tone": _TONES[effect.sign], "lines": notes}
+    return {"name": name, "number": signed(value, 2), "unit": "points", "tone": tone(effect.mean), "lines": notes}
 
 
 def _cells(study: Ablation, table: AblationTable, row: Row) -> dict[str, Any]:
@@ -194,7 +193,7 @@ def _cells(study: Ablation, table: AblationTable, row: Row) -> dict[str, Any]:
         "seeds": f"{len(row.seeds)} of {study.repetitions} seeds" if len(row.seeds) < study.repetitions else "",
         "differs": [str(difference) for difference in row.differs],
         "effect": None if effect is None else effect.mean,
-        "tone": "" if effect is None else _TONES[effect.sign],
+        "tone": "" if effect is None else tone(effect.mean),
         "p": f"{effect.p:.3f}" if effect is not None and effect.p is not None else "",
         "accuracy": f"{value:.2f}",
         "interval": f"{low:.2f} – {high:.2f}" if isfinite(low) else "",

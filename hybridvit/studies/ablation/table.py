@@ -35,12 +35,6 @@ class Effect:
     p: float | None
     seconds: float
 
-    @property
-    def sign(self) -> int:
-        """1: it helps, -1: it hurts, 0: the interval, where there is one, reaches 0."""
-        value, low, high = self.mean
-        return 0 if low <= 0 <= high else int(np.sign(value))
-
 
 @dataclass(frozen=True)
 class Row:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
-
-import numpy as np
 
 from hybridvit.config import to_dict
 from hybridvit.studies.learning_curve.equivalence import Factor
 from hybridvit.studies.learning_curve.learning_rates import best_rate
 from hybridvit.studies.learning_curve.study import Arm, Study
 from hybridvit.studies.learning_curve.table import Crossover, Equivalence, Table
-from hybridvit.studies.report.page import signed
+from hybridvit.studies.report.page import signed, tone
 from hybridvit.studies.statistics import Interval
 from hybridvit.studies.study import Results
 
@@ -152,11 +151,10 @@ def steps_in_words(study: Study) -> str:
 
 
 def points(interval: Interval) -> dict[str, str]:
-    """Points of accuracy with their interval, and whether it leaves out 0, as the page shows them."""
+    """Points of accuracy with their interval, and its tone, as the page shows them."""
     value, low, high = interval
-    tone = "" if np.isnan(low) or low <= 0 <= high else "good" if value > 0 else "bad"
-    ends = "" if np.isnan(low) else f"{signed(low)} to {signed(high)}"
-    return {"value": signed(value), "interval": ends, "tone": tone}
+    ends = f"{signed(low)} to {signed(high)}" if isfinite(low) else ""
+    return {"value": signed(value), "interval": ends, "tone": tone(interval)}
 
 
 def selection(study: Study) -> str:

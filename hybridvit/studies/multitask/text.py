@@ -24,13 +24,13 @@ def cards(study: MultiTaskStudy, comparison: Comparison) -> list[dict[str, Any]]
     for row in comparison.rows:
         if row.effect is None:
             continue
-        value, low, high = row.effect.delta
+        _, low, high = row.effect.delta
         lines = [f"95 % interval {signed(low)} to {signed(high)} %"] if isfinite(low) else []
         gained = sum(task.value > 0 for task in row.effect.tasks.values())
         lines.append(f"{gained} of {len(row.effect.tasks)} tasks better than alone")
         if row.trunk != first and row.against_first is not None:
             lines.append(f"{signed(row.against_first.delta.value)} % against single tasks on {first}")
-        rows.append({"name": name_of(study, row), "value": value, "lines": lines})
+        rows.append({"name": name_of(study, row), "delta": row.effect.delta, "lines": lines})
     return rows
 
 

@@ -28,6 +28,7 @@ def render(template: str, **facts: Any) -> str:
     )  # fmt: skip
     environment.filters["percent"] = _percent
     environment.filters["signed"] = signed
+    environment.filters["tone"] = tone
     environment.tests["finite"] = isfinite
     return environment.get_template(template).render(themes=plots.THEMES, **facts)
 
@@ -70,6 +71,11 @@ def further_in_words(recipe: Recipe) -> list[tuple[str, str]]:
         what = f"the {teacher.what} of a small CNN, trained on the same images for {teacher.steps} steps"
         rows.append(("Teacher", what))
     return rows
+
+
+def tone(interval: Interval) -> str:
+    """The CSS class of a gain or a loss; none where the interval reaches 0."""
+    return {1: "good", -1: "bad", 0: ""}[interval.sign]
 
 
 def signed(value: float, digits: int = 1) -> str:

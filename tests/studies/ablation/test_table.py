@@ -96,7 +96,7 @@ def test_the_effect_of_an_ingredient_is_what_goes_without_it():
     assert smoothing.effect.mean.value == pytest.approx(0, abs=1e-12)
     assert ema.effect.mean.value == pytest.approx(-20 / 3)  # it hurts
     assert table.baseline.effect.mean.value == pytest.approx(45)
-    assert [row.effect.sign for row in (stem, smoothing, table.baseline)] == [1, 0, 1]
+    assert [row.effect.mean.sign for row in (stem, smoothing, table.baseline)] == [1, 0, 1]
     np.testing.assert_allclose(table.base.accuracy, [0.5, 0.55, 0.6])
     assert [row.params for row in table.rows] == [2875, 2300, 2875, 2875, 2300]
 
