@@ -37,10 +37,15 @@ def test_equivalent_images_on_the_digits():
     assert sentence.format(**factors) in TEXT
     lead = (errors["Hybrid"] - errors["ConViT"]).mean(axis=1)
     assert (np.sign(lead) == [-1, -1, -1, 1]).all()
-    assert "On average ConViT makes more errors than the hybrid up to 570 images and fewer at 1,437." in TEXT
+    assert "ConViT is behind the hybrid up to 570 images on average and ahead at 1,437" in TEXT
     assert overtakes(sizes, errors["Hybrid"], errors["ConViT"])
     assert crossover(sizes, errors["Hybrid"], errors["ConViT"]) is None
-    assert "Three seeds do not resolve this crossing" in TEXT
+    assert "seven seeds do not resolve a crossing either" in TEXT
+    assert len(study["seeds"]) == 7
+    assert all(one["p"] <= 0.05 for one in study["equivalence"].values())
+    first, *_, last = study["equivalence"]["ResNet"]["by_size"]
+    assert f"at 90 images the ResNet is worth {first['factor']:.1f} times the images" in TEXT
+    assert last["bound"] == "at least"
 
 
 def test_ten_times_the_images_in_a_short_run():

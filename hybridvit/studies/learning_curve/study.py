@@ -62,7 +62,7 @@ class Study(StudyConfig):
         train_sizes: numbers of training images; the subsets are nested and stratified.
         steps: number of updates at each of these sizes; empty: ``base.train.steps`` at all of them.
         learning_rates: the grid that the learning rate of each model at each size is chosen from, on validation images
-            that the trial does not train on. Where the best of the grid is at its edge, the grid goes on by its own
+            that the trial does not train on. Where the best of the grid is at its edge, the grid is extended by its own
             ratio. The peak of the parabola through the best and its neighbours is chosen, and then used on all images
             of that size. One rate: nothing is chosen.
         selection_seeds: repetitions of each trial.
