@@ -163,7 +163,7 @@ def selection(study: Study) -> str:
         return "none: one learning rate for all models"
     rates = ", ".join(f"{lr:g}" for lr in study.learning_rates)
     return (
-        f"the learning rate of each model at each training size, from {rates} and on while the best is at the edge, "
+        f"the learning rate of each model at each training size, from {rates}, extended while the best is at the edge, "
         "at the peak of the parabola through the best and its neighbours, "
         f"by the mean validation accuracy of {study.selection_seeds} seeds; {study.base.data.validation:.0%} of all "
         "training images are set apart for it, and these trials never read the test images"
