@@ -15,7 +15,7 @@ from hybridvit.studies.ablation.study import Ablation
 from hybridvit.studies.conduct import conduct
 from hybridvit.studies.folder import StudyFolder
 from hybridvit.studies.learning_curve.report import lines
-from hybridvit.studies.learning_curve.study import Study
+from hybridvit.studies.learning_curve.study import Study, Variant
 from hybridvit.studies.learning_curve.table import tabulate
 from hybridvit.studies.report.study_report import write_report
 from hybridvit.studies.study import LaunchConfig
@@ -304,3 +304,69 @@ def test_a_cluster_gives_the_same_results(finished, backend):
     assert len(results) == 3
     for key, result in results.items():
         assert result["history"]["loss"] == outcome.results[key]["history"]["loss"]
+
+
+def test_kept_runs_can_be_diagnosed(finished, tmp_path):
+    """Asked for after the study is finished, the runs of one seed are trained again, with the same results."""
+    copy = shutil.copytree(finished[0].path, tmp_path / "out")
+    keeping, recorder = replace(STUDY, keep=1), Recorder()
+    folder = StudyFolder(copy, keeping)
+    outcome = conduct(keeping, folder, recorder)
+    assert recorder.stages == [("runs", 18, 12)]
+    for cell in keeping.cells({}):
+        assert outcome.results[cell.key]["test"] == finished[1].results[cell.key]["test"]
+        assert folder.run(cell).is_dir() == (cell.seed == 0)
+    from hybridvit.runs.loaded_run import load_run
+
+    cell = next(cell for cell in keeping.cells({}) if cell.arm == ("ConViT", 70))
+    assert load_run(folder.run(cell)).recipe.model == STUDY.models["ConViT"]
+    again = Recorder()
+    conduct(keeping, folder, again)
+    assert again.ran == []
+
+
+def test_a_trial_that_diverges_has_an_answer_and_a_reported_run_fails(tmp_path):
+    """A learning rate so high that the loss is no number."""
+    study = replace(STUDY, learning_rates=(1e-3, 1e30), selection_seeds=1, seeds=1, train_sizes=(30,))
+    folder, recorder = StudyFolder(tmp_path / "out", study), Recorder()
+    outcome = conduct(study, folder, recorder)
+    diverged = [result for result in outcome.results.values() if "diverged" in result]
+    assert diverged
+    assert all(result["seconds"]["total"] > 0 for result in diverged)
+    assert outcome.failed == ()
+    assert max(study.chosen_rates(outcome.results).values()) <= 1e-3
+    broken = replace(study, learning_rates=(1e30,))
+    assert len(conduct(broken, StudyFolder(tmp_path / "broken", broken), Recorder()).failed) == 3
+
+
+def test_the_report_of_variants_twice_the_steps_and_learning_rates(tmp_path):
+    variant = Variant(model=replace(VIT, feedforward="conv"), against="ViT", train_sizes=(30, 70))
+    study = replace(
+        STUDY,
+        steps=(2, 3),
+        learning_rates=(1e-3, 2e-3),
+        selection_seeds=1,
+        variants={"ViT, convolutional": variant},
+        double_steps_at=(70,),
+        double_steps_seeds=3,
+    )
+    folder = StudyFolder(tmp_path / "out", study)
+    text = write(study, folder, conduct(study, folder, Recorder())).read_text(encoding="utf-8")
+    summary = json.loads((folder.path / "study.json").read_text())
+    one = summary["variants"]["ViT, convolutional"]
+    rows = list(csv.DictReader((folder.path / "variants.csv").open()))
+    assert [row["train_images"] for row in rows] == ["30", "70"]
+    assert float(rows[0]["difference_points"]) == pytest.approx(one["by_size"]["30"]["mean"], abs=1e-4)
+    assert {(row["model"], row["steps"], row["seeds"]) for row in summary["twice_the_steps"]} == {
+        (model, 3, 3) for model in study.models
+    }
+    assert set(summary["learning_rates"]["ViT, convolutional"]) == {"30", "70"}
+    assert "ViT, convolutional<small>against ViT</small>" in text
+    assert "Do the steps suffice?" in text
+    assert "Not trained to the end: twice the steps change" in text
+    assert "best at each size" in text
+    for name in ("learning_rates_ViT", "learning_curves", "equivalence"):
+        for suffix in ("png", "svg", "pdf"):
+            assert (folder.path / f"{name}.{suffix}").stat().st_size > 1000
+    assert summary["multiply_adds"].keys() == set(study.models)
+    assert summary["equivalence"]["ConViT"]["over_images"].keys() == {"factor", "interval", "bound"}
