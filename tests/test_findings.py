@@ -9,6 +9,7 @@ import pytest
 
 from hybridvit.studies.learning_curve.crossover import crossover, overtakes
 from hybridvit.studies.learning_curve.equivalence import equivalence
+from hybridvit.studies.statistics import mean_interval
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
@@ -49,13 +50,29 @@ def test_equivalent_images_on_the_digits():
 
 
 def test_ten_times_the_images_in_a_short_run():
-    gains = [100 * (np.mean(many) - np.mean(few)) for few, many in result("small_data_laptop")["accuracy"].values()]
+    accuracy = result("small_data_laptop")["accuracy"]
+    gains = [100 * (np.mean(many) - np.mean(few)) for few, many in accuracy.values()]
+    means = {model: 100 * np.mean(runs, axis=1) for model, runs in accuracy.items()}
+    few, many = means["ConViT"] - means["ViT"]
+    assert f"ConViT is {few:.1f} points ahead with 500 images, the ViT {-many:.1f} with 5,000." in TEXT
+    for size in range(2):
+        last = sorted(means, key=lambda model: means[model][size])[:2]
+        assert set(last) == {"ConViT", "ViT"}
     assert f"Ten times the images add between {min(gains):.1f} and {max(gains):.1f} points" in TEXT
 
 
 def points(study):
     """What each ingredient adds, in points, the largest first."""
     return {name: row["effect"]["points"] for name, row in study["without"].items()}
+
+
+def reaching_zero(study):
+    """Ingredients whose interval reaches 0."""
+    return {
+        n.split()[0]
+        for n, row in study["without"].items()
+        if not mean_interval(np.array(row["effect"]["by_seed"])).sign
+    }
 
 
 def test_effect_of_ingredients():
@@ -66,6 +83,8 @@ def test_effect_of_ingredients():
     assert list(effects)[-2:] == ["CutMix", "progressive resizing"]
     assert f"{study['train_images']:,} images and {study['steps']} steps" in TEXT
     assert f"whitening initialisation adds {whitening:.1f} points and Muon {muon:.1f}." in TEXT
+    assert reaching_zero(study) == {"attention", "cutout", "crops"}
+    assert "The intervals of attention, cutout, and crops and flips reach 0." in TEXT
     assert f"CutMix costs {-cutmix:.1f} and progressive resizing costs {-resizing:.1f}." in TEXT
 
 
@@ -123,6 +142,8 @@ def test_what_helps_a_vit():
     assert f"accuracy falls by {teacher:.1f} points. Muon is worth {muon:.1f} and whitening" in TEXT
     assert f"whitening initialisation {whitening:.1f}. Masked pre-training" in TEXT
     assert f"is worth {pretraining:.1f}." in TEXT
+    assert reaching_zero(study) == {"whitening", "masked"}
+    assert "The intervals of the last two reach 0, so neither is shown to help." in TEXT
     sentences = {"cnn": "reaches {:.1f} % itself", "cnn_muon": "reaches {:.1f} % alone, with 78,042 parameters"}
     for name, sentence in sentences.items():
         runs = [result(f"what_helps_vit_{name}_{seed}") for seed in range(3)]
