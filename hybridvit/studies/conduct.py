@@ -59,7 +59,8 @@ def run_study(study: StudyConfig, folder: str | Path, *, command: str = "", quie
     for name, recipe in previews.items():
         run = Run(recipe, splits=splits_of(recipe))
         if not len(run.test):
-            raise ValueError(f"a study is about test results, and data.test is 0 ({name})")
+            why = "data.test is 0" if recipe.data.read_test else "data.read_test is false"
+            raise ValueError(f"a study is about test results, and {why} ({name})")
         heads = f", {len(run.tasks)} heads" if len(run.tasks) > 1 else ""
         lines.append(f"  {name:<{width}} {run.params:>12,} parameters{heads}")
     if not quiet:
