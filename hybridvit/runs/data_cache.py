@@ -19,7 +19,8 @@ def splits_of(recipe: Recipe) -> Splits:
     requests = column_requests(recipe.tasks, recipe.data.names)
     plain, data = DataConfig(), recipe.data
     by_run = {name: getattr(plain, name) for name in ("train_images", "validation", "validation_from", "hide")}
-    key = json.dumps([to_dict(replace(data, **by_run)), sorted(requests)])
+    kinds = [(name, request.kind) for name, request in requests.items()]  # in order: the first one stratifies
+    key = json.dumps([to_dict(replace(data, **by_run)), kinds])
     if key not in _held:
         _held.clear()
         _held[key] = read(data, requests)

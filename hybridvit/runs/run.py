@@ -215,7 +215,7 @@ class Run:
             "test": test,
             **({"test_tta": tta} if recipe.tta else {}),
             "test_images": len(self.splits.test),
-            "test_right": {task: pack(np.array(hits)) for task, hits in right.items()},
+            "test_right": {task: pack(hits) for task, hits in right.items()},
             "validation": history.best,
             "validation_images": len(self.splits.validation),
             "selected_step": history.best_step if history.best is not None else self.recipe.train.steps,

@@ -122,15 +122,17 @@ def run_missing(
         failed: gets each cell that fails with its error, by key; what is there already is not tried again.
     """
     results = folder.read(cells)
-    for cell in cells:
-        if not cell.trial and cell.seed < study.keep and not folder.run(cell).is_dir():
-            results.pop(cell.key, None)  # its weights are asked for now, and were not kept
+    without_weights = {
+        cell.key: results.pop(cell.key)  # its weights are asked for now, and were not kept
+        for cell in cells
+        if cell.key in results and not cell.trial and cell.seed < study.keep and not folder.is_kept(cell)
+    }
     missing = [cell for cell in cells if cell.key not in results and cell.key not in failed]
     for result in results.values():
         limit.took(result["seconds"]["total"])
     display.stage(name, len(cells), len(results), study.launch.workers or os.cpu_count() or 1)
     if not missing:
-        return results
+        return without_weights | results
     kept = {cell.key: folder.run(cell) for cell in missing if study.keeps(cell)}
     for cell, result in launch(missing, study.launch, display.started, limit, kept):
         folder.write(cell, result)
@@ -140,4 +142,4 @@ def run_missing(
             results[cell.key] = result
             limit.took(result["seconds"]["total"])
         display.ended(cell, result)
-    return results
+    return without_weights | results

@@ -50,6 +50,10 @@ class StudyFolder:
         """The run folder of a cell that keeps one."""
         return self.path / "runs" / cell.key
 
+    def is_kept(self, cell: Cell) -> bool:
+        """Whether the run folder of a cell is finished."""
+        return (self.run(cell) / "result.json").is_file()
+
     def cell(self, cell: Cell) -> Path:
         """The file of a finished cell."""
         return self.path / "cells" / f"{cell.key}.json"

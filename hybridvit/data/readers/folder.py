@@ -24,7 +24,7 @@ def read_folder(
 ) -> Splits:
     """Reads ROOT/CLASS/image, or ROOT/train/CLASS/image with optional val and test folders.
 
-    Images are RGB unless all of them are grey, and turned as their EXIF orientation says.
+    Images are RGB unless all training and validation images are grey, and turned as their EXIF orientation says.
 
     Args:
         root: the folder.
@@ -48,7 +48,7 @@ def read_folder(
     listed = [entry for entry in listed if entry[0] in headers or entry[2] in unopened]
     paths = [path for path, _, _ in listed]
     labels, split = (np.array([entry[place] for entry in listed], np.int64) for place in (1, 2))
-    grey = all(header.grey for header in headers.values())
+    grey = all(headers[path].grey for path, _, index in listed if FOLDERS[index] != "test")
     files = FileImages.of(paths, 1 if grey else 3, common_size(headers, image_size))
     everything = Samples({ONE_VIEW: files}, {"label": labels})
     splits = [everything[split == index] for index in range(len(FOLDERS))]

@@ -68,7 +68,8 @@ class Ablation(StudyConfig):
             hide={column: share for column, share in data.hide.items() if column in targets},
             names={column: names for column, names in data.names.items() if column in targets},
         )
-        return replace(row, name=self.base.name, data=data, seed=seed)
+        train = replace(row.train, evaluate_every=row.train.steps)  # so the last step counts
+        return replace(row, name=self.base.name, data=data, train=train, seed=seed)
 
     def previews(self) -> dict[str, Recipe]:
         return {name: self.run(row, self.base.seed) for name, row in self.rows().items()}

@@ -84,7 +84,7 @@ class Factor:
     def as_json(self) -> dict[str, Any]:
         """For study.json, which knows neither inf nor NaN: None where there is no value or no end, and the bound."""
         ends = [end if isfinite(end) and end > 0 else None for end in (self.low, self.high)]
-        value = self.value if 0 < self.value < inf else None
+        value = self.value if 0 < self.value < inf and self.resolved else None
         return {"factor": value, "interval": ends, "bound": self.bound}
 
 
@@ -160,6 +160,8 @@ def _factor(shifted: Difference) -> Factor:
     """From the difference by shift: reference minus model, which falls where more images help the reference."""
     first, last = shifted.points[[0, -1]]
     zeros = shifted.falls_through_zero()
+    if np.allclose(shifted.mean, 0, atol=1e-9):  # flat, equal curves: any shift would do
+        zeros = np.zeros(1)
     value = exp(zeros[-1]) if len(zeros) else inf if shifted.mean[-1] > 0 else 0.0 if shifted.mean[0] < 0 else 1.0
     if np.isnan(shifted.half[0]):
         return Factor(value, np.nan, np.nan, exp(first), exp(last))

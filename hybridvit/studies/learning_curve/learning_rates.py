@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import exp, log
+
+import numpy as np
 
 MOST_STEPS = 6  # by which a grid is extended in either direction
 
@@ -26,12 +27,17 @@ def extended(grid: Sequence[float], mean_score: Callable[[float], float | None])
         if any(score is None for score in scores.values()):
             break
         best = best_rate({rate: score for rate, score in scores.items() if score is not None})
-        if best == rates[0] and rates[0] > grid[0] * down ** (MOST_STEPS - 0.5):
-            rates.insert(0, rounded(rates[0] * down))
-        elif best == rates[-1] and rates[-1] < grid[-1] * up ** (MOST_STEPS - 0.5):
-            rates.append(rounded(rates[-1] * up))
-        else:
-            break
+        if best == rates[0] and scores[best] != scores[rates[1]]:
+            beyond = rounded(best * down)
+            if grid[0] * down ** (MOST_STEPS + 0.5) < beyond < best:
+                rates.insert(0, beyond)
+                continue
+        if best == rates[-1] and scores[best] != scores[rates[-2]]:
+            beyond = rounded(best * up)
+            if best < beyond < grid[-1] * up ** (MOST_STEPS + 0.5):
+                rates.append(beyond)
+                continue
+        break
     return tuple(rates)
 
 
@@ -44,20 +50,18 @@ def peak_rate(scores: Mapping[float, float]) -> float:
     """Where the parabola through the best score and its neighbours has its peak, over the logarithm of the rate.
 
     Three scores decide and not one, so the choice is less noisy than the best alone, and finer than the grid. At the
-    edge of the grid it is the best rate itself.
+    edge of the grid, and beside a rate that diverged, it is the best rate itself.
 
     Args:
-        scores: learning rate -> mean validation accuracy, on a grid of one ratio.
+        scores: learning rate -> mean validation accuracy, 0 where the loss diverged.
     """
     rates = sorted(scores)
     place = rates.index(best_rate(scores))
-    if place in (0, len(rates) - 1):
-        return rates[place]
-    below, best, above = (scores[rate] for rate in rates[place - 1 : place + 2])
-    bend = below - 2 * best + above
-    if bend == 0:  # all three tie
-        return rates[place]
-    return rounded(exp(log(rates[place]) + 0.5 * (below - above) / bend * log(rates[place + 1] / rates[place])))
+    around = rates[max(place - 1, 0) : place + 2]
+    if len(around) < 3 or min(scores[rate] for rate in around) == 0 or len({scores[rate] for rate in around}) == 1:
+        return rates[place]  # an edge, a neighbour that diverged, or three that tie
+    bend, slope, _ = np.polyfit(np.log(around), [scores[rate] for rate in around], 2)
+    return rounded(float(np.clip(np.exp(-slope / (2 * bend)), around[0], around[-1])))
 
 
 def rounded(rate: float) -> float:

@@ -97,7 +97,7 @@ def table_rows(table: Table) -> list[dict[str, Any]]:
 def _factor_columns(name: str, factor: Factor | None) -> dict[str, Any]:
     value, low, high = (factor.value, factor.low, factor.high) if factor else (1.0, 1.0, 1.0)
     return {
-        name: rounded(value, 4) if value > 0 else "",
+        name: rounded(value, 4) if value > 0 and (factor is None or factor.resolved) else "",
         f"{name}_low": rounded(low, 4) if low > 0 else "",
         f"{name}_high": rounded(high, 4),
         f"{name}_bound": (factor.bound or "") if factor else "",

@@ -105,6 +105,8 @@ class Study(StudyConfig):
         first_task(self.base, "a study of learning curves")
 
     def _check_sizes(self, what: str, sizes: tuple[int, ...]) -> None:
+        if list(sizes) != sorted(set(sizes)):
+            raise ValueError(f"{what} must rise, given {sizes}")
         for size in sizes:
             if size not in self.train_sizes:
                 raise ValueError(f"{what}: {size} is none of train_sizes {self.train_sizes}")
@@ -148,8 +150,7 @@ class Study(StudyConfig):
             read_test=not trial,
         )
         steps = self.steps_at(arm.train_size)
-        evaluate_every = steps * times if trial or self.steps else base.train.evaluate_every
-        train = replace(recipe.train, steps=times * steps, evaluate_every=evaluate_every)
+        train = replace(recipe.train, steps=times * steps, evaluate_every=times * steps)  # so the last step counts
         optim = replace(recipe.optim, lr=lr)
         return replace(recipe, name=f"{base.name}/{arm.model}", data=data, optim=optim, train=train, seed=seed)
 
@@ -194,11 +195,15 @@ class Study(StudyConfig):
         return [self._cell(arm, seed, rates[arm], times=2) for arm in arms]
 
     def validation_accuracy(self, results: Results) -> dict[Arm, dict[float, float]]:
-        """Mean validation accuracy by arm and learning rate, over the trials that have a result."""
+        """Mean validation accuracy by arm and learning rate, of the rates whose trials all have a result.
+
+        Where no rate of an arm is complete, of those that have any result.
+        """
         means = {}
         for arm in self.arms():
             scores = {lr: self._scores(arm, lr, results) for lr in self._rates(arm, results)}
-            means[arm] = {lr: float(np.mean(values)) for lr, values in scores.items() if values}
+            least = self.selection_seeds if any(len(s) == self.selection_seeds for s in scores.values()) else 1
+            means[arm] = {lr: float(np.mean(values)) for lr, values in scores.items() if len(values) >= least}
         return means
 
     def chosen_rates(self, results: Results) -> dict[Arm, float]:

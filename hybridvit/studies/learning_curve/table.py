@@ -143,7 +143,7 @@ def tabulate(study: Study, results: Results) -> Table | None:
         crossovers=crossovers,
         unresolved=unresolved,
         variants=variants,
-        p=adjusted_p(gains | {one.variant: one.differences for one in variants}),
+        p=adjusted_p(gains | dict.fromkeys(study.variants, np.zeros(0)) | {v.variant: v.differences for v in variants}),
         doublings=compare_doubled(study, results),
     )
 
@@ -165,7 +165,7 @@ def _wrong_images(
 
     def wrong(model: str, size: int) -> Array:
         ended = [results[runs[model, size, seed].key] for seed in seeds]
-        return 1 - np.mean([unpack(result["test_right"][task], result["test_images"]) for result in ended], axis=0)
+        return 1 - np.mean([unpack(result["test_right"][task]) for result in ended], axis=0)
 
     return {model: np.array([wrong(model, size) for size in study.train_sizes]) for model in study.models}
 

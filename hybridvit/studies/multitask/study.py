@@ -70,7 +70,8 @@ class MultiTaskStudy(StudyConfig):
         """
         classes = (task.target for task in self.base.tasks.values() if task.kind == "classification")
         data = replace(self.base.data, validation=0.0, stratify=self.base.data.stratify or next(classes, None))
-        return replace(self.base, model=self.trunks[trunk], data=data, seed=seed)
+        train = replace(self.base.train, evaluate_every=self.base.train.steps)
+        return replace(self.base, model=self.trunks[trunk], data=data, train=train, seed=seed)
 
     def previews(self) -> dict[str, Recipe]:
         balance = next(iter(self.balances))

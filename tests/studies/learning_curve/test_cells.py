@@ -117,8 +117,36 @@ def test_a_trial_that_diverged_counts_as_the_worst():
     for cell in STUDY.trials(results):
         if cell.recipe.optim.lr >= 4e-3:
             results[cell.key] = {"diverged": "the loss is not a finite number at step 1", "seconds": {"total": 1.0}}
-    for rate in STUDY.chosen_rates(results).values():
-        assert 1e-3 < rate < 2e-3  # away from where it diverges
+    assert set(STUDY.chosen_rates(results).values()) == {2e-3}  # itself, and no parabola through a rate that diverged
+
+
+def test_a_rate_with_a_failed_trial_is_not_chosen_for_its_easy_seeds():
+    study = replace(STUDY, selection_seeds=2)
+    scores = {1e-3: (0.9, 0.5), 2e-3: (0.91, 0.51), 4e-3: (0.8, None)}
+    results = {}
+    for cell in study.trials({}):
+        if (score := scores[cell.recipe.optim.lr][cell.seed]) is not None:
+            results[cell.key] = {"validation": {"label": {"accuracy": score}}}
+    assert set(study.chosen_rates(results).values()) == {2e-3}
+
+
+def test_tied_scores_do_not_extend_a_grid():
+    assert extended((0.01, 0.02), lambda rate: 0.1) == (0.01, 0.02)
+    assert extended((1e-3, 1.0001e-3), lambda rate: -rate)[0] > 0  # rates that round to one another end it
+
+
+def test_runs_on_data_with_a_validation_split_of_its_own_use_their_last_step(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    labels = np.arange(60) % 3
+    arrays = {}
+    for name, part in (("train", slice(0, 40)), ("val", slice(40, 50)), ("test", slice(50, 60))):
+        arrays |= {f"{name}_images": images[part], f"{name}_labels": labels[part]}
+    np.savez(tmp_path / "own.npz", **arrays)
+    data = hv.DataConfig(root=str(tmp_path / "own.npz"))
+    train = hv.TrainConfig(steps=6, batch_size=8, evaluate_every=2, precision="fp32")
+    study = replace(STUDY, base=replace(STUDY.base, data=data, train=train), train_sizes=(20,), learning_rates=(1e-2,))
+    for cell in study.cells({}):
+        assert hv.Run(cell.recipe).fit()["selected_step"] == 6
 
 
 def test_trials_hold_out_images_that_they_do_not_train_on_and_leave_the_test_alone():
@@ -235,6 +263,7 @@ def test_one_learning_rate_needs_no_trials():
         ({"learning_rates": ()}, "learning_rates must be at least 1 long"),
         ({"learning_rates": (0.02, 0.01)}, "learning_rates must rise"),
         ({"steps": (1, 2)}, "steps has 2 values for 3 train_sizes"),
+        ({"double_steps_at": (30, 30)}, "double_steps_at must rise"),
         ({"double_steps_at": (31,)}, "double_steps_at: 31 is none of train_sizes"),
         (
             {"variants": {"x": hv.Variant(model=VIT, against="MLP", train_sizes=(30,))}},
