@@ -365,7 +365,9 @@ def test_a_run_of_a_study_changes_what_it_says_and_nothing_else():
     run = study().run(Arm("cnn", 100), seed=5, lr=0.5)
     data = replace(FULL.data, train_images=100, validation=0.0, validation_from="subset", read_test=True)
     optim = replace(FULL.optim, lr=0.5)
-    assert run == replace(FULL, name=f"{FULL.name}/cnn", model=ResNetConfig(width=32), data=data, optim=optim, seed=5)
+    train = replace(FULL.train, evaluate_every=FULL.train.steps)
+    given = {"model": ResNetConfig(width=32), "data": data, "optim": optim, "train": train, "seed": 5}
+    assert run == replace(FULL, name=f"{FULL.name}/cnn", **given)
     trial = study().run(Arm("cnn", 100), seed=5, lr=0.5, trial=True).data
     assert trial == replace(data, validation=FULL.data.validation, validation_from="all", read_test=False)
 

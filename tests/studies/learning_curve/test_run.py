@@ -372,33 +372,6 @@ def test_the_report_of_variants_twice_the_steps_and_learning_rates(tmp_path):
     assert summary["equivalence"]["ConViT"]["over_images"].keys() == {"factor", "interval", "bound"}
 
 
-def test_equal_flat_curves_have_no_factor(finished, tmp_path):
-    found = with_accuracies(finished[1], dict.fromkeys(STUDY.models, (1.0, 1.0)))
-    for result in found.results.values():
-        result["test"]["label"]["accuracy"] = 1.0
-    folder = StudyFolder(tmp_path / "out", STUDY)
-    folder.start()
-    write(STUDY, folder, found)
-    text = (folder.path / "study.json").read_text()
-    factor = json.loads(text, parse_constant=lambda token: pytest.fail(token))["equivalence"]["ConViT"]
-    assert (factor["factor"], factor["interval"]) == (None, [None, None])
-
-
-def test_a_variant_without_a_result_is_still_a_comparison(finished):
-    variant = Variant(model=replace(VIT, feedforward="conv"), against="ViT", train_sizes=(30,))
-    study = replace(STUDY, variants={"ViT, convolutional": variant}, seeds=7)
-    accuracy = {"ResNet": 0.9, "ConViT": 0.8, "ViT": 0.7}
-    some = next(iter(finished[1].results.values()))
-    results = {
-        cell.key: {**some, "test": {"label": {"accuracy": accuracy[cell.arm[0]] + 0.001 * cell.seed}}}
-        for cell in study.cells({})
-        if cell.arm[0] in accuracy
-    }
-    p = tabulate(study, results).p
-    assert p["ViT, convolutional"] is None
-    assert p["ResNet"] == pytest.approx(3 * 2**-6)
-
-
 def test_keeping_models_loses_no_result(finished, tmp_path):
     copy = shutil.copytree(finished[0].path, tmp_path / "out")
     keeping = replace(STUDY, keep=3, launch=LaunchConfig(backend="sequential", minutes=1e-9))
