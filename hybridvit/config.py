@@ -14,6 +14,7 @@ import numbers
 import os
 import types
 import typing
+from abc import ABCMeta
 from collections.abc import Iterable, Sequence
 from dataclasses import field
 from itertools import groupby
@@ -37,7 +38,7 @@ OpenFraction = Annotated[float, Interval(gt=0, lt=1)]
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
-class _Checked(type):
+class _Checked(ABCMeta):
     """Makes a configuration, and says in one line why it cannot be made."""
 
     def __call__(cls, *arguments: Any, **values: Any) -> Any:

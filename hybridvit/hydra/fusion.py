@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
@@ -78,7 +79,7 @@ class CrossBlock(nn.Module):
         return out
 
 
-class Fusion(nn.Module):
+class Fusion(nn.Module, ABC):
     """Base of the fusions: the cells of a grid are queries that attend to the tokens of all cameras.
 
     A subclass makes its own parameters, then calls :meth:`add_blocks`.
@@ -110,9 +111,9 @@ class Fusion(nn.Module):
         )
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
 
+    @abstractmethod
     def context(self, tokens: Mapping[str, Tensor]) -> tuple[Any, ...]:
         """What the attention takes between the queries and the mask."""
-        raise NotImplementedError
 
     def forward(self, tokens: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Features:
         """Tokens of some of the cameras -> Features of the grid, with a map at its own resolution.

@@ -64,13 +64,13 @@ class BaseTaskConfig(Config):
     target: str
     view: str | None = None
 
+    @abstractmethod
     def build(self, name: str, data: TargetInfo) -> Task:
         """The task whose head is called ``name``.
 
         Raises:
             ValueError: the task needs the pixels of one image and reads several cameras.
         """
-        raise NotImplementedError
 
     def higher_is_better(self) -> dict[str, bool]:
         """Metric name -> whether more is better; known without data."""

@@ -45,9 +45,9 @@ class MethodConfig(Config):
             raise ValueError(f"balance {self.kind} trains in 1 process, not in {num_processes}: choose sum or fixed")
         return self.method(tuple(task_names), net)
 
+    @abstractmethod
     def method(self, tasks: tuple[str, ...], net: HydraNet | None) -> Balance:
         """The method, whose arguments :meth:`build` has checked."""
-        raise NotImplementedError
 
 
 class Balance(ABC):

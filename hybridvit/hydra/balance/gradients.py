@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -40,13 +41,13 @@ class GradientConfig(MethodConfig):
         if self.at == "features" and self.every > 1:
             raise ValueError(f"every {self.every} saves no backward pass with at='features': leave it at 1")
 
+    @abstractmethod
     def weighting(self) -> Weighting:
         """The weights of the gradients as a function of their inner products.
 
         Raises:
             ValueError: a package that the method needs is missing.
         """
-        raise NotImplementedError
 
     def method(self, tasks: tuple[str, ...], net: HydraNet | None) -> Balance:
         if self.at == "features" and net is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from typing import Annotated, Any, Literal
 
@@ -51,17 +52,17 @@ class OptimiserConfig(Config):
                 f"final_lr {self.final_lr} has no effect with schedule 'constant': choose 'linear' or 'cosine'"
             )
 
+    @abstractmethod
     def build(self, model: nn.Module) -> Optimizer:
         """The optimiser of a model's trained parameters.
 
         Raises:
             ValueError: layer-wise decay is asked of a model without a backbone.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def method(self) -> str:
         """The optimiser and its own settings, for reports."""
-        raise NotImplementedError
 
     def describe(self) -> str:
         """The optimiser and its schedule, without the learning rate, for reports."""
