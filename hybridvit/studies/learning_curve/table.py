@@ -42,11 +42,6 @@ class Equivalence:
     shared_errors: tuple[float, float] | None
     gain: Interval
 
-    @property
-    def bounded(self) -> bool:
-        """Whether the factor is known from one side only."""
-        return self.factor.bound is not None
-
 
 @dataclass(frozen=True)
 class Crossover:

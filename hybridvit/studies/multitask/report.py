@@ -24,8 +24,6 @@ from hybridvit.studies.report.study_report import aligned, as_json, held_fixed, 
 from hybridvit.studies.statistics import MIN_SEEDS_FOR_INTERVAL
 from hybridvit.studies.study import Report
 
-Conflicts = Mapping[tuple[str, str], Conflict]  # by trunk and balance
-
 
 def report(study: MultiTaskStudy, outcome: Outcome) -> Report | None:
     """What sharing costs or gains; None while no seed of anything is complete."""
